@@ -1,0 +1,252 @@
+"""The configuration of a run: dataclasses with defaults, YAML files on top, `--set a.b=c` on top of that.
+
+Unknown keys are refused with the nearest known one; values are checked against type, choices and range. The resolved
+configuration is stored in the run folder, so a run can be read, resumed and compared without its command line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from i4d.errors import ConfigError
+
+
+def opt(default: Any, help: str, *, choices: tuple = (), low: float | None = None, high: float | None = None) -> Any:
+    """Declare an option: default, one line of help, and what it may be (inclusive range)."""
+    meta = {"help": help, "choices": choices, "low": low, "high": high}
+    if isinstance(default, (list, dict)):
+        return dataclasses.field(default_factory=lambda: type(default)(default), metadata=meta)
+    return dataclasses.field(default=default, metadata=meta)
+
+
+@dataclass
+class SceneConfig:
+    """Where the videos are and which part of them is used."""
+
+    name: str = opt("demo", "name of the scene; used in run ids and titles")
+    reader: str = opt("n3dv", "how the folder is laid out", choices=("n3dv", "rig", "demo"))
+    root: str = opt("", "folder of the scene; empty: the data root (--data, I4D_DATA, ./data) / name")
+    cameras_file: str = opt("cameras.json", "rig reader: the JSON with K, R, t per video")
+    downsample: float = opt(1.0, "divide the source size by this", low=1.0, high=64.0)
+    width: int = opt(0, "working width in pixels; 0: source width / downsample", low=0, high=8192)
+    height: int = opt(0, "working height in pixels; 0: follows width", low=0, high=8192)
+    start: int = opt(0, "first frame of the source videos", low=0)
+    num_frames: int = opt(0, "frames to use; 0: all", low=0)
+    stride: int = opt(1, "use every stride-th source frame", low=1)
+    drop: list = opt([], "cameras left out, by name")
+    held_out: list = opt([], "cameras never trained on nor edited, by name; may be empty")
+    bounds: str = opt("auto", "field space", choices=("auto", "ndc", "box", "contracted"))
+    aabb: list = opt([], "[[x,y,z],[x,y,z]] of the box; empty: from the cameras' common frustum")
+    near: float = opt(0.0, "nearest depth in world units; 0: from the file or the cameras", low=0.0)
+    far: float = opt(0.0, "farthest depth in world units; 0: likewise", low=0.0)
+    block_frames: int = opt(25, "frames per block written by prepare", low=1, high=1000)
+
+
+@dataclass
+class FieldConfig:
+    """The 4D field and how it is fitted (method page, section 6)."""
+
+    grid_start: int = opt(2097152, "voxels at the start (128^3)", low=512)
+    grid_end: int = opt(262144000, "voxels at the end (640^3)", low=512)
+    growth_at: list = opt([0.02, 0.04, 0.08, 0.1], "growth points as shares of `fit_steps`")
+    density_components: list = opt([16, 4, 4], "components per plane-line pair: xy, xz, yz")
+    colour_components: list = opt([48, 12, 12], "likewise for appearance")
+    channels_per_frame: float = opt(0.5, "new streaming channels per frame", low=0.0, high=16.0)
+    feature_dim: int = opt(27, "appearance features", low=3, high=256)
+    mlp_width: int = opt(128, "hidden width of the colour MLP", low=8, high=1024)
+    samples: int = opt(0, "samples per ray; 0: from the grid's resolution", low=0, high=8192)
+    fit_steps: int = opt(100000, "steps of the reconstruction", low=1)
+    refit_steps: int = opt(15000, "steps of the refit in each round", low=0)
+    rays: int = opt(4096, "rays per step", low=16)
+    lr_grid: float = opt(0.02, "Adam rate of planes and lines", low=0.0)
+    lr_mlp: float = opt(0.001, "Adam rate of the MLP", low=0.0)
+    lr_decay: float = opt(0.1, "rate at the end of a phase relative to its start", low=0.0, high=1.0)
+    tv_weight: float = opt(1.0, "total variation weight (planes x 1e-2, lines x 1e-3)", low=0.0)
+    motion_share: float = opt(0.1, "share of rays from moving pixels in the first half of a refit", low=0.0, high=1.0)
+    dtype: str = opt("auto", "compute type", choices=("auto", "float32", "bfloat16", "float16"))
+
+
+@dataclass
+class EditorConfig:
+    """The diffusion editor."""
+
+    weights: str = opt("auto", "hub id or folder; auto: timbrooks/instruct-pix2pix on GPUs, the bundled tiny-ip2p on CPUs")
+    attention: str = opt("anchor", "keys and values of self-attention", choices=("anchor", "anchor_self", "sparse_causal", "own"))
+    norm: str = opt("frame", "GroupNorm over one frame or the whole window", choices=("frame", "joint"))
+    text_guidance: float = opt(0.0, "s_T (--guidance-scale); 0: what the weights' model card recommends, else 9.5", low=0.0, high=50.0)
+    image_guidance: float = opt(0.0, "s_I (--image-guidance-scale); 0: likewise, else 1.5", low=0.0, high=20.0)
+    dtype: str = opt("auto", "auto: float16 on GPUs, float32 on CPUs", choices=("auto", "float32", "float16", "bfloat16"))
+    memory_cap_gb: float = opt(0.0, "cap on device memory per process; 0: none", low=0.0)
+
+
+@dataclass
+class FlowConfig:
+    """Optical flow of the originals."""
+
+    method: str = opt("auto", "auto: RAFT where a checkpoint is found, else DIS", choices=("auto", "raft", "dis", "lucas_kanade", "horn_schunck"))
+    checkpoint: str = opt("", "RAFT checkpoint (small or large, public key names)")
+    iterations: int = opt(20, "RAFT update iterations", low=1, high=64)
+    mask: bool = opt(True, "keep a warp only where forward and backward flow agree")
+
+
+@dataclass
+class ScheduleConfig:
+    """Rounds, key frame and windows (method page, sections 3 and 4)."""
+
+    rounds: int = opt(1, "edit-and-refit rounds", low=1, high=100)
+    key_frame: int = opt(0, "frame of the key instant", low=0)
+    key_steps: int = opt(12, "joint edits of the key frame", low=1, high=100)
+    key_views: int = opt(5, "cameras edited jointly in each (at most the number of views)", low=1, high=64)
+    diffusion_steps: int = opt(20, "steps of a full edit (--diffusion-steps)", low=1, high=1000)
+    refine_num_steps: int = opt(600, "T of a window's repaint (--refine-num-steps)", low=1, high=1000)
+    refine_diffusion_steps: int = opt(4, "n of a window's repaint (--refine-diffusion-steps)", low=1, high=1000)
+    restview_refine_num_steps: int = opt(700, "T of the repaint of the other cameras (--restview-refine-num-steps)", low=1, high=1000)
+    restview_refine_diffusion_steps: int = opt(6, "n of that repaint (--restview-refine-diffusion-steps)", low=1, high=1000)
+    sequence_length: int = opt(5, "new frames per window (--sequence-length)", low=1, high=64)
+    match_threshold: float = opt(0.05, "3D points match below this, in scene units", low=0.0)
+    fill_threshold: float = opt(0.02, "likewise when filling unedited cameras", low=0.0)
+    refit: str = opt("overlap", "refit while windows land, or after all of them", choices=("overlap", "barrier"))
+
+
+@dataclass
+class ClusterConfig:
+    """Who computes."""
+
+    executor: str = opt("ray", "ray, or threads in this process", choices=("ray", "local"))
+    address: str = opt("", "Ray address to join; empty: start a local Ray")
+    editors: int = opt(0, "editor workers; 0: from the devices there are", low=0, high=4096)
+    device: str = opt("auto", "auto, cpu or cuda; cuda on a host without one is an error", choices=("auto", "cpu", "cuda"))
+    gpus: int = opt(0, "GPUs to use; 0: all there are", low=0)
+    threads: int = opt(0, "compute threads per service; 0: cores divided by services", low=0, high=1024)
+    timeout_s: float = opt(600.0, "longest a single service call may take", low=1.0)
+    start_timeout_s: float = opt(300.0, "longest a service may take to come up and warm up", low=1.0)
+    max_retries: int = opt(3, "times one window is sent again before the run stops", low=0, high=100)
+    dashboard: bool = opt(True, "start Ray's dashboard with a local Ray")
+
+
+@dataclass
+class Config:
+    """A whole run."""
+
+    seed: int = opt(0, "everything random follows from this", low=0)
+    storage_path: str = opt("", "folder or URI that all nodes reach; empty: the run folder")
+    scene: SceneConfig = dataclasses.field(default_factory=SceneConfig)
+    field: FieldConfig = dataclasses.field(default_factory=FieldConfig)
+    editor: EditorConfig = dataclasses.field(default_factory=EditorConfig)
+    flow: FlowConfig = dataclasses.field(default_factory=FlowConfig)
+    schedule: ScheduleConfig = dataclasses.field(default_factory=ScheduleConfig)
+    cluster: ClusterConfig = dataclasses.field(default_factory=ClusterConfig)
+
+
+def known_keys(cls: type = Config, prefix: str = "") -> dict[str, dataclasses.Field]:
+    """Return every dotted key and the dataclass field behind it."""
+    hints = typing.get_type_hints(cls)
+    keys: dict[str, dataclasses.Field] = {}
+    for f in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(hints[f.name]):
+            keys |= known_keys(hints[f.name], f"{prefix}{f.name}.")
+        else:
+            keys[prefix + f.name] = f
+    return keys
+
+
+def _section(config: Config, key: str) -> tuple[Any, str]:
+    *parents, leaf = key.split(".")
+    for name in parents:
+        config = getattr(config, name)
+    return config, leaf
+
+
+def set_key(config: Config, key: str, value: Any, where: str) -> None:
+    """Set one dotted key in place, or raise a ConfigError that names it, the value and what it may be."""
+    keys = known_keys()
+    if key not in keys:
+        near = difflib.get_close_matches(key, keys, n=1, cutoff=0.0)
+        raise ConfigError(f"{where}: unknown key '{key}'", f"did you mean '{near[0]}'?")
+    section, leaf = _section(config, key)
+    setattr(section, leaf, _checked(key, value, keys[key], type(getattr(section, leaf)), where))
+
+
+def _checked(key: str, value: Any, option: dataclasses.Field, kind: type, where: str) -> Any:
+    meta = option.metadata
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if kind is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as a string
+        try:
+            value = float(value)
+        except ValueError:
+            pass
+    if kind is str and value is None:
+        value = ""
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ConfigError(f"{where}: {key} = {value!r} is not a {kind.__name__}", meta["help"])
+    if meta["choices"] and value not in meta["choices"]:
+        raise ConfigError(f"{where}: {key} = {value!r}", f"one of {', '.join(map(str, meta['choices']))}")
+    low, high = meta["low"], meta["high"]
+    if kind in (int, float) and (value != value or (low is not None and value < low) or (high is not None and value > high)):
+        raise ConfigError(f"{where}: {key} = {value} is out of range", f"{low} to {high if high is not None else 'any'}")
+    return value
+
+
+def merge(config: Config, tree: dict, where: str, prefix: str = "") -> None:
+    """Set every leaf of a nested mapping in place."""
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{where}: expected a mapping, found {type(tree).__name__}")
+    sections = {k.rsplit(".", 1)[0] for k in known_keys() if "." in k}
+    for name, value in tree.items():
+        key = f"{prefix}{name}"
+        if key in sections:
+            merge(config, value or {}, where, key + ".")
+        else:
+            set_key(config, key, value, where)
+
+
+def read_yaml(path: Path) -> dict:
+    """Return the mapping in a YAML file; ConfigError names the file and line otherwise."""
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as err:
+        mark = getattr(err, "problem_mark", None)
+        raise ConfigError(f"{path}{f', line {mark.line + 1}' if mark else ''}: not valid YAML") from None
+    return tree or {}
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Split `a.b=c`; the value is read as YAML, so lists, numbers and booleans work."""
+    key, sep, value = text.partition("=")
+    if not sep or not key.strip():
+        raise ConfigError(f"--set {text}: expected key=value")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {text}: the value is not valid YAML") from None
+
+
+def shipped(kind: str) -> Path:
+    """Return the folder of shipped configs (`kind` "scenes" or "presets"), installed or in a checkout."""
+    here = Path(__file__).resolve().parent
+    for root in (here / "configs", here.parent / "configs"):
+        if (root / kind).is_dir():
+            return root / kind
+    raise ConfigError(f"the {kind} shipped with i4d are missing", "reinstall the package")
+
+
+def to_dict(config: Config) -> dict:
+    """Return the configuration as nested plain values, ready for YAML or JSON."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(tree: dict, where: str) -> Config:
+    """Return a Config from nested plain values (a stored run's resolved configuration)."""
+    config = Config()
+    merge(config, tree, where)
+    return config

@@ -1,0 +1,61 @@
+"""Everything that i4d raises on purpose, and the exit code that each class gives the command line.
+
+    I4DError              1
+    ├── ConfigError       2   unknown key, bad value
+    ├── SceneError        3   missing or corrupt input
+    ├── WeightsError      4   model weights not found or wrong
+    ├── ClusterError      5   resources that are not to be had
+    ├── EditError         1   a window or key frame failed for good
+    └── FitError          1   the field failed for good
+
+Every class takes positional arguments only and hands them to `Exception.__init__`: that is what lets an
+error cross a process boundary by pickling. The message is one line: what, where, what to do.
+"""
+
+from __future__ import annotations
+
+
+class I4DError(Exception):
+    """A failure that the user can act upon; `exit_code` is what the command line returns for it."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class ConfigError(I4DError):
+    """A key that does not exist or a value out of range; names the dotted key."""
+
+    exit_code = 2
+
+
+class SceneError(I4DError):
+    """Input that is missing or corrupt; names the file, camera or frame."""
+
+    exit_code = 3
+
+
+class WeightsError(I4DError):
+    """Model weights that are missing or wrong; names the place that was looked at."""
+
+    exit_code = 4
+
+
+class ClusterError(I4DError):
+    """Resources that cannot be had; prints asked beside available."""
+
+    exit_code = 5
+
+
+class EditError(I4DError):
+    """An edit that failed for good; names view, window and reason."""
+
+
+class FitError(I4DError):
+    """A fit that failed for good; names the step and reason."""

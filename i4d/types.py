@@ -1,0 +1,323 @@
+"""The values that everything else speaks of: cameras, scenes, frame addresses, tasks, receipts, protocols.
+
+Nothing here computes and nothing here imports torch or ray. Conventions (docs/conventions.md): OpenCV camera
+axes, `world_from_camera` maps camera to world, pixel centres at +0.5, frames are integers, time in the field
+is `frame / max(1, num_frames - 1)` in [0, 1]. A *view* is an index into `Scene.cameras`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+
+# --------------------------------------------------------------------------------------------- scene
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """A calibrated camera. `K` is 3x3 in pixels of a `width` x `height` image; `world_from_camera` is 4x4."""
+
+    name: str
+    width: int
+    height: int
+    K: np.ndarray
+    world_from_camera: np.ndarray
+    distortion: tuple[float, ...] = ()  # OpenCV k1 k2 p1 p2 [k3]; empty after `prepare`, which undistorts
+
+    @property
+    def centre(self) -> np.ndarray:
+        """Position in world coordinates, shape (3,)."""
+        return self.world_from_camera[:3, 3]
+
+    def resized(self, width: int, height: int) -> Camera:
+        """Return this camera for an image resampled to another size (K scales with each axis)."""
+        scale = np.array([[width / self.width], [height / self.height], [1.0]])
+        return Camera(self.name, width, height, self.K * scale, self.world_from_camera, self.distortion)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Where the field lives.
+
+    `kind` "ndc": forward-facing rigs; world z (in the average camera's frame, looking along +z) is mapped by the
+    NDC map of NeRF with near plane `near`; `aabb` is then in NDC. "box": `aabb` in world units. "contracted":
+    `aabb` in world units is the uncontracted inner box (mip-NeRF 360, eq. 10, around its centre).
+    `unit` is the length in world units that thresholds are relative to (1 for rigs normalised like LLFF, the
+    cameras' median scene depth for metric rigs).
+    """
+
+    kind: Literal["ndc", "box", "contracted"]
+    aabb: tuple[tuple[float, float, float], tuple[float, float, float]]
+    near: float
+    far: float
+    unit: float = 1.0
+
+
+class FrameSource(Protocol):
+    """Decoded frames of one rig, read once by `prepare`."""
+
+    def read(self, camera: str, start: int, stop: int) -> Iterator[np.ndarray]:
+        """Yield frames start..stop-1 of a camera as uint8 (height, width, 3) sRGB, at the *source* size."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What a reader returns: calibrated cameras, a timeline, and where the pixels come from."""
+
+    name: str
+    cameras: tuple[Camera, ...]  # at the working size (undistorted pinhole); order defines view indices
+    num_frames: int
+    fps: float
+    bounds: Bounds
+    held_out: tuple[str, ...]  # camera names never trained on nor edited
+    source: FrameSource
+    source_cameras: tuple[Camera, ...]  # same order, as the files have them (size and distortion of the videos)
+    exact: str = ""  # folder with exact answers (procedural scenes); empty otherwise
+
+    @property
+    def held_out_views(self) -> tuple[int, ...]:
+        return tuple(i for i, c in enumerate(self.cameras) if c.name in self.held_out)
+
+    @property
+    def train_views(self) -> tuple[int, ...]:
+        return tuple(i for i, c in enumerate(self.cameras) if c.name not in self.held_out)
+
+
+# --------------------------------------------------------------------------------------------- frames
+@dataclass(frozen=True)
+class BlockRef:
+    """One immutable block in the store: rows of equal shape and dtype, named by the digest of its bytes."""
+
+    digest: str
+    num_rows: int
+    row_shape: tuple[int, ...]
+    dtype: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class FrameAddress:
+    """One row of one block."""
+
+    digest: str
+    row: int
+
+
+@dataclass(frozen=True)
+class TableRun:
+    """Frames start..stop-1 of a view are rows row..row+(stop-start)-1 of a block."""
+
+    view: int
+    start: int
+    stop: int
+    digest: str
+    row: int = 0
+
+
+# --------------------------------------------------------------------------------------------- edit tasks
+@dataclass(frozen=True)
+class Strength:
+    """How far to noise and in how many steps to come back: n timesteps spread over [0, T), T <= 1000."""
+
+    T: int
+    n: int
+
+
+@dataclass(frozen=True)
+class EditSettings:
+    """What one edit needs besides pixels. Equal settings and inputs give equal results.
+
+    `text_guidance`, `image_guidance` are s_T and s_I of InstructPix2Pix, eq. 3. `norm` "frame" normalises each image by
+    itself, "joint" over all images of the window (the authors' code). `flow_mask` tests forward-backward consistency.
+    """
+
+    instruction: str
+    text_guidance: float
+    image_guidance: float
+    attention: Literal["anchor", "anchor_self", "sparse_causal", "own"] = "anchor"
+    norm: Literal["frame", "joint"] = "frame"
+    flow: str = "auto"
+    flow_mask: bool = True
+
+
+@dataclass(frozen=True)
+class KeyFrameTask:
+    """One joint edit of `sample` views at the key instant, then the cross-view warp average over all views.
+
+    All tuples run over the edited views in the same order (`views`). `depth` is a float32 block, one row per edited view,
+    depth along the optical axis in world units. `step` of `num_steps` key-frame rounds; the result is a float16 block with one
+    row (height, width, 3) in [0, 1] per edited view.
+    """
+
+    run_seed: int
+    round: int
+    step: int
+    num_steps: int
+    frame: int
+    views: tuple[int, ...]
+    sample: tuple[int, ...]  # views, a subset of `views`; sample[0] is the anchor of this joint edit
+    cameras: tuple[Camera, ...]
+    originals: tuple[FrameAddress, ...]
+    current: tuple[FrameAddress, ...]
+    depth: str
+    strength: Strength
+    settings: EditSettings
+    match_threshold: float  # world units
+    fill_threshold: float  # world units
+
+
+@dataclass(frozen=True)
+class RepaintTask:
+    """Repaint some views at the key instant as one window, anchored on its first view; result as KeyFrameTask's rows."""
+
+    run_seed: int
+    round: int
+    window: int
+    frame: int
+    views: tuple[int, ...]
+    originals: tuple[FrameAddress, ...]
+    current: tuple[FrameAddress, ...]
+    batch: int  # the plan's batch shape, anchor included: shorter windows are padded
+    strength: Strength
+    settings: EditSettings
+
+
+@dataclass(frozen=True)
+class WindowTask:
+    """Edit one window of one view along time (sliding window, method section 4).
+
+    For every frame: flow between the *unedited* reference and the *unedited* frame, pull the *edited* reference along the
+    backward flow, keep it where the flow is consistent, `current` elsewhere, then repaint the window anchored on the
+    edited key frame. `reference_*` may be equal to the anchor. Result: a uint8 block, one row per entry of `frames`.
+    """
+
+    run_seed: int
+    round: int
+    view: int
+    window: int
+    frames: tuple[int, ...]
+    originals: tuple[FrameAddress, ...]
+    current: tuple[FrameAddress, ...]
+    anchor_frame: int
+    anchor_original: FrameAddress
+    anchor_edited: FrameAddress
+    reference_frame: int
+    reference_original: FrameAddress
+    reference_edited: FrameAddress
+    batch: int  # images per editor call, anchor included: shorter windows are padded to it
+    strength: Strength
+    settings: EditSettings
+
+
+@dataclass(frozen=True)
+class EditReceipt:
+    """What an editor answers: where the pixels lie and what they cost. No pixels."""
+
+    task: str  # the task's id, e.g. "r1/v03/w02", "r1/key05", "r1/rest01"
+    block: BlockRef
+    worker: str
+    device: str
+    started_s: float  # unix time on the worker
+    seconds: float
+    unet_forwards: int  # images times guidance branches actually evaluated
+    flow_passes: int = 0
+    peak_bytes: int = 0
+    kept_share: float = float("nan")  # share of pixels explained by the warp
+    flow_seconds: float = 0.0
+
+
+# --------------------------------------------------------------------------------------------- field
+@dataclass(frozen=True)
+class FitReceipt:
+    """What the trainer answers to `advance`."""
+
+    step: int
+    total_steps: int
+    psnr_db: float  # of the training batches of this call
+    rays: int
+    worker: str
+    device: str
+    started_s: float
+    seconds: float
+    peak_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class RenderTask:
+    """Render one camera at some frames. `want` is a subset of ("rgb", "depth"); `camera` may be novel."""
+
+    camera: Camera
+    frames: tuple[int, ...]
+    num_frames: int
+    want: tuple[str, ...] = ("rgb",)
+    rows: Literal["uint8", "float16"] = "uint8"
+
+
+@dataclass(frozen=True)
+class RenderReceipt:
+    """Blocks by name: "rgb" (uint8 or float16, (h, w, 3)), "depth" (float32 (h, w), along the optical axis, world units)."""
+
+    blocks: Mapping[str, BlockRef]
+    worker: str
+    device: str
+    started_s: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class CheckpointReceipt:
+    """A saved field: `digest` names a safetensors object in the store, `step` where the fit stood."""
+
+    digest: str
+    step: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """Who a service is and where it runs; answered by `warm_up`."""
+
+    name: str
+    device: str
+    device_name: str
+    node: str
+    pid: int
+    warm_up_s: float
+    notes: tuple[str, ...] = ()  # e.g. "flow: DIS (no RAFT checkpoint configured)"
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Editor(Protocol):
+    """Stateless: every answer is a function of the task alone. Hosted by an executor, one process per device."""
+
+    def warm_up(self) -> WorkerInfo: ...
+    def edit_key_frame(self, task: KeyFrameTask) -> EditReceipt: ...
+    def repaint(self, task: RepaintTask) -> EditReceipt: ...
+    def edit_window(self, task: WindowTask) -> EditReceipt: ...
+    def set_active(self, active: bool) -> None:
+        """Move weights onto (True) or off (False) the device, for hosts where editor and trainer take turns."""
+        ...
+
+
+class Trainer(Protocol):
+    """Owns the field. Calls arrive in order from one caller; each takes a few seconds at most."""
+
+    def warm_up(self) -> WorkerInfo: ...
+    def start(self, runs: Sequence[TableRun], checkpoint: str | None, phase: Literal["fit", "refit"], steps: int) -> None:
+        """Begin a phase of `steps` steps on these frames, from a checkpoint (its digest) or from nothing."""
+        ...
+
+    def advance(self, delta: Sequence[TableRun], num_steps: int) -> FitReceipt:
+        """Take newly stored frames (they override older ones), then `num_steps` optimisation steps."""
+        ...
+
+    def render(self, task: RenderTask) -> RenderReceipt: ...
+    def save(self) -> CheckpointReceipt: ...
+    def load(self, checkpoint: str) -> int:
+        """Load a checkpoint for rendering or to go on; returns its step."""
+        ...
+
+    def set_active(self, active: bool) -> None: ...

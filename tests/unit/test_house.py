@@ -1,0 +1,51 @@
+"""The house rules of docs/design.md, section 3: who may import whom. Walks every import statement."""
+
+import ast
+import pathlib
+
+TOP = pathlib.Path(__file__).parents[2] / "i4d"
+VALUES = {"errors", "config", "types", "seeds"}
+NUMERICS = {"geometry", "flow", "field", "edit", "metrics"}
+MAY_IMPORT = {
+    **{name: VALUES | {name, "geometry"} for name in NUMERICS},
+    "store": VALUES | {"store"},
+    "scenes": VALUES | NUMERICS | {"scenes", "store"},
+    "services": VALUES | NUMERICS | {"services", "store", "scenes"},
+    "driver": VALUES | {"driver"},
+    "exec": VALUES | {"exec"},
+}
+MAY_IMPORT["edit"] |= {"flow"}
+MAY_IMPORT["metrics"] |= {"flow"}
+ONLY_IN = {"ray": ("exec/on_ray",), "diffusers": ("edit",), "transformers": ("edit", "metrics"), "av": ("scenes", "report")}
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_packages_import_only_what_the_design_allows():
+    wrong = []
+    for path in TOP.rglob("*.py"):
+        package = path.relative_to(TOP).parts[0]
+        for name in imports(path):
+            root, *rest = name.split(".")
+            if root == "i4d" and rest and package in MAY_IMPORT and rest[0] not in MAY_IMPORT[package] | {"__version__"}:
+                wrong.append(f"{path.relative_to(TOP)}: {name}")
+    assert not wrong, wrong
+
+
+def test_heavy_libraries_stay_where_they_belong():
+    wrong = []
+    for path in TOP.rglob("*.py"):
+        inside = path.relative_to(TOP).as_posix()
+        for name in imports(path):
+            homes = ONLY_IN.get(name.split(".")[0])
+            if homes and not inside.startswith(homes):
+                wrong.append(f"{inside}: {name}")
+            if name.split(".")[0] in ("torch", "ray", "diffusers") and inside.startswith("driver"):
+                wrong.append(f"{inside}: {name}")
+    assert not wrong, wrong
