@@ -3,8 +3,11 @@
     I4DError              1
     ├── ConfigError       2   unknown key, bad value
     ├── SceneError        3   missing or corrupt input
+    │   └── BlockError    3   a stored block or object that is missing or corrupt
     ├── WeightsError      4   model weights not found or wrong
     ├── ClusterError      5   resources that are not to be had
+    │   ├── WorkerLost    5   a service's process died
+    │   └── CallTimeout   5   a service did not answer in time
     ├── EditError         1   a window or key frame failed for good
     └── FitError          1   the field failed for good
 
@@ -41,6 +44,10 @@ class SceneError(I4DError):
     exit_code = 3
 
 
+class BlockError(SceneError):
+    """A stored block or object that is missing or corrupt; names its place."""
+
+
 class WeightsError(I4DError):
     """Model weights that are missing or wrong; names the place that was looked at."""
 
@@ -51,6 +58,14 @@ class ClusterError(I4DError):
     """Resources that cannot be had; prints asked beside available."""
 
     exit_code = 5
+
+
+class WorkerLost(ClusterError):
+    """A service whose process died, with every call it had in hand; names the service."""
+
+
+class CallTimeout(ClusterError):
+    """A service that did not answer in time; names service, method and the time allowed."""
 
 
 class EditError(I4DError):
