@@ -1,0 +1,154 @@
+"""Flow without learning: pyramidal Lucas-Kanade and Horn-Schunck in torch, DIS through OpenCV.
+
+Both torch methods share one coarse-to-fine frame: start at the coarsest level with zero flow, linearise the brightness
+constancy around the current flow (warp `b` by it), solve for an update, smooth outliers with a median, go one level up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from i4d.flow.warp import inside, warp
+
+LUMA = (0.299, 0.587, 0.114)  # Rec. 601
+COARSEST_PX = 16  # shorter side of the coarsest level
+
+
+def _grey(image: torch.Tensor) -> torch.Tensor:
+    weights = torch.tensor(LUMA, device=image.device)[None, :, None, None]
+    return (image.float() * weights).sum(1, keepdim=True)
+
+
+def _pyramid(image: torch.Tensor) -> list[torch.Tensor]:
+    levels = [image]
+    while min(levels[-1].shape[-2:]) >= 2 * COARSEST_PX:
+        h, w = levels[-1].shape[-2:]
+        levels.append(F.interpolate(levels[-1], ((h + 1) // 2, (w + 1) // 2), mode="area"))
+    return levels[::-1]
+
+
+def _resize_flow(flow: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    h, w = flow.shape[-2:]
+    scale = torch.tensor([width / w, height / h], device=flow.device)[None, :, None, None]
+    return F.interpolate(flow, (height, width), mode="bilinear", align_corners=False) * scale
+
+
+def _gradients(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return central differences along x and y, per pixel, (n, 1, h, w) each."""
+    p = F.pad(image, (1, 1, 1, 1), mode="replicate")
+    return (p[..., 1:-1, 2:] - p[..., 1:-1, :-2]) / 2, (p[..., 2:, 1:-1] - p[..., :-2, 1:-1]) / 2
+
+
+def _median(flow: torch.Tensor, size: int = 5) -> torch.Tensor:
+    """Return each flow component's median over a size x size neighbourhood (Sun et al., CVPR 2010, sec. 4)."""
+    r = size // 2
+    p = F.pad(flow, (r, r, r, r), mode="replicate")
+    h, w = flow.shape[-2:]
+    stack = torch.stack([p[..., y : y + h, x : x + w] for y in range(size) for x in range(size)])
+    return stack.median(0).values
+
+
+def _linearise(a: torch.Tensor, b: torch.Tensor, flow: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return I_x, I_y, I_t around `flow`; zero where it looks outside the image, so that nothing is pulled there."""
+    moved = warp(b, flow)
+    ax, ay = _gradients(a)
+    bx, by = _gradients(moved)
+    seen = inside(flow).float()
+    return (ax + bx) / 2 * seen, (ay + by) / 2 * seen, (moved - a) * seen
+
+
+Update = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def coarse_to_fine(a: torch.Tensor, b: torch.Tensor, warps: int, update: Update) -> torch.Tensor:
+    """Return flow (n, 2, h, w) from `warps` calls of `update(a, b, flow)` on each level of the pyramid."""
+    flow = None
+    for small_a, small_b in zip(_pyramid(_grey(a)), _pyramid(_grey(b)), strict=True):
+        h, w = small_a.shape[-2:]
+        flow = small_a.new_zeros(len(a), 2, h, w) if flow is None else _resize_flow(flow, h, w)
+        for _ in range(warps):
+            flow = _median(update(small_a, small_b, flow))
+    return flow
+
+
+class LucasKanade:
+    """Pyramidal Lucas-Kanade (1981; Bouguet 2001), dense: motion is constant in a Gaussian window of `sigma_px`."""
+
+    name = "lucas_kanade"
+
+    def __init__(self, sigma_px: float = 4.0, warps: int = 5, ridge: float = 1e-4) -> None:
+        self.warps, self.ridge = warps, ridge
+        radius = int(2.5 * sigma_px)
+        taps = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma_px) ** 2)
+        self._taps = taps / taps.sum()
+
+    def _window(self, x: torch.Tensor) -> torch.Tensor:
+        taps, r = self._taps.to(x.device), len(self._taps) // 2
+        groups = x.shape[1]
+        x = F.pad(x, (r, r, r, r), mode="replicate")
+        x = F.conv2d(x, taps[None, None, None, :].expand(groups, 1, 1, -1), groups=groups)
+        return F.conv2d(x, taps[None, None, :, None].expand(groups, 1, -1, 1), groups=groups)
+
+    def _update(self, a: torch.Tensor, b: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
+        ix, iy, it = _linearise(a, b, flow)
+        sums = self._window(torch.cat([ix * ix, ix * iy, iy * iy, ix * it, iy * it], 1))
+        xx, xy, yy, xt, yt = sums.unbind(1)
+        xx, yy = xx + self.ridge, yy + self.ridge  # keeps flat regions where they are
+        det = xx * yy - xy * xy
+        step = torch.stack([(xy * yt - yy * xt) / det, (xy * xt - xx * yt) / det], 1)
+        return flow + step.clamp(-2, 2)  # the linearisation holds for a pixel or two
+
+    @torch.inference_mode()
+    def estimate(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """Return the pull flow from `a` to `b`; see FlowEstimator."""
+        return coarse_to_fine(a, b, self.warps, self._update)
+
+
+def _neighbour_mean(flow: torch.Tensor) -> torch.Tensor:
+    """Return the mean of the 8 neighbours, weights 1/6 beside and 1/12 across (Horn & Schunck, sec. 8)."""
+    p = F.pad(flow, (1, 1, 1, 1), mode="replicate")
+    columns = p[..., :-2] + 2 * p[..., 1:-1] + p[..., 2:]
+    ring = columns[..., :-2, :] + 2 * columns[..., 1:-1, :] + columns[..., 2:, :]
+    return (ring - 4 * flow) / 12
+
+
+class HornSchunck:
+    """Pyramidal, warping Horn-Schunck (1981): brightness constancy plus `alpha`^2 times the squared flow gradient."""
+
+    name = "horn_schunck"
+
+    def __init__(self, alpha: float = 0.03, warps: int = 4, iterations: int = 40) -> None:
+        self.alpha, self.warps, self.iterations = alpha, warps, iterations
+
+    def _update(self, a: torch.Tensor, b: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
+        ix, iy, it = _linearise(a, b, flow)
+        gradient = torch.cat([ix, iy], 1)
+        scale = gradient / (self.alpha**2 + (gradient**2).sum(1, keepdim=True))
+        rest = it - (gradient * flow).sum(1, keepdim=True)
+        for _ in range(self.iterations):  # Jacobi
+            mean = _neighbour_mean(flow)
+            flow = mean - scale * ((gradient * mean).sum(1, keepdim=True) + rest)
+        return flow
+
+    @torch.inference_mode()
+    def estimate(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """Return the pull flow from `a` to `b`; see FlowEstimator."""
+        return coarse_to_fine(a, b, self.warps, self._update)
+
+
+class DisFlow:
+    """Dense inverse search (Kroeger et al., ECCV 2016) through OpenCV; fast, on the CPU, needs no weights."""
+
+    name = "dis"
+
+    def estimate(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """Return the pull flow from `a` to `b`; see FlowEstimator. OpenCV takes 8-bit grey, so matching sees that."""
+        solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        grey = [(_grey(x)[:, 0] * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy() for x in (a, b)]
+        flows = [solver.calc(p, q, None) for p, q in zip(*grey, strict=True)]
+        return torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2).contiguous().to(a.device)
