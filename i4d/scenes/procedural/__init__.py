@@ -1,0 +1,1 @@
+"""Procedural moving scenes with exact answers: colour, depth, flow, object ids and re-rendered edits."""
