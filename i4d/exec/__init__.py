@@ -1,0 +1,1 @@
+"""Who computes: services hosted by threads or by Ray behind one protocol."""

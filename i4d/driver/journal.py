@@ -1,0 +1,85 @@
+"""Receipts as JSON, and the journal that lets a resumed run skip what is stored.
+
+An entry counts only if the work's inputs are the same as then (their digest is part of the entry) and its blocks are
+still in the store, so a resume can reuse too little but never something wrong.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from typing import Any
+
+import numpy as np
+
+from i4d.driver.protocols import Record
+from i4d.types import BlockRef, CheckpointReceipt, EditReceipt, RenderReceipt
+
+Receipt = EditReceipt | RenderReceipt | CheckpointReceipt
+
+
+def plain(value: Any) -> Any:
+    """Return nested plain values of tasks and receipts; numbers that are not finite become null."""
+    if dataclasses.is_dataclass(value):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, (tuple, list)):
+        return [plain(v) for v in value]
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def inputs_digest(*parts: Any) -> str:
+    """Return the digest of everything that a piece of work depends on."""
+    return hashlib.blake2b(json.dumps(plain(parts), sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def block_from(tree: dict) -> BlockRef:
+    """Return a block reference from JSON."""
+    return BlockRef(tree["digest"], tree["num_rows"], tuple(tree["row_shape"]), tree["dtype"], tree["size_bytes"])
+
+
+def receipt_from(kind: str, tree: dict) -> Receipt:
+    """Return the receipt that `plain` wrote; `kind` is "edit", "render" or "fit"."""
+    tree = dict(tree)
+    if kind == "fit":
+        return CheckpointReceipt(**tree)
+    if kind == "render":
+        tree["blocks"] = {name: block_from(block) for name, block in tree["blocks"].items()}
+        return RenderReceipt(**tree)
+    tree["block"] = block_from(tree["block"])
+    tree["kept_share"] = math.nan if tree["kept_share"] is None else tree["kept_share"]
+    return EditReceipt(**tree)
+
+
+class Journal:
+    """Finished work by (kind, id). `find` says whether it can be taken over, `add` writes it down first."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._entries: dict[tuple[str, str], dict] = {}
+        for entry in record.records():
+            self._entries[entry["kind"], entry["id"]] = entry
+
+    def add(self, kind: str, id: str, inputs: str, receipt: Receipt) -> None:
+        """Write down a finished piece of work; it is on disk when this returns."""
+        entry = {"kind": kind, "id": id, "inputs": inputs, "receipt": plain(receipt)}
+        self._record.append(entry)
+        self._entries[kind, id] = entry
+
+    def find(self, kind: str, id: str, inputs: str) -> Receipt | None:
+        """Return the receipt of the same work done before, if what it made is still stored."""
+        entry = self._entries.get((kind, id))
+        if entry is None or entry["inputs"] != inputs:
+            return None
+        receipt = receipt_from(kind, entry["receipt"])
+        if isinstance(receipt, CheckpointReceipt):
+            return receipt if self._record.has_checkpoint(receipt.digest) else None
+        blocks = receipt.blocks.values() if isinstance(receipt, RenderReceipt) else [receipt.block]
+        return receipt if all(self._record.stored(block.digest) for block in blocks) else None

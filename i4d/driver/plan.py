@@ -1,0 +1,207 @@
+"""The plan of a run: every piece of work of every round, fixed before anything runs.
+
+A plan follows from scene, configuration and seed alone, never from how many workers there are, so results do not
+depend on them either. Constants: docs/method.md, sections 3 and 4.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from i4d.config import Config
+from i4d.driver.journal import inputs_digest, plain
+from i4d.errors import ConfigError
+from i4d.seeds import seed_for
+from i4d.types import Camera, EditSettings, Scene, Strength
+
+BRANCHES = 3  # of the guidance: none, image, image and text
+
+
+@dataclass(frozen=True)
+class KeyStep:
+    """One joint edit of `sample` views at the key instant; sample[0] is its anchor."""
+
+    step: int
+    sample: tuple[int, ...]
+    strength: Strength
+
+
+@dataclass(frozen=True)
+class RestWindow:
+    """Views at the key instant that are repainted together after the last key step."""
+
+    index: int
+    views: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """Frames of one window in the order of propagation; the reference is the edited frame next to the first."""
+
+    index: int
+    frames: tuple[int, ...]
+    reference_frame: int
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The windows of one view in one direction from the key frame; each needs the one before."""
+
+    view: int
+    direction: Literal["forward", "backward"]
+    windows: tuple[WindowPlan, ...]
+
+
+@dataclass(frozen=True)
+class RoundPlan:
+    """One edit-and-refit round, counted from 1."""
+
+    index: int
+    key_steps: tuple[KeyStep, ...]
+    rest: tuple[RestWindow, ...]
+    chains: tuple[Chain, ...]
+
+    @property
+    def num_windows(self) -> int:
+        return sum(len(chain.windows) for chain in self.chains)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Everything a driver needs. `views` are edited and trained on; `cameras` are theirs, in the same order.
+
+    `batch` and `rest_batch` are images per editor call, anchor included. Thresholds are in world units.
+    """
+
+    seed: int
+    num_frames: int
+    key_frame: int
+    views: tuple[int, ...]
+    cameras: tuple[Camera, ...]
+    settings: EditSettings
+    rounds: tuple[RoundPlan, ...]
+    window_strength: Strength
+    rest_strength: Strength
+    batch: int
+    rest_batch: int
+    match_threshold: float
+    fill_threshold: float
+    fit_steps: int
+    refit_steps: int
+    refit: Literal["overlap", "barrier"]
+
+    def camera(self, view: int) -> Camera:
+        return self.cameras[self.views.index(view)]
+
+    def to_json(self) -> dict:
+        """Return plain values for plan.json, the digest among them."""
+        return {"digest": self.digest(), "unet_forwards": predicted_forwards(self), **plain(self)}
+
+    def digest(self) -> str:
+        """Return what a resumed run must have in common with the one it continues."""
+        return inputs_digest(self)
+
+
+def key_strength(step: int, num_steps: int, diffusion_steps: int) -> Strength:
+    """Return how far key-frame step `step` of `num_steps` noises: all the way at first, 0.8 of it at the end."""
+    scale = 0.8 + 0.1 * (1 + math.cos(math.pi * step / num_steps))
+    return Strength(round(1000 * scale), max(1, int(diffusion_steps * scale)))
+
+
+def chains_of(view: int, num_frames: int, key_frame: int, length: int) -> tuple[Chain, ...]:
+    """Return the windows of a view: all frames but the key frame, each once, outwards from it."""
+    forward = _cut(range(key_frame + 1, num_frames), key_frame, length, 0)
+    backward = _cut(range(key_frame - 1, -1, -1), key_frame, length, len(forward))
+    chains = (Chain(view, "forward", forward), Chain(view, "backward", backward))
+    return tuple(chain for chain in chains if chain.windows)
+
+
+def _cut(frames: range, key_frame: int, length: int, first_index: int) -> tuple[WindowPlan, ...]:
+    parts = [tuple(frames[i : i + length]) for i in range(0, len(frames), length)]
+    references = [key_frame] + [part[-1] for part in parts]
+    return tuple(WindowPlan(first_index + i, part, references[i]) for i, part in enumerate(parts))
+
+
+def _round(index: int, config: Config, views: Sequence[int], num_frames: int) -> RoundPlan:
+    schedule = config.schedule
+    size = min(schedule.key_views, len(views))
+    steps = []
+    for step in range(schedule.key_steps):
+        rng = np.random.default_rng(seed_for(config.seed, index, None, step, "sample"))
+        sample = tuple(views[i] for i in rng.choice(len(views), size, replace=False))
+        steps.append(KeyStep(step, sample, key_strength(step, schedule.key_steps, schedule.diffusion_steps)))
+    rest = [v for v in views if v not in steps[-1].sample]
+    windows = tuple(RestWindow(i, tuple(rest[a : a + size])) for i, a in enumerate(range(0, len(rest), size)))
+    chains = [c for v in views for c in chains_of(v, num_frames, schedule.key_frame, schedule.sequence_length)]
+    return RoundPlan(index, tuple(steps), windows, tuple(chains))
+
+
+def make_plan(scene: Scene, config: Config, settings: EditSettings, num_rounds: int | None = None) -> Plan:
+    """Return the plan for a scene. `num_rounds` overrides the configuration (0: reconstruct only).
+
+    ConfigError names a key frame outside the video or a scene without views to edit.
+    """
+    schedule = config.schedule
+    views = scene.train_views
+    if not views:
+        raise ConfigError("scene.held_out holds out every camera", "nothing is left to edit")
+    if schedule.key_frame >= scene.num_frames:
+        frames = f"the scene has frames 0 to {scene.num_frames - 1}"
+        raise ConfigError(f"schedule.key_frame = {schedule.key_frame} is out of range", frames)
+    num_rounds = schedule.rounds if num_rounds is None else num_rounds
+    return Plan(
+        seed=config.seed,
+        num_frames=scene.num_frames,
+        key_frame=schedule.key_frame,
+        views=views,
+        cameras=tuple(scene.cameras[v] for v in views),
+        settings=settings,
+        rounds=tuple(_round(r, config, views, scene.num_frames) for r in range(1, num_rounds + 1)),
+        window_strength=Strength(schedule.refine_num_steps, schedule.refine_diffusion_steps),
+        rest_strength=Strength(schedule.restview_refine_num_steps, schedule.restview_refine_diffusion_steps),
+        batch=schedule.sequence_length + 1,
+        rest_batch=min(schedule.key_views, len(views)),
+        match_threshold=schedule.match_threshold * scene.bounds.unit,
+        fill_threshold=schedule.fill_threshold * scene.bounds.unit,
+        fit_steps=config.field.fit_steps,
+        refit_steps=config.field.refit_steps,
+        refit=schedule.refit,
+    )
+
+
+def predicted_forwards(plan: Plan) -> int:
+    """Return how many images times branches go through the UNet in all rounds.
+
+    With `anchor` attention and per-frame normalisation the anchor of a view is denoised once per round; otherwise
+    with every window.
+    """
+    once = plan.settings.attention == "anchor" and plan.settings.norm == "frame"
+    images = 0
+    for part in plan.rounds:
+        images += sum(len(step.sample) * step.strength.n for step in part.key_steps)
+        images += len(part.rest) * plan.rest_batch * plan.rest_strength.n
+        per_window = plan.batch - 1 if once else plan.batch
+        anchors = len({chain.view for chain in part.chains}) if once else 0
+        images += (part.num_windows * per_window + anchors) * plan.window_strength.n
+    return images * BRANCHES
+
+
+def useful_editors(plan: Plan) -> int:
+    """Return how many editors can have work at the same time: one per chain, at least one."""
+    return max([1, *(len(part.chains) for part in plan.rounds)])
+
+
+def advice(plan: Plan, editors: int) -> str:
+    """Return a sentence when more editors are asked for than can have work, else the empty string."""
+    useful = useful_editors(plan)
+    if editors <= useful:
+        return ""
+    return (
+        f"{editors} editors are asked for, but at most {useful} can have work at a time: windows of one view and "
+        f"direction wait for one another, and there are {useful} such chains"
+    )

@@ -1,0 +1,168 @@
+"""The editors: who is there, who has room, and what happens when one is lost.
+
+Per editor at most `max_in_flight` calls: one that runs, one that waits behind it so that the device never idles. The
+time-out counts from when a call reaches the head of its editor's queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from i4d.driver.events import Emitter, Warned, WorkerReady, WorkerRestarted
+from i4d.driver.protocols import Executor, Handle
+from i4d.driver.retry import RetryPolicy
+from i4d.errors import ClusterError
+from i4d.types import WorkerInfo
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long to wait and how much to send. `call_goal_s` is what one trainer call should take."""
+
+    timeout_s: float = 600.0
+    start_timeout_s: float = 300.0
+    max_in_flight: int = 2
+    save_every_s: float = 60.0
+    call_goal_s: float = 2.0
+    poll_s: float = 0.5  # how often a stop request and the time-outs are looked at
+
+
+def ready_event(info: WorkerInfo) -> WorkerReady:
+    """Return the event that a service has come up."""
+    return WorkerReady(info.name, info.device, info.device_name, info.node, info.pid, info.warm_up_s, tuple(info.notes))
+
+
+@dataclass
+class Member:
+    """One editor. `queue` holds its open tickets, oldest first; `warm` is False until `warm_up` has answered."""
+
+    handle: Handle
+    warm: bool = False
+    restarts: int = 0
+    head_since: float = 0.0
+    queue: list[Any] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.handle.name
+
+
+class EditorPool:
+    """Editors that outlive the stages of a run; `homes` remembers which editor holds a view's anchor."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        handles: Sequence[Handle],
+        policy: RetryPolicy,
+        limits: Limits,
+        emit: Emitter,
+        clock: Callable[[], float],
+    ) -> None:
+        assert handles, "a pool needs an editor"
+        self.executor = executor
+        self.members = [Member(handle) for handle in handles]
+        self.homes: dict[str, str] = {}
+        self._policy = policy
+        self._limits = limits
+        self._emit = emit
+        self._clock = clock
+
+    def warm_up(self) -> None:
+        """Bring all editors up side by side and wait for them; raises what a failing one raises."""
+        for member in self.members:
+            self._send_warm_up(member)
+        until = self._clock() + self._limits.start_timeout_s
+        while waiting := [m for m in self.members if not m.warm]:
+            tickets = [m.queue[0] for m in waiting]
+            for ticket in self.executor.wait(tickets, self._limits.poll_s):
+                member = self.of(ticket)
+                self.take(member, ticket)
+                self.warmed(member, self.executor.result(ticket))
+            if self._clock() > until and any(not m.warm for m in self.members):
+                names = ", ".join(m.name for m in self.members if not m.warm)
+                raise ClusterError(f"{names} did not warm up within {self._limits.start_timeout_s:g} s")
+
+    def call_all(self, method: str, *args: Any) -> None:
+        """Call a method of every editor and wait for all of them."""
+        tickets = [self.executor.call(m.handle, method, *args) for m in self.members]
+        until = self._clock() + self._limits.timeout_s
+        while tickets:
+            for ticket in self.executor.wait(tickets, self._limits.poll_s):
+                tickets.remove(ticket)
+                self.executor.result(ticket)
+            if tickets and self._clock() > until:
+                raise ClusterError(f"{tickets[0].service} did not answer {method} within {self._limits.timeout_s:g} s")
+
+    def send(self, member: Member, method: str, task: Any) -> Any:
+        """Send work to an editor with room; returns the ticket."""
+        assert self.has_room(member), f"{member.name} has no room"
+        ticket = self.executor.call(member.handle, method, task)
+        if not member.queue:
+            member.head_since = self._clock()
+        member.queue.append(ticket)
+        return ticket
+
+    def has_room(self, member: Member) -> bool:
+        return member.warm and len(member.queue) < self._limits.max_in_flight
+
+    def choose(self, home: str | None) -> Member | None:
+        """Return the editor for a piece of work: the one that holds its view if it has room, else an idle one.
+
+        Work without a home, and work whose home is busy while another editor idles, goes to the least loaded.
+        """
+        free = [m for m in self.members if self.has_room(m)]
+        holder = self.homes.get(home) if home else None
+        if holder is not None and any(m.name == holder for m in self.members):
+            for member in free:
+                if member.name == holder:
+                    return member
+            free = [m for m in free if not m.queue]
+        return min(free, key=lambda m: len(m.queue), default=None)
+
+    def of(self, ticket: Any) -> Member:
+        return next(m for m in self.members if ticket in m.queue)
+
+    def take(self, member: Member, ticket: Any) -> None:
+        """Take a done ticket off its editor's queue."""
+        member.queue.remove(ticket)
+        member.head_since = self._clock()
+
+    def warmed(self, member: Member, info: WorkerInfo) -> None:
+        member.warm = True
+        self._emit(ready_event(info))
+
+    def overdue(self) -> list[Member]:
+        """Return the editors whose call has taken longer than allowed."""
+        now = self._clock()
+        limits = self._limits
+        return [
+            m
+            for m in self.members
+            if m.queue and now - m.head_since > (limits.timeout_s if m.warm else limits.start_timeout_s)
+        ]
+
+    def restart(self, member: Member, reason: str) -> None:
+        """Start a lost editor anew; past `max_restarts` go on without it. ClusterError when none is left.
+
+        Its open tickets are forgotten here: the caller sends their work again.
+        """
+        member.queue.clear()
+        member.warm = False
+        member.restarts += 1
+        if member.restarts > self._policy.max_restarts:
+            self.executor.kill(member.handle)
+            self.members.remove(member)
+            if not self.members:
+                raise ClusterError(f"no editor is left: {member.name} was lost {member.restarts} times", reason)
+            self._emit(Warned(f"going on without {member.name}, lost {member.restarts} times: {reason}"))
+            return
+        self._emit(WorkerRestarted(member.name, reason, member.restarts))
+        self.executor.restart(member.handle)
+        self._send_warm_up(member)
+
+    def _send_warm_up(self, member: Member) -> None:
+        member.queue.append(self.executor.call(member.handle, "warm_up"))
+        member.head_since = self._clock()

@@ -1,0 +1,377 @@
+"""The run: fit, then rounds of key frame, windows and refit, each committed as one manifest; then renders.
+
+    run(plan, originals, record, executor, editors, trainer, sinks, ...) -> RunResult
+
+Called again on the same record it continues: committed rounds are skipped, and within a round everything whose
+inputs are unchanged and whose blocks are stored is taken over from the journal.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from i4d.driver import events
+from i4d.driver.events import Emitter, Sink
+from i4d.driver.journal import Journal, inputs_digest, plain, receipt_from
+from i4d.driver.plan import Plan, RoundPlan, advice, predicted_forwards
+from i4d.driver.pool import EditorPool, Limits
+from i4d.driver.protocols import Executor, Handle, Record, Table
+from i4d.driver.renders import RenderJob, render_all, work_done
+from i4d.driver.retry import RetryPolicy
+from i4d.driver.stages import Look, anchors, key_jobs, key_runs, runs_of, window_jobs, window_runs
+from i4d.driver.training import Fit, Phase, TrainerSession
+from i4d.driver.windows import EditLoop, Job, Stopped
+from i4d.errors import BlockError, ConfigError
+from i4d.types import CheckpointReceipt, EditReceipt, FrameAddress, RenderTask, TableRun
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """What a run leaves. `checkpoints` by round (0: before any edit); `renders` as in renders.json."""
+
+    table: Table
+    checkpoints: dict[int, CheckpointReceipt]
+    renders: dict[str, list[dict]] = field(default_factory=dict)
+    stopped: bool = False
+
+    @property
+    def digest(self) -> str:
+        """Digest of the frames and of the field: equal for equal runs in barrier mode."""
+        return inputs_digest(self.table.digest(), [c.digest for _, c in sorted(self.checkpoints.items())])
+
+
+@dataclass(eq=False)
+class _Run:
+    """What the stages share."""
+
+    plan: Plan
+    originals: Table
+    record: Record
+    journal: Journal
+    pool: EditorPool
+    session: TrainerSession
+    policy: RetryPolicy
+    limits: Limits
+    emit: Emitter
+    clock: Callable[[], float]
+    turns: bool
+    timings: dict[str, float] = field(default_factory=dict)
+    receipts: dict[str, Any] = field(default_factory=dict)
+
+    def stage(self, round_index: int, name: str, total: int) -> _Stage:
+        return _Stage(self, round_index, name, total)
+
+    def turn_to(self, who: str) -> None:
+        """Where editors and trainer share one device that cannot hold both, move the others' weights off it."""
+        if not self.turns:
+            return
+        if who == "editors":
+            self.session.persist(lambda: self.session.call("set_active", False))
+            self.pool.call_all("set_active", True)
+        else:
+            self.pool.call_all("set_active", False)
+            self.session.persist(lambda: self.session.call("set_active", True))
+
+
+class _Stage:
+    """Emits the beginning and end of a stage and keeps its time."""
+
+    def __init__(self, run: _Run, round_index: int, name: str, total: int) -> None:
+        self.run, self.round, self.name, self.total = run, round_index, name, total
+
+    def __enter__(self) -> None:
+        self.began = self.run.clock()
+        self.run.emit(events.StageStarted(self.round, self.name, self.total))
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        seconds = self.run.clock() - self.began
+        self.run.timings[self.name] = self.run.timings.get(self.name, 0.0) + seconds
+        if kind is None:
+            self.run.emit(events.StageFinished(self.round, self.name, seconds))
+
+
+def run(
+    plan: Plan,
+    originals: Table,
+    record: Record,
+    executor: Executor,
+    editors: Sequence[Handle],
+    trainer: Handle,
+    sinks: Sequence[Sink] = (),
+    policy: RetryPolicy | None = None,
+    limits: Limits | None = None,
+    turns: bool = False,
+    renders: Sequence[RenderJob] = (),
+    checkpoint: CheckpointReceipt | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> RunResult:
+    """Carry out a plan, or what is left of it, and return what it made.
+
+    `originals` is version 0 of the frames. `turns`: editors and trainer share a device that holds one of them at a time
+    (overlap becomes barrier). `checkpoint`: a trained field to start from in place of the first fit. Raises ConfigError
+    when the record belongs to another plan, and the I4DError that stopped the run otherwise.
+    """
+    policy, limits, emit = policy or RetryPolicy(), limits or Limits(), Emitter(sinks)
+    with record.lock():
+        began = clock()
+        journal = Journal(record)
+        table, checkpoints = _committed(plan, originals, record)
+        pool = EditorPool(executor, editors, policy, limits, emit, clock) if plan.rounds else None
+        session = TrainerSession(executor, trainer, policy, record, journal, limits, emit, clock)
+        state = _Run(plan, originals, record, journal, pool, session, policy, limits, emit, clock, turns)
+        _announce(state, len(editors), bool(checkpoints))
+        try:
+            if 0 not in checkpoints:
+                checkpoints[0] = _first_fit(state, checkpoint)
+            for part in plan.rounds:
+                if part.index not in checkpoints:
+                    table, checkpoints[part.index] = _round(state, part, table, checkpoints[part.index - 1])
+            _prune(state, checkpoints)
+            made = _render(state, renders, checkpoints)
+        except Stopped:
+            record.clear_stop()
+            emit(events.RunStopped(max(checkpoints, default=0)))
+            return RunResult(table, checkpoints, stopped=True)
+        result = RunResult(table, checkpoints, made)
+        emit(events.RunFinished(result.digest, clock() - began))
+        return result
+
+
+def _committed(plan: Plan, originals: Table, record: Record) -> tuple[Table, dict[int, CheckpointReceipt]]:
+    """Return the frame table and checkpoints as committed so far; ConfigError if they are of another plan."""
+    record.clear_stop()
+    table, checkpoints = originals, {}
+    stored = record.read_json("plan.json")
+    if stored is not None and stored["digest"] != plan.digest():
+        raise ConfigError("this run was started with another plan", "scene or settings have changed since")
+    if stored is None:
+        record.write_json("plan.json", plan.to_json())
+    for index, manifest in sorted(record.manifests().items()):
+        table = table.override(TableRun(*run) for run in manifest["overrides"])
+        if table.digest() != manifest["table"]:
+            raise BlockError(f"manifest-{index}.json does not fit the original frames", "was the scene prepared anew?")
+        checkpoints[index] = receipt_from("fit", manifest["checkpoint"])
+    return table, checkpoints
+
+
+def _announce(state: _Run, editors: int, resumed: bool) -> None:
+    plan, emit = state.plan, state.emit
+    windows = sum(part.num_windows for part in plan.rounds)
+    emit(events.RunStarted(len(plan.rounds), plan.views, windows, predicted_forwards(plan), editors, resumed))
+    if plan.rounds and (text := advice(plan, editors)):
+        emit(events.Warned(text))
+    if state.turns and plan.refit == "overlap" and plan.rounds:
+        emit(events.Warned("editors and trainer take turns on one device: the refit waits for all windows (barrier)"))
+    state.session.persist(state.session.warm_up)
+    if state.pool:
+        if state.turns:
+            state.session.call("set_active", False)
+        state.pool.warm_up()
+        if state.turns:
+            state.turn_to("trainer")
+
+
+def _first_fit(state: _Run, given: CheckpointReceipt | None) -> CheckpointReceipt:
+    plan = state.plan
+    receipt = given
+    if receipt is None:
+        with state.stage(0, "fit", plan.fit_steps):
+            receipt = _fit(state, Phase(0, "fit", state.originals.of_views(plan.views), None, plan.fit_steps))
+    _commit(state, 0, state.originals, [], receipt)
+    return receipt
+
+
+def _fit(state: _Run, phase: Phase) -> CheckpointReceipt:
+    fit = Fit(state.session, phase, exact=True)
+    before = fit.finished_before()
+    if before is not None:
+        return before
+    fit.begin()
+    return fit.finish(phase)
+
+
+def _round(state: _Run, part: RoundPlan, table: Table, start: CheckpointReceipt) -> tuple[Table, CheckpointReceipt]:
+    plan = state.plan
+    state.emit(events.RoundStarted(part.index, len(plan.rounds)))
+    look = _look(state, part, start)
+    state.turn_to("editors")
+    jobs = key_jobs(plan, part, state.originals, look)
+    with state.stage(part.index, "key frame", len(jobs)):
+        results = _loop(state, part, jobs).run()
+    keys = anchors(plan, part, results)
+    overrides = key_runs(plan, keys)
+    jobs = window_jobs(plan, part, state.originals, look, keys)
+    loop = _loop(state, part, jobs)
+    if plan.refit == "overlap" and not state.turns:
+        table, receipt = _overlap(state, part, loop, table, overrides, start)
+    else:
+        with state.stage(part.index, "windows", len(jobs)):
+            loop.run()
+        state.turn_to("trainer")
+        overrides += _stored_runs(part, loop)
+        table = table.override(overrides)
+        with state.stage(part.index, "refit", plan.refit_steps):
+            phase = Phase(part.index, "refit", table.of_views(plan.views), start.digest, plan.refit_steps)
+            receipt = _fit(state, phase)
+    overrides = key_runs(plan, keys) + _stored_runs(part, loop)
+    state.receipts = {**results, **loop.stored}
+    _commit(state, part.index, table, overrides, receipt)
+    return table, receipt
+
+
+def _stored_runs(part: RoundPlan, loop: EditLoop) -> list[TableRun]:
+    return [run for id, place in window_runs(part).items() for run in runs_of(*place, loop.stored[id])]
+
+
+def _overlap(
+    state: _Run, part: RoundPlan, loop: EditLoop, table: Table, keys: list[TableRun], start: CheckpointReceipt
+) -> tuple[Table, CheckpointReceipt]:
+    """Refit while windows land; return the new table and the refitted field."""
+    plan = state.plan
+    places = window_runs(part)
+
+    def phase(known: Table) -> Phase:
+        return Phase(part.index, "refit", known.of_views(plan.views), start.digest, plan.refit_steps)
+
+    with state.stage(part.index, "windows and refit", len(places) + plan.refit_steps):
+        fit = None
+        loop.dispatch()
+        if not loop.done:
+            fit = Fit(state.session, phase(table.override(keys)), exact=False)
+            fit.begin()
+            try:
+                _fit_while_windows_land(state, part, loop, fit)
+            except Stopped:
+                fit.park()
+                raise
+        table = table.override(keys + _stored_runs(part, loop))
+        final = phase(table)
+        return table, fit.finish(final) if fit is not None else _fit(state, final)
+
+
+def _fit_while_windows_land(state: _Run, part: RoundPlan, loop: EditLoop, fit: Fit) -> None:
+    """Turn until all windows are stored and handed over; the trainer takes at most half of its steps, in their pace."""
+    places = window_runs(part)
+    executor, poll_s = state.pool.executor, state.limits.poll_s
+    given: set[str] = set()
+
+    def hand_over() -> None:
+        landed = [id for id in loop.stored if id not in given]
+        given.update(landed)
+        fit.hand_over([run for id in landed for run in runs_of(*places[id], loop.stored[id])])
+
+    while not loop.done:
+        hand_over()
+        if fit.ticket is None:
+            fit.send(int(0.5 * fit.phase.steps * loop.progress))
+        open_fit = [fit.ticket] if fit.ticket is not None else []
+        done = executor.wait([*loop.tickets(), *open_fit], poll_s)
+        if open_fit and (fit.ticket in done or fit.overdue()):
+            done = [ticket for ticket in done if ticket != fit.ticket]
+            fit.receive()
+        loop.collect(done)
+        if not loop.done:
+            loop.dispatch()
+    hand_over()
+
+
+def _loop(state: _Run, part: RoundPlan, jobs: list[Job]) -> EditLoop:
+    kinds = {
+        "edit_key_frame": events.KeyFrameStepStored,
+        "repaint": events.RestViewsStored,
+        "edit_window": events.WindowStored,
+    }
+
+    def stored(job: Job, receipt: EditReceipt, reused: bool, done: int, total: int) -> None:
+        state.emit(
+            kinds[job.method](
+                round=part.index,
+                task=job.id,
+                worker=receipt.worker,
+                device=receipt.device,
+                started_s=receipt.started_s,
+                seconds=receipt.seconds,
+                size_bytes=receipt.block.size_bytes,
+                done=done,
+                total=total,
+                unet_forwards=receipt.unet_forwards,
+                flow_passes=receipt.flow_passes,
+                flow_seconds=receipt.flow_seconds,
+                peak_bytes=receipt.peak_bytes,
+                kept_share=receipt.kept_share,
+                reused=reused,
+            )
+        )
+
+    return EditLoop(jobs, state.pool, state.journal, state.record, state.policy, state.limits, state.emit, stored)
+
+
+def _look(state: _Run, part: RoundPlan, start: CheckpointReceipt) -> Look:
+    """Render depth (and from round 2 on the current look) of every edited view from the field as it is now."""
+    plan = state.plan
+    first = part.index == 1
+    depth, key = [], []
+    frames: dict[tuple[int, int], FrameAddress] = {}
+    with state.stage(part.index, "look", len(plan.views)):
+        for done, (view, camera) in enumerate(zip(plan.views, plan.cameras, strict=True), 1):
+            want = ("depth",) if first else ("rgb", "depth")
+            task = RenderTask(camera, (plan.key_frame,), plan.num_frames, want, "uint8" if first else "float16")
+            receipt = _rendered(state, part, f"r{part.index}/v{view:02d}/depth", start, task, done)
+            depth.append(FrameAddress(receipt.blocks["depth"].digest, 0))
+            if first:
+                key.append(state.originals.lookup(view, plan.key_frame))
+                continue
+            key.append(FrameAddress(receipt.blocks["rgb"].digest, 0))
+            for window in (w for chain in part.chains if chain.view == view for w in chain.windows):
+                task = RenderTask(camera, window.frames, plan.num_frames)
+                receipt = _rendered(state, part, f"r{part.index}/v{view:02d}/look{window.index:02d}", start, task, done)
+                rows = range(len(window.frames))
+                frames |= {(view, window.frames[i]): FrameAddress(receipt.blocks["rgb"].digest, i) for i in rows}
+        return Look(state.record.gather(depth).digest, frames, tuple(key))
+
+
+def _rendered(state: _Run, part: RoundPlan, id: str, start: CheckpointReceipt, task: RenderTask, done: int) -> Any:
+    if state.record.stop_requested():
+        raise Stopped
+    receipt, reused = state.session.render(id, start.digest, task)
+    state.emit(work_done(state.session, part.index, id, receipt, reused, done, len(state.plan.views)))
+    return receipt
+
+
+def _commit(state: _Run, index: int, table: Table, overrides: list[TableRun], receipt: CheckpointReceipt) -> None:
+    """Write the manifest: the round exists from here on."""
+    manifest = {
+        "round": index,
+        "plan": state.plan.digest(),
+        "table": table.digest(),
+        "overrides": [[r.view, r.start, r.stop, r.digest, r.row] for r in overrides],
+        "checkpoint": plain(receipt),
+        "receipts": {id: plain(r) for id, r in sorted(state.receipts.items())},
+        "timings_s": dict(state.timings),
+    }
+    state.record.write_manifest(index, manifest)
+    seconds = sum(state.timings.values())
+    state.receipts, state.timings = {}, {}
+    state.emit(events.RoundCommitted(index, table.digest(), receipt.digest, seconds))
+
+
+def _prune(state: _Run, checkpoints: dict[int, CheckpointReceipt]) -> None:
+    """Remove the checkpoints between the first and the last: all rounds are committed now."""
+    keep = {checkpoints[0].digest, checkpoints[max(checkpoints)].digest}
+    for receipt in checkpoints.values():
+        if receipt.digest not in keep:
+            state.record.drop_checkpoint(receipt.digest)
+
+
+def _render(state: _Run, jobs: Sequence[RenderJob], checkpoints: dict[int, CheckpointReceipt]) -> dict[str, list[dict]]:
+    if not jobs:
+        return state.record.read_json("renders.json") or {}
+    digests = {index: receipt.digest for index, receipt in checkpoints.items()}
+    last = max(digests)
+    with state.stage(last, "renders", len(jobs)):
+        made = render_all(state.session, jobs, digests, state.plan.num_frames, state.emit)
+        state.record.write_json("renders.json", made)
+    return made

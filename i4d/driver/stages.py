@@ -1,0 +1,171 @@
+"""The editor's jobs of one round, as values: key frame, rest of the views, windows along time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from i4d.driver.plan import Chain, Plan, RoundPlan
+from i4d.driver.protocols import Table
+from i4d.driver.windows import Job, Results
+from i4d.types import EditReceipt, FrameAddress, KeyFrameTask, RepaintTask, TableRun, WindowTask
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the field shows before this round's edit: the depth block at the key instant, and the current frames.
+
+    `frames` is empty in round 1, where the originals are current.
+    """
+
+    depth: str
+    frames: Mapping[tuple[int, int], FrameAddress]
+    key: tuple[FrameAddress, ...]  # per edited view, at the key instant
+
+
+def key_id(part: RoundPlan, step: int) -> str:
+    return f"r{part.index}/key{step:02d}"
+
+
+def rest_id(part: RoundPlan, window: int) -> str:
+    return f"r{part.index}/rest{window:02d}"
+
+
+def window_id(part: RoundPlan, view: int, window: int) -> str:
+    return f"r{part.index}/v{view:02d}/w{window:02d}"
+
+
+def key_jobs(plan: Plan, part: RoundPlan, originals: Table, look: Look) -> list[Job]:
+    """Return the key-frame steps, one after the other, and the repaints of the rest views after the last."""
+    key_originals = tuple(originals.lookup(view, plan.key_frame) for view in plan.views)
+
+    def step_job(index: int) -> Job:
+        step = part.key_steps[index]
+        before = key_id(part, index - 1) if index else ""
+
+        def make(results: Results) -> KeyFrameTask:
+            return KeyFrameTask(
+                run_seed=plan.seed,
+                round=part.index,
+                step=step.step,
+                num_steps=len(part.key_steps),
+                frame=plan.key_frame,
+                views=plan.views,
+                sample=step.sample,
+                cameras=plan.cameras,
+                originals=key_originals,
+                current=_rows(results[before], len(plan.views)) if before else look.key,
+                depth=look.depth,
+                strength=step.strength,
+                settings=plan.settings,
+                match_threshold=plan.match_threshold,
+                fill_threshold=plan.fill_threshold,
+            )
+
+        left = len(part.key_steps) - index + (1 if part.rest else 0)
+        after = (before,) if before else ()
+        return Job(key_id(part, index), "edit_key_frame", make, len(plan.views), after, left, "key")
+
+    jobs = [step_job(i) for i in range(len(part.key_steps))]
+    last = jobs[-1].id
+
+    def rest_job(window: int, views: tuple[int, ...]) -> Job:
+        where = [plan.views.index(view) for view in views]
+
+        def make(results: Results) -> RepaintTask:
+            current = _rows(results[last], len(plan.views))
+            return RepaintTask(
+                run_seed=plan.seed,
+                round=part.index,
+                window=window,
+                frame=plan.key_frame,
+                views=views,
+                originals=tuple(key_originals[i] for i in where),
+                current=tuple(current[i] for i in where),
+                batch=plan.rest_batch,
+                strength=plan.rest_strength,
+                settings=plan.settings,
+            )
+
+        return Job(rest_id(part, window), "repaint", make, len(views), (last,))
+
+    return jobs + [rest_job(rest.index, rest.views) for rest in part.rest]
+
+
+def _rows(receipt: EditReceipt, count: int) -> tuple[FrameAddress, ...]:
+    return tuple(FrameAddress(receipt.block.digest, row) for row in range(count))
+
+
+def anchors(plan: Plan, part: RoundPlan, results: Results) -> dict[int, FrameAddress]:
+    """Return where each view's edited key frame lies once the key stage is stored."""
+    last = results[key_id(part, len(part.key_steps) - 1)].block.digest
+    found = {view: FrameAddress(last, row) for row, view in enumerate(plan.views)}
+    for rest in part.rest:
+        digest = results[rest_id(part, rest.index)].block.digest
+        found |= {view: FrameAddress(digest, row) for row, view in enumerate(rest.views)}
+    return found
+
+
+def window_jobs(
+    plan: Plan, part: RoundPlan, originals: Table, look: Look, edited_keys: Mapping[int, FrameAddress]
+) -> list[Job]:
+    """Return the windows of every chain."""
+    return [
+        _window_job(plan, part, originals, look, edited_keys[chain.view], chain, place)
+        for chain in part.chains
+        for place in range(len(chain.windows))
+    ]
+
+
+def _window_job(
+    plan: Plan, part: RoundPlan, originals: Table, look: Look, anchor: FrameAddress, chain: Chain, place: int
+) -> Job:
+    window = chain.windows[place]
+    view = chain.view
+    before = window_id(part, view, chain.windows[place - 1].index) if place else ""
+
+    def make(results: Results) -> WindowTask:
+        frames = tuple(originals.lookup(view, frame) for frame in window.frames)
+        reference = anchor
+        if before:
+            block = results[before].block
+            reference = FrameAddress(block.digest, block.num_rows - 1)
+        return WindowTask(
+            run_seed=plan.seed,
+            round=part.index,
+            view=view,
+            window=window.index,
+            frames=window.frames,
+            originals=frames,
+            current=tuple(look.frames.get((view, f), o) for f, o in zip(window.frames, frames, strict=True)),
+            anchor_frame=plan.key_frame,
+            anchor_original=originals.lookup(view, plan.key_frame),
+            anchor_edited=anchor,
+            reference_frame=window.reference_frame,
+            reference_original=originals.lookup(view, window.reference_frame),
+            reference_edited=reference,
+            batch=plan.batch,
+            strength=plan.window_strength,
+            settings=plan.settings,
+        )
+
+    job_id = window_id(part, view, window.index)
+    left = len(chain.windows) - place
+    after = (before,) if before else ()
+    return Job(job_id, "edit_window", make, len(window.frames), after, left, f"v{view:02d}")
+
+
+def key_runs(plan: Plan, edited_keys: Mapping[int, FrameAddress]) -> list[TableRun]:
+    """Return the edited key frames as runs of the next frame table."""
+    frame = plan.key_frame
+    return [TableRun(view, frame, frame + 1, at.digest, at.row) for view, at in sorted(edited_keys.items())]
+
+
+def window_runs(part: RoundPlan) -> dict[str, tuple[int, tuple[int, ...]]]:
+    """Return view and frames of each window by job id."""
+    return {window_id(part, c.view, w.index): (c.view, w.frames) for c in part.chains for w in c.windows}
+
+
+def runs_of(view: int, frames: tuple[int, ...], receipt: EditReceipt) -> list[TableRun]:
+    """Return a stored window as runs: its frames may go backward in time, one row each in their order."""
+    return [TableRun(view, frame, frame + 1, receipt.block.digest, row) for row, frame in enumerate(frames)]

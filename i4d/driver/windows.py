@@ -1,0 +1,220 @@
+"""The dispatch loop: jobs with predecessors go to editors, receipts come back, failures go through the policy.
+
+`planned == waiting + in_flight + stored + failed` holds at every turn and is asserted. A job is ready when its
+predecessors are stored; of the ready ones those with the longest remaining chain go first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from i4d.driver.events import Emitter, WindowRetried
+from i4d.driver.journal import Journal, inputs_digest
+from i4d.driver.pool import EditorPool, Limits, Member
+from i4d.driver.protocols import Record
+from i4d.driver.retry import Decision, Failure, RetryPolicy, classify
+from i4d.errors import CallTimeout, ClusterError, EditError, I4DError, WorkerLost
+from i4d.types import EditReceipt
+
+Results = Mapping[str, EditReceipt]
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One editor call. `make` builds its task from the receipts of the jobs it comes `after`."""
+
+    id: str
+    method: str
+    make: Callable[[Results], Any]
+    num_rows: int
+    after: tuple[str, ...] = ()
+    remaining: int = 1  # jobs left in its chain, itself included
+    home: str | None = None  # what an editor caches for it
+
+
+class Stopped(Exception):
+    """The run was asked to stop, and what was in hand is stored."""
+
+
+class EditLoop:
+    """Runs one stage's jobs over a pool; `done_event(job, receipt, reused, done, total)` hears of each stored one."""
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        pool: EditorPool,
+        journal: Journal,
+        record: Record,
+        policy: RetryPolicy,
+        limits: Limits,
+        emit: Emitter,
+        done_event: Callable[[Job, EditReceipt, bool, int, int], None],
+    ) -> None:
+        self.stored: dict[str, EditReceipt] = {}
+        self._waiting = {job.id: job for job in jobs}
+        self._planned = len(self._waiting)
+        assert self._planned == len(jobs), "job ids must differ"
+        self._in_flight: dict[Any, tuple[Job, str]] = {}
+        self._failed: list[str] = []
+        self._attempts: dict[str, int] = {}
+        self._looked: set[str] = set()  # jobs already looked up in the journal
+        self._jobs = dict(self._waiting)
+        self._pool = pool
+        self._journal = journal
+        self._record = record
+        self._policy = policy
+        self._limits = limits
+        self._emit = emit
+        self._done_event = done_event
+
+    @property
+    def done(self) -> bool:
+        return len(self.stored) == self._planned
+
+    @property
+    def progress(self) -> float:
+        """Share of the jobs that is stored, in [0, 1]."""
+        return len(self.stored) / self._planned if self._planned else 1.0
+
+    def check(self) -> None:
+        """Assert that every job is in exactly one state."""
+        in_flight = {job.id for job, _ in self._in_flight.values()}
+        states = [set(self._waiting), in_flight, set(self.stored), set(self._failed)]
+        assert sum(map(len, states)) == self._planned == len(set().union(*states)), [len(s) for s in states]
+
+    def run(self) -> dict[str, EditReceipt]:
+        """Turn until all is stored; raises what stops a run, or Stopped."""
+        while not self.done:
+            self.dispatch()
+            self.collect(self._pool.executor.wait(self.tickets(), self._limits.poll_s) if not self.done else [])
+        return self.stored
+
+    def tickets(self) -> list[Any]:
+        """Return all open tickets of the pool, warm-ups of restarted editors among them."""
+        return [ticket for member in self._pool.members for ticket in member.queue]
+
+    def dispatch(self) -> None:
+        """Send ready jobs while editors have room; once a stop is asked for, only drain and then raise Stopped."""
+        self.check()
+        if self._record.stop_requested():
+            if not self._in_flight:
+                raise Stopped
+            return
+        while self._reuse_stored():
+            pass
+        ready = [job for job in self._waiting.values() if self._is_ready(job)]
+        for job in sorted(ready, key=lambda job: (-job.remaining, job.id)):
+            member = self._pool.choose(job.home)
+            if member is None:
+                continue
+            task = job.make(self.stored)
+            del self._waiting[job.id]
+            ticket = self._pool.send(member, job.method, task)
+            self._in_flight[ticket] = (job, inputs_digest(task))
+            if job.home:
+                self._pool.homes[job.home] = member.name
+
+    def _is_ready(self, job: Job) -> bool:
+        return all(before in self.stored for before in job.after)
+
+    def _reuse_stored(self) -> bool:
+        """Take over ready jobs that an earlier attempt has stored; True if that may have made others ready."""
+        found = False
+        fresh = [job for job in self._waiting.values() if job.id not in self._looked and self._is_ready(job)]
+        for job in fresh:
+            self._looked.add(job.id)
+            receipt = self._journal.find("edit", job.id, inputs_digest(job.make(self.stored)))
+            if receipt is not None:
+                del self._waiting[job.id]
+                self._store(job, receipt, True)
+                found = True
+        return found
+
+    def collect(self, tickets: Sequence[Any]) -> None:
+        """Handle done tickets of the pool and calls that took too long."""
+        for ticket in tickets:
+            if not any(ticket in member.queue for member in self._pool.members):
+                continue  # forgotten with its editor in this very turn
+            self._finish(self._pool.of(ticket), ticket)
+        for member in self._pool.overdue():
+            self._lose(member, CallTimeout(f"{member.name} did not answer within {self._limits.timeout_s:g} s"))
+        self.check()
+
+    def _finish(self, member: Member, ticket: Any) -> None:
+        job, inputs = self._in_flight.get(ticket, (None, ""))
+        try:
+            answer = self._pool.executor.result(ticket)
+        except WorkerLost as err:
+            self._lose(member, err)
+            return
+        except Exception as err:
+            self._pool.take(member, ticket)
+            if job is None:  # an editor that cannot warm up again
+                if classify(err) == "user":
+                    raise
+                self._pool.restart(member, str(err))
+                return
+            del self._in_flight[ticket]
+            self._retry(job, member, err)
+            return
+        self._pool.take(member, ticket)
+        if job is None:
+            self._pool.warmed(member, answer)
+            return
+        del self._in_flight[ticket]
+        if wrong := _wrong(answer, job):
+            self._retry(job, member, I4DError(f"{member.name} answered {job.id} with {wrong}"), "bad_receipt")
+            return
+        self._journal.add("edit", job.id, inputs, answer)
+        self._store(job, answer, False)
+
+    def _store(self, job: Job, receipt: EditReceipt, reused: bool) -> None:
+        self.stored[job.id] = receipt
+        self._done_event(job, receipt, reused, len(self.stored), self._planned)
+
+    def _lose(self, member: Member, err: Exception) -> None:
+        """Send a lost editor's work again and start the editor anew."""
+        lost = [self._in_flight.pop(ticket)[0] for ticket in member.queue if ticket in self._in_flight]
+        self._pool.restart(member, str(err))
+        for job in lost:
+            self._retry(job, member, err)
+
+    def _retry(self, job: Job, member: Member, err: Exception, kind: str = "") -> None:
+        attempt = self._attempts[job.id] = self._attempts.get(job.id, 0) + 1
+        decision = self._policy.decide(Failure(kind or classify(err), "editor", attempt, str(err)))
+        if decision is Decision.ABORT:
+            self._failed.append(job.id)
+            self.check()
+            if isinstance(err, (WorkerLost, CallTimeout)):
+                raise ClusterError(f"{job.id} was lost {attempt} times, last with {member.name}", str(err)) from err
+            if isinstance(err, I4DError):
+                raise err
+            reason = f"{type(err).__name__}: {err}"
+            raise EditError(f"{job.id} failed {attempt} times, last on {member.name}: {reason}") from err
+        self._emit(WindowRetried(job.id, member.name, attempt, decision.value, str(err)))
+        self._waiting[job.id] = job
+        if decision is Decision.REREAD:
+            self._make_again(job)
+
+    def _make_again(self, job: Job) -> None:
+        """Put predecessors whose block is gone from the store back to waiting."""
+        for before in job.after:
+            if before in self.stored and not self._record.stored(self.stored[before].block.digest):
+                del self.stored[before]
+                self._waiting[before] = self._jobs[before]
+
+
+def _wrong(receipt: Any, job: Job) -> str:
+    """Return what is wrong with an answer, or the empty string."""
+    if not isinstance(receipt, EditReceipt):
+        return f"a {type(receipt).__name__} in place of a receipt"
+    if receipt.block.num_rows != job.num_rows:
+        return f"{receipt.block.num_rows} rows in place of {job.num_rows}"
+    if not (math.isfinite(receipt.seconds) and receipt.seconds >= 0):
+        return f"a time of {receipt.seconds} s"
+    if math.isfinite(receipt.kept_share) and not 0 <= receipt.kept_share <= 1:
+        return f"a kept share of {receipt.kept_share}"
+    return ""

@@ -1,0 +1,164 @@
+"""Services as threads of this process: for tests, debuggers and laptops without Ray.
+
+Arguments and results pass through the same door as between processes (read-only arrays, no shared mutable values),
+so code that runs here runs on a cluster.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pickle
+import queue
+import socket
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from i4d.errors import CallTimeout, WorkerLost
+from i4d.exec.protocol import Handle, NodeResources, Resources, ServiceSpec, Ticket, build
+
+
+def handed_over(value: Any) -> Any:
+    """Return the value as another process would see it: its own objects, arrays read-only (and not copied)."""
+    buffers: list[pickle.PickleBuffer] = []
+    data = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    return pickle.loads(data, buffers=[memoryview(b).toreadonly() for b in buffers])
+
+
+class _Worker:
+    """One service on one thread. A killed worker's thread finishes its call unheard."""
+
+    def __init__(self, spec: ServiceSpec, extra: Mapping[str, Any], answer: Any) -> None:
+        self.alive = True
+        self.calls: queue.SimpleQueue = queue.SimpleQueue()
+        self._answer = answer
+        self._extra = dict(extra)
+        self._spec = spec
+        threading.Thread(target=self._serve, name=spec.name, daemon=True).start()
+
+    def _serve(self) -> None:
+        service, broken = None, None
+        try:
+            service = build(self._spec, self._extra)
+        except Exception as err:
+            broken = err
+        while (item := self.calls.get()) is not None:
+            ticket, method, args = item
+            try:
+                if broken is not None:
+                    raise broken
+                value = None if method == "" else getattr(service, method)(*handed_over(args))
+                self._answer(self, ticket, handed_over(value), None)
+            except Exception as err:
+                self._answer(self, ticket, None, err)
+
+
+class LocalExecutor:
+    """Threads behind the executor's protocol. It offers the cores and GPUs of this machine."""
+
+    def __init__(self, gpus: int = 0) -> None:
+        self._gpus = gpus
+        self._numbers = itertools.count()
+        self._changed = threading.Condition()
+        self._workers: dict[str, _Worker] = {}
+        self._specs: dict[str, tuple[ServiceSpec, Mapping[str, Any]]] = {}
+        self._open: dict[Ticket, str] = {}
+        self._done: dict[Ticket, tuple[Any, BaseException | None]] = {}
+
+    def resources(self) -> Resources:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        cpus = len(os.sched_getaffinity(0))
+        return Resources((NodeResources(socket.gethostname(), cpus, self._gpus, memory),))
+
+    def start(self, spec: ServiceSpec, timeout_s: float) -> Handle:
+        return self._start(spec, {}, timeout_s)
+
+    def start_group(self, spec: ServiceSpec, size: int, timeout_s: float) -> list[Handle]:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            rendezvous = f"127.0.0.1:{probe.getsockname()[1]}"
+        members = [replace(spec, name=f"{spec.name}-{rank}") for rank in range(size)]
+        extras = [{"rank": rank, "size": size, "rendezvous": rendezvous} for rank in range(size)]
+        for member, extra in zip(members, extras, strict=True):
+            self._spawn(member, extra)
+        return [self._ready(Handle(member.name), timeout_s) for member in members]
+
+    def _start(self, spec: ServiceSpec, extra: Mapping[str, Any], timeout_s: float) -> Handle:
+        self._spawn(spec, extra)
+        return self._ready(Handle(spec.name), timeout_s)
+
+    def _spawn(self, spec: ServiceSpec, extra: Mapping[str, Any]) -> None:
+        assert spec.name not in self._workers, f"service {spec.name} runs already"
+        self._specs[spec.name] = (spec, extra)
+        self._workers[spec.name] = _Worker(spec, extra, self._answer)
+
+    def _ready(self, handle: Handle, timeout_s: float) -> Handle:
+        ticket = self.call(handle, "")
+        if not self.wait([ticket], timeout_s):
+            self.kill(handle)
+            raise CallTimeout(f"{handle.name} did not start within {timeout_s:g} s")
+        try:
+            self.result(ticket)
+        except BaseException:
+            self.kill(handle)
+            raise
+        return handle
+
+    def call(self, handle: Handle, method: str, *args: Any) -> Ticket:
+        ticket = Ticket(next(self._numbers), handle.name, method)
+        worker = self._workers.get(handle.name)
+        with self._changed:
+            if worker is None:
+                self._done[ticket] = (None, WorkerLost(f"{handle.name} is not running"))
+            else:
+                self._open[ticket] = handle.name
+                worker.calls.put((ticket, method, args))
+        return ticket
+
+    def _answer(self, worker: _Worker, ticket: Ticket, value: Any, err: BaseException | None) -> None:
+        with self._changed:
+            if worker.alive and self._open.pop(ticket, None) is not None:
+                self._done[ticket] = (value, err)
+                self._changed.notify_all()
+
+    def wait(self, tickets: Sequence[Ticket], timeout_s: float) -> list[Ticket]:
+        until = time.monotonic() + timeout_s
+        with self._changed:
+            while True:
+                done = [t for t in tickets if t in self._done]
+                left = until - time.monotonic()
+                if done or left <= 0:
+                    return done
+                self._changed.wait(left)
+
+    def result(self, ticket: Ticket) -> Any:
+        with self._changed:
+            assert ticket in self._done, f"{ticket} is not done, or was asked before"
+            value, err = self._done.pop(ticket)
+        if err is not None:
+            raise err
+        return value
+
+    def restart(self, handle: Handle) -> None:
+        self.kill(handle)
+        spec, extra = self._specs[handle.name]
+        self._workers[handle.name] = _Worker(spec, extra, self._answer)
+
+    def kill(self, handle: Handle) -> None:
+        with self._changed:
+            worker = self._workers.pop(handle.name, None)
+            if worker is None:
+                return
+            worker.alive = False
+            worker.calls.put(None)
+            for ticket in [t for t, name in self._open.items() if name == handle.name]:
+                del self._open[ticket]
+                self._done[ticket] = (None, WorkerLost(f"{handle.name} was lost during {ticket.method or 'start'}"))
+            self._changed.notify_all()
+
+    def shutdown(self) -> None:
+        for name in list(self._workers):
+            self.kill(Handle(name))

@@ -1,0 +1,185 @@
+"""The folder of one run: everything needed to read it, resume it or compare it.
+
+config.yaml         the resolved configuration
+plan.json           what will be done, with the digest that a resume must match
+manifest-<r>.json   round r as committed; written last and whole, so a round is its manifest
+journal.jsonl       a receipt per finished piece of work, on disk before the driver goes on
+events.jsonl        what happened when, for people and plots
+renders.json, metrics.json
+lock, stop          one driver at a time; a file `stop` asks it to finish what it has in hand
+store/              blocks and checkpoints, unless `storage_path` says otherwise
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from i4d.errors import BlockError, ConfigError, I4DError
+from i4d.store.blocks import BlockReader, block_key, write_block
+from i4d.store.named import checkpoint_key, delete_checkpoint
+from i4d.store.objects import ObjectStore, open_store, write_atomically, write_error
+from i4d.types import BlockRef, FrameAddress
+
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_MANIFEST = re.compile(r"manifest-(\d+)\.json")
+
+
+def check_run_id(name: str) -> str:
+    """Return the name of a run, or raise a ConfigError that says what a run may be called."""
+    if not _RUN_ID.fullmatch(name):
+        rule = "up to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit"
+        raise ConfigError(f"a run cannot be called {name!r}", rule)
+    return name
+
+
+class RunFolder:
+    """One run on disk. `create` makes it, `open` finds it again; both give its store."""
+
+    def __init__(self, path: Path, store: ObjectStore, cache_dir: Path | None = None) -> None:
+        self.path = path
+        self.store = store
+        self.reader = BlockReader(store, cache_dir=cache_dir or path / "cache")
+
+    @staticmethod
+    def create(path: str | Path, config: dict, storage_path: str = "") -> RunFolder:
+        """Make a run folder with its resolved configuration; refuses a folder that is a run already."""
+        path = Path(path).absolute()
+        check_run_id(path.name)
+        if (path / "config.yaml").exists():
+            raise ConfigError(f"{path} holds a run already", "choose another --out, or continue it with `i4d resume`")
+        record = {**config, "storage_path": storage_path}
+        write_atomically(path / "config.yaml", yaml.safe_dump(record, sort_keys=False).encode())
+        return RunFolder(path, open_store(storage_path or path / "store"))
+
+    @staticmethod
+    def open(path: str | Path) -> RunFolder:
+        """Return an existing run; ConfigError if there is none."""
+        path = Path(path).absolute()
+        if not (path / "config.yaml").is_file():
+            raise ConfigError(f"{path} is not a run", "it has no config.yaml")
+        storage = yaml.safe_load((path / "config.yaml").read_text()).get("storage_path", "")
+        return RunFolder(path, open_store(storage or path / "store"))
+
+    def config(self) -> dict:
+        """Return the resolved configuration as plain values."""
+        return yaml.safe_load((self.path / "config.yaml").read_text())
+
+    # ------------------------------------------------------------------------------------------ whole files
+    def write_json(self, name: str, tree: Any) -> None:
+        """Write a JSON file of the run, whole or not at all."""
+        write_atomically(self.path / name, (json.dumps(tree, indent=1) + "\n").encode())
+
+    def read_json(self, name: str) -> Any | None:
+        """Return what a JSON file of the run says, or None if there is none; BlockError if it is corrupt."""
+        try:
+            return json.loads((self.path / name).read_text())
+        except FileNotFoundError:
+            return None
+        except ValueError as err:
+            raise BlockError(f"{self.path / name}: not valid JSON", str(err)) from err
+
+    def write_manifest(self, round_index: int, tree: dict) -> None:
+        """Commit a round: everything it names is stored before this is called."""
+        self.write_json(f"manifest-{round_index}.json", tree)
+
+    def manifests(self) -> dict[int, dict]:
+        """Return the committed rounds, by index."""
+        found = (_MANIFEST.fullmatch(p.name) for p in self.path.iterdir())
+        return {int(m[1]): self.read_json(m[0]) for m in sorted((m for m in found if m), key=lambda m: int(m[1]))}
+
+    # ------------------------------------------------------------------------------------------ line by line
+    def append(self, record: dict) -> None:
+        """Add a line to the journal; it is on disk when this returns."""
+        self._append_line("journal.jsonl", record, sync=True)
+
+    def records(self) -> list[dict]:
+        """Return the journal. A last line that was cut off by a crash does not count."""
+        return list(self._lines("journal.jsonl"))
+
+    def append_event(self, tree: dict) -> None:
+        """Add a line to events.jsonl."""
+        self._append_line("events.jsonl", tree, sync=False)
+
+    def events(self) -> list[dict]:
+        """Return the events so far, as plain values."""
+        return list(self._lines("events.jsonl"))
+
+    def _append_line(self, name: str, tree: dict, sync: bool) -> None:
+        path = self.path / name
+        try:
+            with open(path, "ab+") as file:
+                size = file.seek(0, os.SEEK_END)
+                if size:
+                    file.seek(size - 1)
+                    if file.read(1) != b"\n":  # a line cut off by a crash must not swallow this one
+                        file.write(b"\n")
+                file.write(json.dumps(tree).encode() + b"\n")
+                file.flush()
+                if sync:
+                    os.fsync(file.fileno())
+        except OSError as err:
+            raise write_error(path, err) from err
+
+    def _lines(self, name: str) -> Iterator[dict]:
+        path = self.path / name
+        if not path.exists():
+            return
+        for line in path.read_text().splitlines():
+            try:
+                yield json.loads(line)
+            except ValueError:  # cut off by a crash: the work it told of is done again
+                continue
+
+    # ------------------------------------------------------------------------------------------ stored things
+    def stored(self, digest: str) -> bool:
+        """Return whether a block is in the store."""
+        return self.store.exists(block_key(digest))
+
+    def has_checkpoint(self, digest: str) -> bool:
+        """Return whether a field checkpoint is in the store."""
+        return self.store.exists(checkpoint_key(digest))
+
+    def drop_checkpoint(self, digest: str) -> None:
+        """Remove a checkpoint that no manifest needs."""
+        delete_checkpoint(self.store, digest)
+
+    def gather(self, addresses: Sequence[FrameAddress]) -> BlockRef:
+        """Return one block whose rows are the addressed ones (such as a depth image per view)."""
+        return write_block(self.store, self.reader.rows_of(addresses))
+
+    # ------------------------------------------------------------------------------------------ control
+    def request_stop(self) -> None:
+        """Ask the driver of this run to finish what it has in hand and end."""
+        write_atomically(self.path / "stop", b"")
+
+    def stop_requested(self) -> bool:
+        """Return whether `request_stop` was called since the last `clear_stop`."""
+        return (self.path / "stop").exists()
+
+    def clear_stop(self) -> None:
+        """Forget a request to stop."""
+        (self.path / "stop").unlink(missing_ok=True)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run for one driver; I4DError names the process that has it. A dead driver holds nothing."""
+        with open(self.path / "lock", "a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise I4DError(f"{self.path} is being driven by {file.read().strip() or 'another process'}") from None
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+            yield
