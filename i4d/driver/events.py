@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from i4d.driver.journal import plain
+
 
 @dataclass(frozen=True)
 class Event:
@@ -21,8 +23,7 @@ class Event:
 
     def to_json(self) -> dict:
         """Return plain values, the class name under "event"; numbers that are not finite become null."""
-        tree = {"event": type(self).__name__, **dataclasses.asdict(self)}
-        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in tree.items()}
+        return {"event": type(self).__name__, **plain(self)}
 
 
 @dataclass(frozen=True)
