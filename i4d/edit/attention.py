@@ -1,8 +1,8 @@
 """Anchor-aware self-attention and window-wide normalisation, put into a UNet once and steered by one context.
 
-A call of the UNet sees `branches * frames` images: the guidance branches one after another, in each the frames of the
-window. Every branch attends within itself. Slot 0 is the anchor (Instruct 4D-to-4D, sec. 3.1), unless its keys and values
-were recorded before (`Recording`) and are given: then all slots are frames.
+A call of the UNet sees `branches * frames` images: the guidance branches one after another, in each the frames of
+the window. Every branch attends within itself. Slot 0 is the anchor (Instruct 4D-to-4D, sec. 3.1), unless its keys and
+values were recorded before (`Recording`) and are given: then all slots are frames.
 
     own            softmax(Q_i K_i^T / sqrt(d)) V_i                the stock layer
     anchor         keys and values of the anchor
@@ -23,7 +23,7 @@ ATTENTIONS = ("anchor", "anchor_self", "sparse_causal", "own")
 
 
 class Recording:
-    """Keys and values of the anchor at one denoising step: one (branches, tokens, channels) pair per layer, in order."""
+    """Keys and values of the anchor at one denoising step: a (branches, tokens, channels) pair per layer, in order."""
 
     def __init__(self) -> None:
         self.layers: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -37,6 +37,10 @@ class WindowContext:
     """How the layers of one UNet read their batch: set for the length of one UNet call."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Make every layer behave as the stock one."""
         self.attention = "own"
         self.norm = "frame"
         self.branches = 1
@@ -62,10 +66,10 @@ class WindowContext:
         try:
             yield
         finally:
-            self.__init__()
+            self.reset()
 
     def anchor_of(self, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return this layer's anchor keys and values (branches, 1, tokens, channels): given ones, else those of slot 0."""
+        """Return this layer's anchor keys and values (branches, 1, tokens, channels): given ones, else slot 0's."""
         if self._given is None:
             return key[:, :1], value[:, :1]
         given_key, given_value = next(self._given)
@@ -144,7 +148,7 @@ class WindowGroupNorm(nn.GroupNorm):
 
 
 def install(unet: nn.Module) -> WindowContext:
-    """Put window attention into every `attn1` and window normalisation into every residual block; return their context."""
+    """Put window attention into every `attn1`, window normalisation into every residual block; return their context."""
     context = WindowContext()
     processors = dict(unet.attn_processors)
     for name in processors:

@@ -18,9 +18,9 @@ CARD = "i4d_editor.json"
 DEFAULT_TEXT_GUIDANCE = 9.5
 DEFAULT_IMAGE_GUIDANCE = 1.5
 FILLER = frozenset(
-    "a an and as at be by can could do for from give have he her his how i if in into is it its like look looks made make "
-    "me of on one our please put she should so some that the them then there these they this to turn up us was we were "
-    "what will with would you your change let picture image photo scene everything style appear version".split()
+    "a an and as at be by can could do for from give have he her his how i if in into is it its like look looks made "
+    "make me of on one our please put she should so some that the them then there these they this to turn up us was we "
+    "were what will with would you your change let picture image photo scene everything style appear version".split()
 )
 
 
@@ -58,7 +58,7 @@ class EditorCard:
         return best
 
     def warning(self, prompt: str) -> str:
-        """Return a sentence for a prompt outside a limited repertoire, listing what is known; "" where there is no limit."""
+        """Return a sentence for a prompt outside a limited repertoire, listing what is known; "" otherwise."""
         if not self.instructions or self.knows(prompt):
             return ""
         known = "; ".join(i.phrases[0] if i.phrases else i.name for i in self.instructions)

@@ -1,4 +1,4 @@
-"""Noise levels and the deterministic sampler: explicit timesteps on a 1000-step schedule (method page of the paper, sec. 4).
+"""Noise levels and the deterministic sampler: explicit timesteps on the model's own (1000-step) schedule.
 
 Diffusion in latents x: x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) noise, with a_t the cumulative alpha. A repaint of strength
 (T, n) noises an image to the first of n timesteps spread over [0, T) and comes back in n steps of DDIM with eta = 0.
@@ -58,7 +58,7 @@ class Schedule:
         return a**0.5 * latents + (1 - a) ** 0.5 * noise
 
     def step(self, latents: torch.Tensor, output: torch.Tensor, timestep: int, following: int) -> torch.Tensor:
-        """Return the latents at the next timestep (`following`; -1 after the last), DDIM with eta 0 (Song et al., eq. 12).
+        """Return the latents at the next timestep (`following`; -1 after the last): DDIM, eta 0 (Song et al., eq. 12).
 
         `output` is what the model predicts at `timestep`. Safe at a = 0 (pure noise) for v and sample prediction.
         """

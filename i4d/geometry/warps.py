@@ -1,8 +1,8 @@
 """Carrying colours between views of one instant by depth (Instruct 4D-to-4D, key-frame editing).
 
-Images are (channel, height, width), depths z-depths (height, width) in world units, points (height, width, 3). A pixel of
-the target matches a source where the target's 3D point, projected into the source, meets the source's own 3D point within
-a threshold: that test alone sorts out occlusion, because an occluded point lands on a nearer surface.
+Images are (channel, height, width), depths z-depths (height, width) in world units, points (height, width, 3). A pixel
+of the target matches a source where the target's 3D point, projected into the source, meets the source's own 3D point
+within a threshold: that test alone sorts out occlusion, because an occluded point lands on a nearer surface.
 """
 
 from __future__ import annotations
@@ -53,10 +53,11 @@ def warp_average(
     threshold: float,
     own: int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the average of source views warped into a target, and where any of them covers it.
+    """Return the average of source views warped into a target, and where any covers it.
 
-    A source counts with the fraction of the target that it covers. `own` is the source that *is* the target: taken as it
-    stands, everywhere, with weight 1. Returns the image (channel, h, w), zero where uncovered, and the mask (1, h, w).
+    A source counts with the fraction of the target that it covers. `own` is the source that *is* the target: taken as
+    it stands, everywhere, with weight 1. Returns the image (channel, h, w), zero where uncovered, and the mask
+    (1, h, w).
     """
     total = images[0].new_zeros(len(images[0]), *target_points.shape[:2])
     weight = total.new_zeros(1, *target_points.shape[:2])

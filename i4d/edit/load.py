@@ -1,0 +1,154 @@
+"""Finding and loading an InstructPix2Pix in diffusers' format: a folder, the bundled editor, or a hub id.
+
+Only safetensors and JSON are read. Only the parts that editing needs are loaded (no safety checker, no pipeline class).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from i4d.edit.attention import install
+from i4d.edit.card import EditorCard, read_card
+from i4d.edit.model import EditorModel
+from i4d.edit.schedule import PREDICTIONS, Schedule, stable_diffusion_schedule
+from i4d.errors import WeightsError
+
+HUB_DEFAULT = "timbrooks/instruct-pix2pix"
+BUNDLED_NAME = "tiny-ip2p"
+BUNDLED = Path(__file__).resolve().parents[1] / "assets" / BUNDLED_NAME
+WAYS_OUT = f"download it with network, or set editor.weights to a folder that holds it, or to {BUNDLED_NAME}"
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def resolve_weights(weights: str, device: torch.device | str) -> str:
+    """Return the folder or hub id behind a setting: "auto" follows the device, "tiny-ip2p" is the bundled editor.
+
+    WeightsError when a path is named that is no folder holding an editor.
+    """
+    if weights == "auto":
+        weights = HUB_DEFAULT if torch.device(device).type == "cuda" else BUNDLED_NAME
+    if weights == BUNDLED_NAME:
+        if not (BUNDLED / "unet").is_dir():
+            raise WeightsError(f"{BUNDLED}: the bundled editor is missing", "reinstall the package")
+        return str(BUNDLED)
+    path = Path(weights).expanduser()
+    if path.is_dir():
+        if not (path / "unet").is_dir():
+            raise WeightsError(f"{path}: holds no unet/ folder, so it is no diffusers InstructPix2Pix", WAYS_OUT)
+        return str(path)
+    if path.exists() or weights.startswith((".", "/", "~")) or weights.count("/") != 1:
+        raise WeightsError(f"editor.weights = {weights}: no such folder, and not a hub id (owner/name)", WAYS_OUT)
+    return weights
+
+
+def choose_dtype(name: str, device: torch.device | str) -> torch.dtype:
+    """Return the compute type; "auto" is float16 on GPUs and float32 on CPUs."""
+    if name == "auto":
+        return torch.float16 if torch.device(device).type == "cuda" else torch.float32
+    return DTYPES[name]
+
+
+def load_editor(
+    weights: str = "auto",
+    device: torch.device | str = "cpu",
+    dtype: str | torch.dtype = "auto",
+    *,
+    channels_last: bool = False,
+) -> EditorModel:
+    """Return an editor ready to edit, its self-attention and normalisation made steerable.
+
+    Raises WeightsError, naming what was looked for and where, when the weights cannot be had or are not those of an
+    InstructPix2Pix (a UNet with 8 input channels).
+    """
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # the console belongs to the run's own progress
+    place = resolve_weights(weights, device)
+    dtype = choose_dtype(dtype, device) if isinstance(dtype, str) else dtype
+    config = _attempt(place, "unet", lambda: UNet2DConditionModel.load_config(place, subfolder="unet"))
+    if config.get("in_channels") != 8:
+        raise WeightsError(
+            f"{place}: its UNet takes {config.get('in_channels')} channels, an InstructPix2Pix takes 8", WAYS_OUT
+        )
+    common = {"use_safetensors": True, "output_loading_info": True}
+    parts = {}
+    for name, build in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL)):
+        parts[name] = _part(place, name, build, torch_dtype=dtype, low_cpu_mem_usage=True, **common)
+    parts["text_encoder"] = _part(place, "text_encoder", CLIPTextModel, dtype=dtype, **common)
+    tokenizer = _attempt(place, "tokenizer", lambda: CLIPTokenizer.from_pretrained(place, subfolder="tokenizer"))
+    if not 2 < len(tokenizer) <= parts["text_encoder"].config.vocab_size:  # transformers makes up an empty one
+        raise WeightsError(f"{place}/tokenizer: no vocabulary that fits the text encoder", WAYS_OUT)
+    for part in parts.values():
+        part.to(device).eval().requires_grad_(False)
+    if channels_last:
+        parts["unet"].to(memory_format=torch.channels_last)
+    card = read_card(place) if Path(place).is_dir() else EditorCard()
+    model = EditorModel(
+        **parts, tokenizer=tokenizer, schedule=_schedule(place), context=install(parts["unet"]), card=card, source=place
+    )
+    model.notes = _notes(model)
+    return model
+
+
+def _part(place: str, name: str, build: Any, **options: Any) -> torch.nn.Module:
+    part, info = _attempt(place, name, lambda: build.from_pretrained(place, subfolder=name, **options))
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise WeightsError(f"{place}/{name}: lacks {len(missing)} weights, such as {missing[0]}", WAYS_OUT)
+    return part
+
+
+def _attempt(place: str, name: str, action: Callable[[], Any]) -> Any:
+    """Run one loading step; whatever the libraries raise about files, network or shapes becomes one WeightsError."""
+    from safetensors import SafetensorError
+
+    try:
+        return action()
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as err:
+        where = f"{place}/{name}" if Path(place).is_dir() else f"hub id {place} ({name}), in the local cache and online"
+        lines = str(err).strip().splitlines() or [type(err).__name__]
+        raise WeightsError(f"cannot load the editor's {name} from {where}: {lines[0][:200]}", WAYS_OUT) from err
+
+
+def _schedule(place: str) -> Schedule:
+    """Return the folder's own schedule where it is a DDIM, otherwise that of SD 1.4."""
+    from diffusers import DDIMScheduler
+
+    def read() -> dict:
+        return DDIMScheduler.load_config(place, subfolder="scheduler")
+
+    config = _attempt(place, "scheduler", read)
+    if config.get("_class_name") != "DDIMScheduler":
+        return stable_diffusion_schedule()
+    scheduler = _attempt(place, "scheduler", lambda: DDIMScheduler.from_config(config))
+    prediction, spacing = scheduler.config.prediction_type, scheduler.config.timestep_spacing
+    alphas = scheduler.alphas_cumprod.double()
+    if prediction not in PREDICTIONS or spacing not in ("leading", "trailing"):
+        raise WeightsError(f"{place}/scheduler: {prediction} prediction with {spacing} spacing is not supported")
+    if prediction == "epsilon" and float(alphas.min()) <= 0.0:
+        raise WeightsError(f"{place}/scheduler: epsilon prediction cannot start from zero terminal SNR")
+    return Schedule(alphas, prediction, spacing, float(scheduler.final_alpha_cumprod))
+
+
+def _notes(model: EditorModel) -> tuple[str, ...]:
+    millions = sum(p.numel() for part in (model.unet, model.vae, model.text_encoder) for p in part.parameters()) / 1e6
+    schedule = model.schedule
+    notes = [
+        f"editor: {model.source} ({millions:.1f} M parameters, {str(model.dtype).removeprefix('torch.')}, "
+        f"{schedule.prediction}, {schedule.spacing} timesteps)"
+    ]
+    if model.card.demonstration:
+        notes.append(f"{model.card.name or 'this editor'} is a demonstration editor with a small repertoire")
+    return tuple(notes)
+
+
+def card_of(weights: str, device: torch.device | str) -> EditorCard:
+    """Return the card of an editor without loading it; hub ids have none."""
+    place = resolve_weights(weights, device)
+    return read_card(place) if Path(place).is_dir() else EditorCard()

@@ -1,0 +1,179 @@
+"""The loaded InstructPix2Pix: text, latents and one guided prediction. Knows nothing of files or of windows in time.
+
+Images are float [0, 1] (batch, 3, height, width) of any size from one VAE cell up; latents (batch, channel, h, w).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from i4d.edit.attention import Recording, WindowContext
+from i4d.edit.card import EditorCard
+from i4d.edit.schedule import Schedule
+
+
+@dataclass
+class EditCost:
+    """What an edit has used up so far, and what had to be done differently."""
+
+    unet_forwards: int = 0  # images times guidance branches actually evaluated
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Three-way guidance of InstructPix2Pix, eq. 3: e_0 + s_I (e_I - e_0) + s_T (e_TI - e_I).
+
+    Written as a weighted sum, so that branches of weight zero need not be evaluated: at s_I = 1 the unconditional
+    branch drops out, at s_T = s_I = 1 only the full one is left.
+    """
+
+    text: float
+    image: float
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Return the branches to evaluate with their weights, in batch order."""
+        weights = {"text_image": self.text, "image": self.image - self.text, "none": 1.0 - self.image}
+        return {name: weight for name, weight in weights.items() if weight != 0.0}
+
+
+@dataclass(eq=False)
+class EditorModel:
+    """Components of an InstructPix2Pix in diffusers' classes, ready on one device. Build it with `load_editor`."""
+
+    unet: Any
+    vae: Any
+    text_encoder: Any
+    tokenizer: Any
+    schedule: Schedule
+    context: WindowContext
+    card: EditorCard
+    source: str  # where the weights came from
+    notes: tuple[str, ...] = ()
+    _texts: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        return self.unet.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.unet.dtype
+
+    @property
+    def factor(self) -> int:
+        """Return how many pixels one latent cell spans."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    def to(self, device: torch.device | str) -> None:
+        """Move all weights; cached text goes with them."""
+        for part in (self.unet, self.vae, self.text_encoder):
+            part.to(device)
+        self._texts.clear()
+
+    def text(self, prompt: str) -> torch.Tensor:
+        """Return the text encoder's states (1, tokens, channels) of a prompt; the tokenizer cuts what is too long."""
+        if prompt not in self._texts:
+            ids = self.tokenizer(
+                prompt,
+                padding="max_length",
+                max_length=self.tokenizer.model_max_length,
+                truncation=True,
+                return_tensors="pt",
+            ).input_ids
+            with torch.inference_mode():
+                self._texts[prompt] = self.text_encoder(ids.to(self.device))[0].to(self.dtype)
+        return self._texts[prompt]
+
+    def padded(self, images: torch.Tensor) -> torch.Tensor:
+        """Return images grown at the right and bottom, by reflection, to whole latent cells."""
+        height, width = images.shape[-2:]
+        return F.pad(images, (0, -width % self.factor, 0, -height % self.factor), mode="reflect")
+
+    def posterior(self, images: torch.Tensor) -> Any:
+        """Return the VAE's distribution over latents of images, padded to whole cells."""
+        pixels = 2 * self.padded(images.to(self.device)) - 1
+        return self.vae.encode(pixels.to(self.vae.dtype)).latent_dist
+
+    def condition(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the image condition: the posterior's mode, not scaled (InstructPix2Pix, sec. 3.2)."""
+        return self.posterior(images).mode().float()
+
+    def latents(self, images: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """Return latents of images to be edited: drawn from the posterior with the given normal noise, and scaled."""
+        posterior = self.posterior(images)
+        drawn = posterior.mean.float() + posterior.std.float() * noise.to(self.device)
+        return drawn * self.vae.config.scaling_factor
+
+    def decoded(self, latents: torch.Tensor, height: int, width: int) -> torch.Tensor:
+        """Return the images of latents, float32 in [0, 1], cropped to (batch, 3, height, width)."""
+        images = self.vae.decode((latents / self.vae.config.scaling_factor).to(self.vae.dtype)).sample
+        return (images[..., :height, :width].float() / 2 + 0.5).clamp(0, 1)
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """Return (channel, h, w) of the latents of an image size."""
+        return self.vae.config.latent_channels, -(-height // self.factor), -(-width // self.factor)
+
+    def predict(
+        self,
+        latents: torch.Tensor,
+        condition: torch.Tensor,
+        prompt: str,
+        guidance: Guidance,
+        timestep: int,
+        cost: EditCost,
+        *,
+        attention: str,
+        norm: str,
+        record: Recording | None = None,
+        anchor: Recording | None = None,
+    ) -> torch.Tensor:
+        """Return the guided prediction (batch, channel, h, w), float32, for a window of latents at one timestep.
+
+        Branches form one batch; when the device runs out of memory they are taken in smaller groups, which is noted in
+        `cost`: a branch never looks at another one, so the answer is the same up to rounding.
+        """
+        weights = guidance.weights
+        names = list(weights)
+        group = len(names)
+        while True:
+            try:
+                parts = []
+                for start in range(0, len(names), group):
+                    rows = slice(start, start + group)
+                    chosen = names[rows]
+                    inputs, states = self._branches(chosen, latents, condition, prompt)
+                    with self.context.call(attention, norm, len(chosen), record=record, anchor=anchor, rows=rows):
+                        parts.append(self.unet(inputs, timestep, encoder_hidden_states=states).sample.float())
+                break
+            except torch.OutOfMemoryError:
+                if group == 1 or record is not None:
+                    raise
+                group = (group + 1) // 2
+                cost.note(f"out of device memory: guidance branches taken {group} at a time")
+                torch.cuda.empty_cache()
+        cost.unet_forwards += len(latents) * len(names)
+        outputs = torch.cat(parts).unflatten(0, (len(names), len(latents)))
+        scale = torch.tensor([weights[n] for n in names], device=outputs.device).view(-1, 1, 1, 1, 1)
+        return (scale * outputs).sum(0)
+
+    def _branches(
+        self, names: list[str], latents: torch.Tensor, condition: torch.Tensor, prompt: str
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the UNet's input (branches * batch, 2 * channel, h, w) and text states for some guidance branches."""
+        inputs, states = [], []
+        for name in names:
+            seen = torch.zeros_like(condition) if name == "none" else condition
+            inputs.append(torch.cat([latents, seen], 1))
+            text = self.text(prompt if name == "text_image" else "")
+            states.append(text.expand(len(latents), -1, -1))
+        return torch.cat(inputs).to(self.dtype), torch.cat(states)

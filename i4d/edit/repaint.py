@@ -1,0 +1,214 @@
+"""Repainting a batch of images towards an instruction: noise, denoise with guidance, decode. And the anchor, done once.
+
+With per-image normalisation an anchor depends on nothing but itself, so its keys and values at every layer and step can
+be recorded in a run of its own and handed to every window of the same view and round (`AnchorTrace`). The recorded run
+is always a batch of one, whether or not its result is kept: what a window gets does not depend on a cache.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from i4d.edit.attention import Recording
+from i4d.edit.model import EditCost, EditorModel, Guidance
+from i4d.errors import EditError
+from i4d.types import EditSettings, Strength
+
+VAE_PIXELS = 2 << 20  # images are taken through the VAE in groups of at most so many pixels: bounds its memory
+
+
+@dataclass(frozen=True)
+class AnchorTrace:
+    """An anchor's keys and values, one Recording a step."""
+
+    steps: tuple[Recording, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(step.size_bytes for step in self.steps)
+
+
+class AnchorCache:
+    """Keeps the most recently used traces within a number of bytes; losing one costs time, never a different result."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.hits = 0
+        self._traces: OrderedDict[Hashable, AnchorTrace] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], AnchorTrace]) -> AnchorTrace:
+        """Return the trace of a key, made if it is not held. Older ones leave before a new one is made."""
+        if key in self._traces:
+            self.hits += 1
+            self._traces.move_to_end(key)
+            return self._traces[key]
+        if self._traces:
+            size = next(reversed(self._traces.values())).size_bytes  # the next one will be much like the last
+            self._shrink_to(self.max_bytes - size)
+        trace = make()
+        self._traces[key] = trace
+        self._shrink_to(self.max_bytes)
+        return trace
+
+    def clear(self) -> None:
+        """Forget all traces (weights move off the device)."""
+        self._traces.clear()
+
+    def _shrink_to(self, max_bytes: int) -> None:
+        while self._traces and sum(t.size_bytes for t in self._traces.values()) > max_bytes:
+            self._traces.popitem(last=False)
+
+
+def normal_noise(seed: int, count: int, shape: tuple[int, ...], *, shared: bool) -> torch.Tensor:
+    """Return normal noise (count, *shape) from a seed, drawn on the CPU so that every device gets the same numbers.
+
+    `shared`: one draw for all; what moves between images is then the picture, not the noise.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn((1 if shared else count, *shape), generator=generator)
+    return noise.expand(count, *shape) if shared else noise
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Where the randomness of a repaint comes from: the diffusion's noise and the draw from the VAE's posterior."""
+
+    seed: int
+    shared: bool = True
+
+    def draw(self, count: int, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return diffusion noise and posterior noise, (count, *shape) each, independent of one another."""
+        both = normal_noise(self.seed, count, (2, *shape), shared=self.shared)
+        return both[:, 0], both[:, 1]
+
+
+@torch.inference_mode()
+def repaint(
+    model: EditorModel,
+    originals: torch.Tensor,
+    current: torch.Tensor,
+    strength: Strength,
+    settings: EditSettings,
+    noise: Noise,
+    cost: EditCost,
+    *,
+    anchor: AnchorTrace | None = None,
+) -> torch.Tensor:
+    """Return images (batch, 3, h, w), float32 in [0, 1]: `current` repainted, conditioned on `originals`.
+
+    Without `anchor`, slot 0 of the batch is the anchor and its own result is returned with the others. EditError when
+    the model's answer is not finite.
+    """
+    height, width = current.shape[-2:]
+    condition, latents = _start(model, originals, current, strength, noise)
+    latents = _denoise_in_memory(model, latents, condition, strength, settings, cost, anchor)
+    images = _by_group(lambda part: model.decoded(part, height, width), latents, height * width)
+    if not torch.isfinite(images).all() or not torch.isfinite(latents).all():
+        raise EditError(f'the editor answered with NaN for "{settings.instruction}"', "try editor.dtype float32")
+    return images.to(current.device)
+
+
+@torch.inference_mode()
+def trace_anchor(
+    model: EditorModel,
+    original: torch.Tensor,
+    edited: torch.Tensor,
+    strength: Strength,
+    settings: EditSettings,
+    noise: Noise,
+    cost: EditCost,
+) -> AnchorTrace:
+    """Return the keys and values that an anchor (1, 3, h, w) shows its window in a repaint of the same strength."""
+    assert len(original) == 1 and settings.norm == "frame", "a trace is of one image, normalised by itself"
+    condition, latents = _start(model, original, edited, strength, noise)
+    steps: list[Recording] = []
+    # alone in its batch, an anchor attends to itself: [anchor; anchor] and [anchor] have the same softmax average
+    _denoise(model, latents, condition, strength, settings, cost, attention="own", record=steps)
+    return AnchorTrace(tuple(steps))
+
+
+def _start(
+    model: EditorModel, originals: torch.Tensor, current: torch.Tensor, strength: Strength, noise: Noise
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the condition and the latents at the first timestep, float32, (batch, channel, h, w) each."""
+    height, width = current.shape[-2:]
+    condition = _by_group(model.condition, originals, height * width)
+    shape = model.latent_shape(height, width)
+    diffusion, posterior = noise.draw(len(current), shape)
+    diffusion = diffusion.to(model.device)
+    if model.schedule.starts_from_noise(strength):
+        return condition, diffusion.clone()
+    latents = _by_group(model.latents, current, height * width, posterior)
+    return condition, model.schedule.noised(latents, diffusion, model.schedule.timesteps(strength)[0])
+
+
+def _by_group(
+    function: Callable[..., torch.Tensor], images: torch.Tensor, pixels: int, *others: torch.Tensor
+) -> torch.Tensor:
+    group = max(1, VAE_PIXELS // pixels)
+    starts = range(0, len(images), group)
+    return torch.cat([function(*(x[i : i + group] for x in (images, *others))) for i in starts])
+
+
+def _denoise(
+    model: EditorModel,
+    latents: torch.Tensor,
+    condition: torch.Tensor,
+    strength: Strength,
+    settings: EditSettings,
+    cost: EditCost,
+    *,
+    attention: str,
+    record: list[Recording] | None = None,
+    anchor: AnchorTrace | None = None,
+) -> torch.Tensor:
+    guidance = Guidance(settings.text_guidance, settings.image_guidance)
+    timesteps = model.schedule.timesteps(strength)
+    for index, (timestep, following) in enumerate(zip(timesteps, [*timesteps[1:], -1], strict=True)):
+        step_record = Recording() if record is not None else None
+        output = model.predict(
+            latents,
+            condition,
+            settings.instruction,
+            guidance,
+            timestep,
+            cost,
+            attention=attention,
+            norm=settings.norm,
+            record=step_record,
+            anchor=anchor.steps[index] if anchor is not None else None,
+        )
+        latents = model.schedule.step(latents, output, timestep, following)
+        if record is not None:
+            record.append(step_record)
+    return latents
+
+
+def _denoise_in_memory(
+    model: EditorModel,
+    latents: torch.Tensor,
+    condition: torch.Tensor,
+    strength: Strength,
+    settings: EditSettings,
+    cost: EditCost,
+    anchor: AnchorTrace | None,
+) -> torch.Tensor:
+    """Denoise a window; where memory runs out and frames look at nothing but the given anchor, in halves (noted)."""
+    separable = settings.attention == "own" or (anchor is not None and settings.attention != "sparse_causal")
+    try:
+        return _denoise(
+            model, latents, condition, strength, settings, cost, attention=settings.attention, anchor=anchor
+        )
+    except torch.OutOfMemoryError:
+        if len(latents) == 1 or settings.norm != "frame" or not separable:
+            raise
+    half = (len(latents) + 1) // 2
+    cost.note(f"out of device memory: a batch of {len(latents)} taken in halves")
+    parts: Sequence[slice] = (slice(0, half), slice(half, None))
+    return torch.cat(
+        [_denoise_in_memory(model, latents[s], condition[s], strength, settings, cost, anchor) for s in parts]
+    )

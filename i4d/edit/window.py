@@ -1,0 +1,82 @@
+"""One window of one view along time: pull the edited reference by flow, merge, repaint (Instruct 4D-to-4D)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from i4d.edit.model import EditCost, EditorModel
+from i4d.edit.repaint import AnchorTrace, Noise, repaint
+from i4d.flow.warp import consistency_mask, inside, warp
+from i4d.types import EditSettings, Strength
+
+
+@dataclass(frozen=True, eq=False)
+class WindowImages:
+    """Pixels of a window: float [0, 1], (frames, 3, h, w); anchor and reference (1, 3, h, w).
+
+    `forward` is the flow from the *unedited* reference to each unedited frame, `backward` from each frame to the
+    reference, (frames, 2, h, w) in pixels.
+    """
+
+    originals: torch.Tensor
+    current: torch.Tensor
+    anchor_original: torch.Tensor
+    anchor_edited: torch.Tensor
+    reference_edited: torch.Tensor
+    forward: torch.Tensor
+    backward: torch.Tensor
+
+
+def merge_by_flow(
+    current: torch.Tensor, reference: torch.Tensor, forward: torch.Tensor, backward: torch.Tensor, use_mask: bool = True
+) -> tuple[torch.Tensor, float]:
+    """Return frames with the reference pulled into them, and the share of pixels that came from it.
+
+    Where the flows disagree (`use_mask`), or where a pixel looks outside the reference, `current` stands.
+    """
+    pulled = warp(reference.expand(len(current), -1, -1, -1), backward)
+    mask = consistency_mask(forward, backward) if use_mask else inside(backward)
+    return torch.where(mask, pulled, current), float(mask.float().mean())
+
+
+def padded_batch(images: torch.Tensor, size: int) -> torch.Tensor:
+    """Return images repeated at the end up to `size`, so that every window of a plan has one batch shape."""
+    missing = size - len(images)
+    return torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing > 0 else images
+
+
+def uses_trace(settings: EditSettings) -> bool:
+    """Return whether the anchor can be denoised by itself: images normalised one by one, and somebody looks at it."""
+    return settings.norm == "frame" and settings.attention != "own"
+
+
+def edit_window(
+    model: EditorModel,
+    images: WindowImages,
+    strength: Strength,
+    settings: EditSettings,
+    noise: Noise,
+    batch: int,
+    cost: EditCost,
+    trace: Callable[[], AnchorTrace],
+) -> tuple[torch.Tensor, float]:
+    """Return the window's frames edited, (frames, 3, h, w), and the share of pixels explained by the warp.
+
+    `batch` is the number of images of an editor call, anchor included. `trace` gives the anchor's keys and values where
+    it can stand by itself; otherwise the anchor is slot 0 of the batch and its own output is dropped.
+    """
+    merged, kept = merge_by_flow(
+        images.current, images.reference_edited, images.forward, images.backward, settings.flow_mask
+    )
+    frames = len(merged)
+    if uses_trace(settings):
+        originals, start = (padded_batch(x, batch - 1) for x in (images.originals, merged))
+        out = repaint(model, originals, start, strength, settings, noise, cost, anchor=trace())
+        return out[:frames], kept
+    originals = padded_batch(torch.cat([images.anchor_original, images.originals]), batch)
+    start = padded_batch(torch.cat([images.anchor_edited, merged]), batch)
+    out = repaint(model, originals, start, strength, settings, noise, cost)
+    return out[1 : frames + 1], kept
