@@ -138,11 +138,7 @@ class EditorPool:
         """Return the editors whose call has taken longer than allowed."""
         now = self._clock()
         limits = self._limits
-        return [
-            m
-            for m in self.members
-            if m.queue and now - m.head_since > (limits.timeout_s if m.warm else limits.start_timeout_s)
-        ]
+        return [m for m in self.members if m.queue and now - m.head_since > (limits.timeout_s if m.warm else limits.start_timeout_s)]
 
     def restart(self, member: Member, reason: str) -> None:
         """Start a lost editor anew; past `max_restarts` go on without it. ClusterError when none is left.

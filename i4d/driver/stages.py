@@ -106,9 +106,7 @@ def anchors(plan: Plan, part: RoundPlan, results: Results) -> dict[int, FrameAdd
     return found
 
 
-def window_jobs(
-    plan: Plan, part: RoundPlan, originals: Table, look: Look, edited_keys: Mapping[int, FrameAddress]
-) -> list[Job]:
+def window_jobs(plan: Plan, part: RoundPlan, originals: Table, look: Look, edited_keys: Mapping[int, FrameAddress]) -> list[Job]:
     """Return the windows of every chain."""
     return [
         _window_job(plan, part, originals, look, edited_keys[chain.view], chain, place)
@@ -117,9 +115,7 @@ def window_jobs(
     ]
 
 
-def _window_job(
-    plan: Plan, part: RoundPlan, originals: Table, look: Look, anchor: FrameAddress, chain: Chain, place: int
-) -> Job:
+def _window_job(plan: Plan, part: RoundPlan, originals: Table, look: Look, anchor: FrameAddress, chain: Chain, place: int) -> Job:
     window = chain.windows[place]
     view = chain.view
     before = window_id(part, view, chain.windows[place - 1].index) if place else ""

@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from i4d.errors import CallTimeout, WorkerLost
+from i4d.exec.hardware import visible_cards
 from i4d.exec.protocol import Handle, NodeResources, Resources, ServiceSpec, Ticket, build
 
 
@@ -57,10 +58,9 @@ class _Worker:
 
 
 class LocalExecutor:
-    """Threads behind the executor's protocol. It offers the cores and GPUs of this machine."""
+    """Threads behind the executor's protocol. It offers the cores and visible GPUs of this machine."""
 
-    def __init__(self, gpus: int = 0) -> None:
-        self._gpus = gpus
+    def __init__(self) -> None:
         self._numbers = itertools.count()
         self._changed = threading.Condition()
         self._workers: dict[str, _Worker] = {}
@@ -71,10 +71,15 @@ class LocalExecutor:
     def resources(self) -> Resources:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         cpus = len(os.sched_getaffinity(0))
-        return Resources((NodeResources(socket.gethostname(), cpus, self._gpus, memory),))
+        cards = visible_cards()
+        name, card_bytes = min(cards, key=lambda card: card[1], default=("", 0))
+        return Resources((NodeResources(socket.gethostname(), cpus, len(cards), memory, card_bytes, name),))
 
     def start(self, spec: ServiceSpec, timeout_s: float) -> Handle:
-        return self._start(spec, {}, timeout_s)
+        return self.start_all([spec], timeout_s)[0]
+
+    def start_all(self, specs: Sequence[ServiceSpec], timeout_s: float) -> list[Handle]:
+        return self._start(specs, [{}] * len(specs), timeout_s)
 
     def start_group(self, spec: ServiceSpec, size: int, timeout_s: float) -> list[Handle]:
         with socket.socket() as probe:
@@ -82,30 +87,31 @@ class LocalExecutor:
             rendezvous = f"127.0.0.1:{probe.getsockname()[1]}"
         members = [replace(spec, name=f"{spec.name}-{rank}") for rank in range(size)]
         extras = [{"rank": rank, "size": size, "rendezvous": rendezvous} for rank in range(size)]
-        for member, extra in zip(members, extras, strict=True):
-            self._spawn(member, extra)
-        return [self._ready(Handle(member.name), timeout_s) for member in members]
+        return self._start(members, extras, timeout_s)
 
-    def _start(self, spec: ServiceSpec, extra: Mapping[str, Any], timeout_s: float) -> Handle:
-        self._spawn(spec, extra)
-        return self._ready(Handle(spec.name), timeout_s)
+    def _start(self, specs: Sequence[ServiceSpec], extras: Sequence[Mapping[str, Any]], timeout_s: float) -> list[Handle]:
+        for spec, extra in zip(specs, extras, strict=True):
+            self._spawn(spec, extra)
+        handles = [Handle(spec.name) for spec in specs]
+        try:
+            for handle in handles:
+                self._wait_ready(handle, timeout_s)
+        except BaseException:
+            for handle in handles:
+                self.kill(handle)
+            raise
+        return handles
 
     def _spawn(self, spec: ServiceSpec, extra: Mapping[str, Any]) -> None:
         assert spec.name not in self._workers, f"service {spec.name} runs already"
         self._specs[spec.name] = (spec, extra)
         self._workers[spec.name] = _Worker(spec, extra, self._answer)
 
-    def _ready(self, handle: Handle, timeout_s: float) -> Handle:
+    def _wait_ready(self, handle: Handle, timeout_s: float) -> None:
         ticket = self.call(handle, "")
         if not self.wait([ticket], timeout_s):
-            self.kill(handle)
             raise CallTimeout(f"{handle.name} did not start within {timeout_s:g} s")
-        try:
-            self.result(ticket)
-        except BaseException:
-            self.kill(handle)
-            raise
-        return handle
+        self.result(ticket)
 
     def call(self, handle: Handle, method: str, *args: Any) -> Ticket:
         ticket = Ticket(next(self._numbers), handle.name, method)

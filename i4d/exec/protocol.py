@@ -80,6 +80,10 @@ class Executor(Protocol):
         """Return a service that is constructed and ready; CallTimeout or its constructor's error otherwise."""
         ...
 
+    def start_all(self, specs: Sequence[ServiceSpec], timeout_s: float) -> list[Handle]:
+        """Start several services side by side; none is left running if one fails."""
+        ...
+
     def start_group(self, spec: ServiceSpec, size: int, timeout_s: float) -> list[Handle]:
         """Start `size` ranks of a service; each gets kwargs `rank`, `size` and `rendezvous` ("host:port" of rank 0)."""
         ...

@@ -1,0 +1,273 @@
+"""Services as Ray actors. `ray.remote` is applied here and nowhere else.
+
+Actors never restart by themselves: the driver decides, so a service that comes back is always warmed up and told
+what it needs. Every request for resources has a time-out, because Ray waits for ever for what does not exist.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import ray
+from ray.exceptions import (
+    GetTimeoutError,
+    ObjectLostError,
+    RayActorError,
+    RayError,
+    RaySystemError,
+    RayTaskError,
+)
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
+
+from i4d.errors import CallTimeout, ClusterError, WorkerLost
+from i4d.exec.hardware import gpu_cards
+from i4d.exec.protocol import Handle, NodeResources, Resources, ServiceSpec, Ticket, build
+
+_PROBE_S = 60.0  # a small task on every node, its worker process included
+
+
+class ServiceHost:
+    """What runs in the actor: one service, and the error that kept it from being built."""
+
+    def __init__(self, spec: ServiceSpec) -> None:
+        self._spec = spec
+        self._service: Any = None
+        self._broken: Exception | None = None
+
+    def rendezvous(self) -> str:
+        """Return "host:port" where the other ranks of a group can reach this one."""
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            return f"{ray.util.get_node_ip_address()}:{probe.getsockname()[1]}"
+
+    def build(self, extra: Mapping[str, Any]) -> None:
+        try:
+            self._service = build(self._spec, extra)
+        except Exception as err:
+            self._broken = err
+            raise
+
+    def invoke(self, method: str, *args: Any) -> Any:
+        if self._broken is not None:
+            raise self._broken
+        return getattr(self._service, method)(*args)
+
+
+@dataclass
+class _Actor:
+    spec: ServiceSpec
+    extra: dict[str, Any]
+    group: PlacementGroup
+    bundle: int
+    actor: Any = None
+    generation: int = 0
+
+
+class RayExecutor:
+    """Hosts services on the cluster that this process is connected to (see session.connect)."""
+
+    def __init__(self) -> None:
+        assert ray.is_initialized(), "connect to a cluster first"
+        self._namespace = f"i4d-{uuid.uuid4().hex[:8]}"
+        self._numbers = itertools.count()
+        self._actors: dict[str, _Actor] = {}
+        self._ended: dict[str, _Actor] = {}  # killed, and what it takes to start them again
+        self._refs: dict[Ticket, Any] = {}
+        self._groups: list[PlacementGroup] = []
+
+    # ------------------------------------------------------------------------------------------ what there is
+    def resources(self) -> Resources:
+        nodes = [n for n in ray.nodes() if n["Alive"]]
+        cards = self._on_nodes(_gpu_card, [n["NodeID"] for n in nodes if n["Resources"].get("GPU")])
+        out = []
+        for node in nodes:
+            have = node["Resources"]
+            name, memory = cards.get(node["NodeID"], ("", 0))
+            cpus, gpus = have.get("CPU", 0.0), have.get("GPU", 0.0)
+            out.append(NodeResources(node["NodeManagerHostname"], cpus, gpus, int(have.get("memory", 0)), memory, name))
+        return Resources(tuple(out))
+
+    def require_paths(self, paths: Sequence[str]) -> None:
+        """Raise ClusterError naming path and node if a local path cannot be read on some node of the cluster."""
+        names = {n["NodeID"]: n["NodeManagerHostname"] for n in ray.nodes() if n["Alive"]}
+        for node, missing in self._on_nodes(_missing_paths, list(names), list(paths)).items():
+            if missing:
+                hint = "use a shared folder or a URI that all nodes reach"
+                raise ClusterError(f"{missing[0]} cannot be read on node {names[node]}", hint)
+
+    def _on_nodes(self, function: Any, nodes: Sequence[str], *args: Any) -> dict[str, Any]:
+        """Return what a function returns on each node, by node id."""
+        task = ray.remote(num_cpus=0, max_retries=0)(function)
+        here = {n: NodeAffinitySchedulingStrategy(n, soft=False) for n in nodes}
+        refs = {n: task.options(scheduling_strategy=here[n]).remote(*args) for n in nodes}
+        try:
+            return dict(zip(refs, ray.get(list(refs.values()), timeout=_PROBE_S), strict=True))
+        except GetTimeoutError as err:
+            raise ClusterError(f"the cluster did not run a probe task within {_PROBE_S:g} s") from err
+        except RayError as err:
+            raise ClusterError(f"a probe task failed on the cluster: {_line(err)}") from err
+
+    # ------------------------------------------------------------------------------------------ starting
+    def start(self, spec: ServiceSpec, timeout_s: float) -> Handle:
+        return self.start_all([spec], timeout_s)[0]
+
+    def start_all(self, specs: Sequence[ServiceSpec], timeout_s: float) -> list[Handle]:
+        return self._start(list(specs), [{} for _ in specs], timeout_s)
+
+    def start_group(self, spec: ServiceSpec, size: int, timeout_s: float) -> list[Handle]:
+        members = [replace(spec, name=f"{spec.name}-{rank}") for rank in range(size)]
+        return self._start(members, [{"rank": rank, "size": size} for rank in range(size)], timeout_s)
+
+    def _start(self, specs: list[ServiceSpec], extras: list[dict[str, Any]], timeout_s: float) -> list[Handle]:
+        group = self._reserve(specs, timeout_s)
+        handles = [Handle(spec.name) for spec in specs]
+        try:
+            for bundle, (spec, extra) in enumerate(zip(specs, extras, strict=True)):
+                assert spec.name not in self._actors, f"service {spec.name} runs already"
+                before = self._ended.pop(spec.name, None)
+                generation = before.generation if before else 0
+                self._actors[spec.name] = _Actor(spec, extra, group, bundle, generation=generation)
+                self._create(self._actors[spec.name])
+            if "rank" in extras[0]:
+                first = self._actors[specs[0].name]
+                address = self._get(first.actor.rendezvous.remote(), specs[0].name, "start", timeout_s)
+                for extra in extras:
+                    extra["rendezvous"] = address
+            refs = [self._actors[h.name].actor.build.remote(self._actors[h.name].extra) for h in handles]
+            for handle, ref in zip(handles, refs, strict=True):
+                self._get(ref, handle.name, "start", timeout_s)
+        except BaseException:
+            for handle in handles:
+                self.kill(handle)
+            self._release(group)
+            raise
+        return handles
+
+    def _reserve(self, specs: Sequence[ServiceSpec], timeout_s: float) -> PlacementGroup:
+        """Return a placement group with one bundle per service, or raise ClusterError: asked beside available."""
+        bundles = [_bundle(spec) for spec in specs]
+        for kind in ("CPU", "GPU"):
+            asked = sum(b.get(kind, 0.0) for b in bundles)
+            there = ray.cluster_resources().get(kind, 0.0)
+            if asked > there + 1e-6:
+                raise ClusterError(f"{', '.join(s.name for s in specs)}: {asked:g} {kind}s asked, {there:g} available")
+        group = placement_group(bundles, strategy="PACK")
+        try:
+            ray.get(group.ready(), timeout=timeout_s)
+        except GetTimeoutError:
+            remove_placement_group(group)
+            asked = {k: round(sum(b.get(k, 0.0) for b in bundles), 2) for k in ("CPU", "GPU")}
+            free = {k: round(ray.available_resources().get(k, 0.0), 2) for k in ("CPU", "GPU")}
+            text = f"resources did not come free within {timeout_s:g} s: asked {asked}, free {free}"
+            raise ClusterError(text) from None
+        self._groups.append(group)
+        return group
+
+    def _create(self, entry: _Actor) -> None:
+        spec = entry.spec
+        threads = str(max(1, spec.threads))
+        env = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, **spec.env}
+        name = spec.name if not entry.generation else f"{spec.name}.{entry.generation}"
+        bundle = _bundle(spec)
+        entry.actor = (
+            ray.remote(ServiceHost)
+            .options(
+                name=name,
+                namespace=self._namespace,
+                num_cpus=bundle.get("CPU", 0),
+                num_gpus=bundle.get("GPU", 0),
+                max_restarts=0,
+                max_task_retries=0,
+                runtime_env={"env_vars": env},
+                scheduling_strategy=PlacementGroupSchedulingStrategy(entry.group, entry.bundle),
+            )
+            .remote(spec)
+        )
+
+    # ------------------------------------------------------------------------------------------ calling
+    def call(self, handle: Handle, method: str, *args: Any) -> Ticket:
+        ticket = Ticket(next(self._numbers), handle.name, method)
+        entry = self._actors.get(handle.name)
+        self._refs[ticket] = None if entry is None else entry.actor.invoke.remote(method, *args)
+        return ticket
+
+    def wait(self, tickets: Sequence[Ticket], timeout_s: float) -> list[Ticket]:
+        lost = [t for t in tickets if self._refs[t] is None]
+        refs = {self._refs[t]: t for t in tickets if self._refs[t] is not None}
+        if not refs:
+            return lost
+        ready, _ = ray.wait(list(refs), num_returns=1, timeout=0 if lost else timeout_s, fetch_local=False)
+        if ready and len(refs) > 1:
+            ready, _ = ray.wait(list(refs), num_returns=len(refs), timeout=0, fetch_local=False)
+        return lost + [refs[ref] for ref in ready]
+
+    def result(self, ticket: Ticket) -> Any:
+        ref = self._refs.pop(ticket)
+        if ref is None:
+            raise WorkerLost(f"{ticket.service} is not running")
+        return self._get(ref, ticket.service, ticket.method, _PROBE_S)
+
+    def _get(self, ref: Any, service: str, method: str, timeout_s: float) -> Any:
+        try:
+            return ray.get(ref, timeout=timeout_s)
+        except GetTimeoutError:
+            raise CallTimeout(f"{service} did not answer {method} within {timeout_s:g} s") from None
+        except RayTaskError as err:
+            raise err.cause from None
+        except (RayActorError, ObjectLostError, RaySystemError) as err:
+            raise WorkerLost(f"{service} was lost during {method}: {_line(err)}") from err
+
+    # ------------------------------------------------------------------------------------------ ending
+    def restart(self, handle: Handle) -> None:
+        self.kill(handle)
+        entry = self._actors[handle.name] = self._ended.pop(handle.name)
+        self._create(entry)
+        entry.actor.build.remote(entry.extra)
+
+    def kill(self, handle: Handle) -> None:
+        entry = self._actors.pop(handle.name, None)
+        if entry is not None:
+            if entry.actor is not None:
+                ray.kill(entry.actor, no_restart=True)
+            entry.generation += 1
+            self._ended[handle.name] = entry
+
+    def pid(self, handle: Handle) -> int:
+        """Return the process id of a service, for tests that kill it from outside."""
+        return ray.get(self._actors[handle.name].actor.__ray_call__.remote(lambda self: os.getpid()), timeout=_PROBE_S)
+
+    def shutdown(self) -> None:
+        for name in list(self._actors):
+            self.kill(Handle(name))
+        for group in list(self._groups):
+            self._release(group)
+
+    def _release(self, group: PlacementGroup) -> None:
+        self._groups.remove(group)
+        remove_placement_group(group)
+
+
+def _bundle(spec: ServiceSpec) -> dict[str, float]:
+    bundle = {"CPU": spec.num_cpus, "GPU": spec.num_gpus}
+    return {kind: amount for kind, amount in bundle.items() if amount} or {"CPU": 0.01}
+
+
+def _line(err: BaseException) -> str:
+    lines = [line.strip() for line in str(err).splitlines() if line.strip()]
+    return lines[0] if lines else type(err).__name__
+
+
+def _missing_paths(paths: list[str]) -> list[str]:
+    return [path for path in paths if not os.access(path, os.R_OK)]
+
+
+def _gpu_card() -> tuple[str, int]:
+    """Return name and memory in bytes of this node's smallest card; ("", 0) where none is found."""
+    return min(gpu_cards(), key=lambda card: card[1], default=("", 0))

@@ -1,0 +1,132 @@
+"""A Ray cluster to work on: one started here, or one joined by address."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import secrets
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlparse
+
+import ray
+
+import i4d
+from i4d.errors import ClusterError
+
+_PROBE_S = 8.0  # to find out that nobody answers at an address
+_OBJECT_STORE_BYTES = 256 << 20  # of a Ray started here: pixels pass through the block store
+
+
+@dataclass(frozen=True)
+class RaySession:
+    """A connection. `started` if the cluster was started here (and ends with us); `dashboard` is its URL or empty."""
+
+    address: str
+    dashboard: str
+    started: bool
+
+    def close(self) -> None:
+        """Leave the cluster, and end it if it was started here."""
+        ray.shutdown()
+
+
+def package_parent() -> str:
+    """Return the folder that `import i4d` was found in."""
+    return str(Path(i4d.__file__).resolve().parents[1])
+
+
+def package_folder() -> str:
+    """Return the package's own folder, for shipping it to a cluster."""
+    return str(Path(i4d.__file__).resolve().parent)
+
+
+def token_file() -> Path:
+    """Return the file with this user's Ray token, readable by nobody else; it is made at the first call."""
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".config" / "i4d" / "ray_token")
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_hex(32))
+    return path
+
+
+def dashboard_installed() -> bool:
+    """Return whether Ray's dashboard can run here (it needs the extra packages of ray[default])."""
+    return all(importlib.util.find_spec(name) for name in ("aiohttp", "aiohttp_cors", "opencensus"))
+
+
+def connect(address: str = "", dashboard: bool = True, num_cpus: int | None = None, num_gpus: int | None = None) -> RaySession:
+    """Join the cluster at `address` (else at RAY_ADDRESS, as inside a Ray job), or start one on this machine.
+
+    A cluster started here asks for a token (see `token_file`), keeps its dashboard on the loopback interface and sends
+    no usage statistics. Raises ClusterError within about ten seconds when nobody answers.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    address = address or os.environ.get("RAY_ADDRESS", "")
+    common = {"log_to_driver": False, "logging_level": logging.ERROR, "ignore_reinit_error": False}
+    if address:
+        return _join(address, common)
+    if os.environ.get("RAY_AUTH_MODE", "token") == "token":  # unset: ray.init turns it on for clusters that it starts
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_file())
+    context = ray.init(
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
+        include_dashboard=dashboard and dashboard_installed(),
+        dashboard_host="127.0.0.1",
+        object_store_memory=_OBJECT_STORE_BYTES,
+        runtime_env={"env_vars": _worker_env()},
+        **common,
+    )
+    return RaySession(context.address_info["address"], _url(context), True)
+
+
+def _join(address: str, common: dict) -> RaySession:
+    if address != "auto":
+        _probe(address)
+    env = {"env_vars": {"RAY_USAGE_STATS_ENABLED": "0"}}
+    if not os.environ.get("RAY_JOB_ID") and not _inside_job():
+        env["py_modules"] = [package_folder()]
+        env["excludes"] = ["**/__pycache__"]
+    try:
+        context = ray.init(address=address, runtime_env=env, **common)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as err:
+        reason = str(err).strip().splitlines()[0] if str(err).strip() else type(err).__name__
+        raise ClusterError(f"cannot join Ray at {address}: {reason}", "is `ray start --head` running there?") from err
+    return RaySession(context.address_info["address"], _url(context), False)
+
+
+def _inside_job() -> bool:
+    """Return whether this process is the entrypoint of a submitted job, which has its code already."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
+def _probe(address: str) -> None:
+    """Raise ClusterError if nothing listens at an address such as "10.0.0.5:6379" or "ray://host:10001"."""
+    parsed = urlparse(address if "://" in address else f"tcp://{address}")
+    try:
+        host, port = parsed.hostname, parsed.port
+    except ValueError:
+        host, port = None, None
+    if not host or not port:
+        raise ClusterError(f"Ray address {address!r} is not of the form host:port")
+    try:
+        socket.create_connection((host, port), timeout=_PROBE_S).close()
+    except OSError as err:
+        reason = err.strerror or str(err)
+        raise ClusterError(f"no Ray answers at {address}: {reason}", "is `ray start --head` running there?") from err
+
+
+def _worker_env() -> dict[str, str]:
+    """Return the variables that let workers import this very package, installed or a checkout."""
+    before = os.environ.get("PYTHONPATH", "")
+    paths = [package_parent(), *(p for p in before.split(os.pathsep) if p)]
+    return {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+def _url(context: object) -> str:
+    url = getattr(context, "dashboard_url", "") or ""
+    return f"http://{url}" if url and "://" not in url else url

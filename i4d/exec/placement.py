@@ -1,0 +1,140 @@
+"""Which service runs where: a pure function of what there is, what is asked for and how much memory is needed.
+
+separate   two or more GPUs: the trainer has one to itself, every editor has one
+shared     one GPU that holds trainer and editor together: fractions of it
+turns      one GPU that holds only one of them: weights move to the host while the other works
+cpu        no GPU: compute threads
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from i4d.config import ClusterConfig
+from i4d.errors import ClusterError
+from i4d.exec.protocol import Resources
+
+_USABLE = 0.92  # of a card's memory: the rest is taken by contexts and fragmentation
+_MANY_CORES = 8  # from here on cores are divided among the services, so that a refit can overlap with the windows
+_PER_CORE = 4  # editors that a core may be shared by when someone asks for them
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Predicted peaks of device memory, in bytes; 0 where nothing is known."""
+
+    trainer_bytes: int = 0
+    editor_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one service gets. `gpu` numbers the card where services are threads of one process; None on CPUs."""
+
+    num_cpus: float
+    num_gpus: float
+    threads: int
+    gpu: int | None = None
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Shares of trainer and editors. `overlap`: refit and windows can go on side by side."""
+
+    mode: Literal["separate", "shared", "turns", "cpu"]
+    device: Literal["cuda", "cpu"]
+    trainer: Share
+    editors: tuple[Share, ...]
+    overlap: bool
+    sentence: str
+
+    @property
+    def turns(self) -> bool:
+        return self.mode == "turns"
+
+
+def place(resources: Resources, cluster: ClusterConfig, peaks: Peaks, useful_editors: int) -> Placement:
+    """Return the placement; ClusterError prints asked beside available.
+
+    `useful_editors` bounds how many editors are started when none are asked for (one per window chain).
+    """
+    available = int(resources.gpus)
+    if cluster.device == "cuda" and not available:
+        raise ClusterError("cluster.device = cuda: 1 GPU asked, 0 available", "use --set cluster.device=cpu")
+    if cluster.gpus > available:
+        raise ClusterError(f"cluster.gpus = {cluster.gpus}: {cluster.gpus} GPUs asked, {available} available")
+    if cluster.device == "cpu" or not available:
+        return _on_cpus(resources, cluster, useful_editors)
+    gpus = cluster.gpus or available
+    if gpus == 1:
+        return _on_one_gpu(resources, cluster, peaks)
+    return _on_gpus(resources, cluster, gpus, useful_editors)
+
+
+def _on_cpus(resources: Resources, cluster: ClusterConfig, useful_editors: int) -> Placement:
+    cores = max(1, int(resources.cpus))
+    editors = cluster.editors or max(1, min(useful_editors, cores // 4))
+    if editors > cores * _PER_CORE:
+        raise ClusterError(f"cluster.editors = {editors}: {editors} editors asked, {cores} cores available")
+    services = editors + 1
+    share = int(10_000 * resources.cpus / services) / 10_000
+    if cluster.threads:
+        threads = (cluster.threads, cluster.threads)
+        overlap = services * cluster.threads <= cores
+    elif cores >= _MANY_CORES:
+        threads = (max(1, cores // services),) * 2
+        overlap = True
+    else:
+        threads = (cores, max(1, cores // editors))
+        overlap = False
+    how = "side by side" if overlap else "one after the other"
+    sentence = (
+        f"no GPU is used: trainer ({_count(threads[0], 'thread')}) and {_count(editors, 'editor')} "
+        f"({_count(threads[1], 'thread')} each) share {_count(cores, 'core')}, refit and windows {how}"
+    )
+    shares = (Share(share, 0.0, threads[1]),) * editors
+    return Placement("cpu", "cpu", Share(share, 0.0, threads[0]), shares, overlap, sentence)
+
+
+def _on_one_gpu(resources: Resources, cluster: ClusterConfig, peaks: Peaks) -> Placement:
+    if cluster.editors > 1:
+        raise ClusterError(f"cluster.editors = {cluster.editors}: {cluster.editors} editors asked, 1 GPU available")
+    memory = max((n.gpu_memory_bytes for n in resources.nodes if n.gpus), default=0)
+    needed = peaks.trainer_bytes + peaks.editor_bytes
+    cpus, threads = _host_share(resources, cluster, 2)
+    share = Share(cpus, 0.5, threads, 0)
+    gib = 1 << 30
+    if memory and needed <= _USABLE * memory:
+        sentence = (
+            f"trainer and editor share one GPU: predicted peaks of {peaks.trainer_bytes / gib:.1f} and "
+            f"{peaks.editor_bytes / gib:.1f} GiB fit its {memory / gib:.1f} GiB together"
+        )
+        return Placement("shared", "cuda", share, (share,), True, sentence)
+    reason = f"predicted peaks of {needed / gib:.1f} GiB do not fit its {memory / gib:.1f} GiB together"
+    if not memory:
+        reason = "its memory is not known"
+    sentence = f"trainer and editor take turns on one GPU ({reason}): weights move to the host, the refit waits"
+    return Placement("turns", "cuda", share, (share,), False, sentence)
+
+
+def _on_gpus(resources: Resources, cluster: ClusterConfig, gpus: int, useful_editors: int) -> Placement:
+    editors = cluster.editors or max(1, min(useful_editors, gpus - 1))
+    if editors + 1 > gpus:
+        asked = f"{editors} editors and a trainer asked for {editors + 1} GPUs"
+        raise ClusterError(f"cluster.editors = {editors}: {asked}, {gpus} available")
+    cpus, threads = _host_share(resources, cluster, editors + 1)
+    shares = tuple(Share(cpus, 1.0, threads, i + 1) for i in range(editors))
+    sentence = f"the trainer has one GPU to itself and {_count(editors, 'editor')} one each"
+    if gpus > editors + 1:
+        sentence += f"; {gpus - editors - 1} of {gpus} GPUs stay idle"
+    return Placement("separate", "cuda", Share(cpus, 1.0, threads, 0), shares, True, sentence)
+
+
+def _host_share(resources: Resources, cluster: ClusterConfig, services: int) -> tuple[float, int]:
+    cpus = min(resources.cpus / services, 8.0)
+    return int(10_000 * cpus) / 10_000, cluster.threads or max(1, int(cpus))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,127 @@
+"""Ray keeps the contract of executors, and the driver's results on it are those on threads."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from executor_contract import WAIT_S, ExecutorContract, ask, digests_do_not_depend_on, spec
+from null_rig import NullRig
+
+from i4d.driver import events
+from i4d.errors import ClusterError
+from i4d.exec.local import LocalExecutor
+from i4d.exec.on_ray.executor import RayExecutor
+from i4d.exec.on_ray.session import connect, token_file
+from i4d.exec.protocol import ServiceSpec
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ray")
+    before = dict(os.environ)
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(folder / "token")
+    os.environ["PYTHONPATH"] = os.pathsep.join([os.path.dirname(os.path.dirname(__file__)), before.get("PYTHONPATH", "")])
+    session = connect(dashboard=False, num_cpus=4)
+    yield session
+    session.close()
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def executor(session):
+    executor = RayExecutor()
+    yield executor
+    executor.shutdown()
+
+
+@pytest.fixture(scope="module")
+def on_threads(tmp_path_factory):
+    local = LocalExecutor()
+    result = NullRig(tmp_path_factory.mktemp("threads") / "run").go(local, 2)
+    local.shutdown()
+    return result
+
+
+class TestRay(ExecutorContract):
+    pass
+
+
+def test_services_are_processes_with_fixed_threads(executor):
+    handle = executor.start(ServiceSpec("echo", "null_services:Echo", threads=3), WAIT_S)
+    assert ask(executor, handle, "pid") != os.getpid()
+    assert ask(executor, handle, "threads") == "3"
+
+
+@pytest.mark.parametrize("editors", [1, 2, 3])
+def test_digests_are_those_of_threads(tmp_path, executor, on_threads, editors):
+    digests_do_not_depend_on(NullRig(tmp_path / "run"), executor, on_threads, editors)
+
+
+def test_digests_survive_the_kill_of_an_editor_process(tmp_path, executor, on_threads):
+    rig = NullRig(tmp_path / "run")
+    killed = []
+
+    def kill(event):
+        if isinstance(event, events.WindowStored) and not killed:
+            ready = [e for e in rig.events if isinstance(e, events.WorkerReady) and e.worker == "editor-0"]
+            killed.append(ready[-1].pid)
+            os.kill(ready[-1].pid, signal.SIGKILL)
+
+    digests_do_not_depend_on(rig, executor, on_threads, 2, [kill])
+    assert killed and "WorkerRestarted" in rig.kinds()
+
+
+def test_more_than_exists_is_refused_before_any_work(executor):
+    began = time.monotonic()
+    with pytest.raises(ClusterError, match="1 GPUs asked, 0 available"):
+        executor.start(ServiceSpec("echo", "null_services:Echo", num_gpus=1), WAIT_S)
+    with pytest.raises(ClusterError, match="400 CPUs asked, 4 available"):
+        executor.start(ServiceSpec("echo", "null_services:Echo", num_cpus=400), WAIT_S)
+    assert time.monotonic() - began < 5
+
+
+def test_what_is_in_use_is_waited_for_only_so_long(executor):
+    executor.start(ServiceSpec("big", "null_services:Echo", num_cpus=3), WAIT_S)
+    with pytest.raises(ClusterError, match="did not come free within 1 s: asked .*3"):
+        executor.start(ServiceSpec("also", "null_services:Echo", num_cpus=3), 1)
+
+
+def test_two_runs_on_one_cluster_keep_apart(session, executor):
+    other = RayExecutor()
+    mine, theirs = executor.start(spec("trainer"), WAIT_S), other.start(spec("trainer"), WAIT_S)
+    assert ask(executor, mine, "pid") != ask(other, theirs, "pid")
+    other.shutdown()
+
+
+def test_a_path_that_a_node_cannot_read_is_named(executor, tmp_path):
+    executor.require_paths([str(tmp_path)])
+    with pytest.raises(ClusterError, match=f"{tmp_path}/gone cannot be read on node"):
+        executor.require_paths([str(tmp_path), f"{tmp_path}/gone"])
+
+
+def test_the_token_is_the_users_alone(session):
+    assert token_file().stat().st_mode & 0o777 == 0o600
+
+
+JOIN = "from i4d.exec.on_ray.session import connect; connect({!r})"
+
+
+def test_an_address_where_nobody_answers_is_one_line_and_quick():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", JOIN.format(address)], capture_output=True, text=True, timeout=60)
+    assert time.monotonic() - began < 12
+    assert f"ClusterError: no Ray answers at {address}" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("address", ["nonsense", "host:port"])
+def test_an_address_that_is_none_is_refused(address):
+    done = subprocess.run([sys.executable, "-c", JOIN.format(address)], capture_output=True, text=True, timeout=60)
+    assert "is not of the form host:port" in done.stderr.splitlines()[-1]
