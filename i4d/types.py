@@ -227,6 +227,7 @@ class EditReceipt:
     peak_bytes: int = 0
     kept_share: float = float("nan")  # share of pixels explained by the warp
     flow_seconds: float = 0.0
+    notes: tuple[str, ...] = ()  # what had to be done differently, such as a batch split for lack of memory
 
 
 # --------------------------------------------------------------------------------------------- field

@@ -54,6 +54,7 @@ def receipt_from(kind: str, tree: dict) -> Receipt:
         tree["blocks"] = {name: block_from(block) for name, block in tree["blocks"].items()}
         return RenderReceipt(**tree)
     tree["block"] = block_from(tree["block"])
+    tree["notes"] = tuple(tree["notes"])
     tree["kept_share"] = math.nan if tree["kept_share"] is None else tree["kept_share"]
     return EditReceipt(**tree)
 

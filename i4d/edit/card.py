@@ -73,7 +73,8 @@ def _telling_words(text: str) -> frozenset[str]:
 def _stem(word: str) -> str:
     for ending in ("ing", "ed", "en", "y", "s"):
         if word.endswith(ending) and len(word) - len(ending) >= 3:
-            return word[: -len(ending)]
+            stem = word[: -len(ending)]
+            return stem[:-1] if len(stem) > 3 and stem[-1] == stem[-2] else stem  # foggy, fog
     return word
 
 

@@ -76,10 +76,16 @@ def coarse_to_fine(a: torch.Tensor, b: torch.Tensor, warps: int, update: Update)
     return flow
 
 
-class LucasKanade:
+class _WithoutWeights:
+    def to(self, device: torch.device | str) -> None:
+        """Nothing to move: computed where the images are (DIS: on the CPU)."""
+
+
+class LucasKanade(_WithoutWeights):
     """Pyramidal Lucas-Kanade (1981; Bouguet 2001), dense: motion is constant in a Gaussian window of `sigma_px`."""
 
     name = "lucas_kanade"
+    identity = "lucas_kanade-1"
 
     def __init__(self, sigma_px: float = 4.0, warps: int = 5, ridge: float = 1e-4) -> None:
         self.warps, self.ridge = warps, ridge
@@ -117,10 +123,11 @@ def _neighbour_mean(flow: torch.Tensor) -> torch.Tensor:
     return (ring - 4 * flow) / 12
 
 
-class HornSchunck:
+class HornSchunck(_WithoutWeights):
     """Pyramidal, warping Horn-Schunck (1981): brightness constancy plus `alpha`^2 times the squared flow gradient."""
 
     name = "horn_schunck"
+    identity = "horn_schunck-1"
 
     def __init__(self, alpha: float = 0.03, warps: int = 4, iterations: int = 40) -> None:
         self.alpha, self.warps, self.iterations = alpha, warps, iterations
@@ -141,10 +148,11 @@ class HornSchunck:
         return coarse_to_fine(a, b, self.warps, self._update)
 
 
-class DisFlow:
+class DisFlow(_WithoutWeights):
     """Dense inverse search (Kroeger et al., ECCV 2016) through OpenCV; fast, on the CPU, needs no weights."""
 
     name = "dis"
+    identity = "dis-medium-1"
 
     def estimate(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """Return the pull flow from `a` to `b`; see FlowEstimator. OpenCV takes 8-bit grey, so matching sees that."""

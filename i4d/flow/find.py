@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 from pathlib import Path
@@ -21,6 +22,11 @@ class FlowEstimator(Protocol):
     """Optical flow between two batches of images."""
 
     name: str
+    identity: str  # names method, weights and settings: equal identities give equal flow
+
+    def to(self, device: torch.device | str) -> None:
+        """Move weights, if there are any."""
+        ...
 
     def estimate(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """Return pull flow (batch, 2, h, w) in pixels: b[y + dy, x + dx] shows what a[y, x] shows.
@@ -87,7 +93,8 @@ def find_estimator(
             raise WeightsError(f"{named}: no RAFT checkpoint there", HOW)
     places = raft_places(checkpoint)
     if places:
-        flow = RaftFlow(load_raft(places[0]), iterations, device)
+        digest = hashlib.blake2b(places[0].read_bytes(), digest_size=6).hexdigest()
+        flow = RaftFlow(load_raft(places[0]), iterations, device, digest)
         return flow, f"flow: {flow.name}, {iterations} iterations ({places[0]})"
     if method == "raft":
         raise WeightsError("flow.method = raft, but no RAFT checkpoint is configured or found", HOW)

@@ -221,11 +221,17 @@ class Raft(nn.Module):
 class RaftFlow:
     """RAFT as a FlowEstimator: images of any size are padded to a multiple of 8 by their border and cropped back."""
 
-    def __init__(self, network: Raft, iterations: int = 20, device: torch.device | str = "cpu") -> None:
+    def __init__(self, network: Raft, iterations: int = 20, device: torch.device | str = "cpu", digest: str = "") -> None:
         self.network = network.to(device).eval().requires_grad_(False)
         self.iterations = iterations
         self.device = torch.device(device)
         self.name = "raft-large" if network.large else "raft-small"
+        self.identity = f"{self.name}-{digest}-{iterations}"
+
+    def to(self, device: torch.device | str) -> None:
+        """Move the network."""
+        self.network.to(device)
+        self.device = torch.device(device)
 
     @torch.inference_mode()
     def estimate(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

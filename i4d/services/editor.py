@@ -1,0 +1,294 @@
+"""The editor as a service: reads blocks, edits with InstructPix2Pix, writes blocks, answers with receipts.
+
+Every answer is a function of the task alone. What is kept between calls (weights, text, anchors' keys and values, flow of
+the originals) can be lost at any time without changing a bit of the next answer.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import time
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+
+from i4d.edit.key_frame import InstantImages, edit_key_frame
+from i4d.edit.load import load_editor
+from i4d.edit.model import EditCost, EditorModel, Guidance
+from i4d.edit.repaint import AnchorCache, AnchorTrace, Noise, repaint, trace_anchor
+from i4d.edit.window import WindowImages, edit_window, padded_batch
+from i4d.errors import ClusterError, EditError
+from i4d.flow.find import find_estimator
+from i4d.seeds import seed_for
+from i4d.services.flow_store import FlowStore
+from i4d.store.blocks import BlockReader, write_block
+from i4d.store.objects import open_store
+from i4d.types import (
+    EditReceipt,
+    EditSettings,
+    FrameAddress,
+    KeyFrameTask,
+    RepaintTask,
+    Strength,
+    WindowTask,
+    WorkerInfo,
+)
+
+ANCHOR_SHARE = 0.2  # of the device memory that may hold anchors' keys and values
+ANCHOR_BYTES_CPU = 512 << 20
+
+
+class EditorService:
+    """Implements `i4d.types.Editor` on one device.
+
+    `store` is the storage URI. `device` auto, cpu or cuda. `memory_cap_gb` bounds what this process may take of the
+    device (0: no bound). `num_threads` fixes the compute threads (0: as they are), and with them the bits on CPUs.
+    `warm_up_size` (height, width) and `warm_up_batch` are the plan's, so that a GPU has chosen its kernels before work.
+    """
+
+    def __init__(
+        self,
+        store: str,
+        name: str = "editor",
+        weights: str = "auto",
+        device: str = "auto",
+        dtype: str = "auto",
+        flow_method: str = "auto",
+        flow_checkpoint: str = "",
+        flow_iterations: int = 20,
+        num_threads: int = 0,
+        memory_cap_gb: float = 0.0,
+        cache_dir: str | None = None,
+        warm_up_size: tuple[int, int] = (0, 0),
+        warm_up_batch: int = 2,
+        shared_noise: bool = True,
+    ) -> None:
+        self._store = open_store(store)
+        self._reader = BlockReader(self._store, cache_dir=cache_dir)
+        self._name = name
+        self._weights, self._dtype = weights, dtype
+        self._device = choose_device(device)
+        self._flow_options = (flow_method, flow_checkpoint, flow_iterations)
+        self._num_threads = num_threads
+        self._memory_cap_bytes = int(memory_cap_gb * 2**30)
+        self._warm_up_size, self._warm_up_batch = warm_up_size, warm_up_batch
+        self._shared_noise = shared_noise
+        self._model: EditorModel | None = None
+        self._flows: dict[str, FlowStore] = {}
+        self._anchors = AnchorCache(ANCHOR_BYTES_CPU)
+        self._active = True
+
+    # ------------------------------------------------------------------------------------------ life
+    def warm_up(self) -> WorkerInfo:
+        """Load weights and edit one blank window; the notes say which weights, flow and guidance are used."""
+        began = time.time()
+        self._fix_threads()
+        model = self._loaded()
+        notes = [*model.notes, f"guidance recommended: {model.card.text_guidance:g} / {model.card.image_guidance:g}"]
+        notes.append(self._flow("").sentence)
+        height, width = self._warm_up_size if self._device.type == "cuda" else (0, 0)
+        blank = torch.full((self._warm_up_batch, 3, height or 8 * model.factor, width or 8 * model.factor), 0.5)
+        settings = EditSettings("", model.card.text_guidance, model.card.image_guidance)
+        work = (Strength(600, 1), settings, Noise(0), EditCost())
+        trace = trace_anchor(model, blank[:1], blank[:1], *work)
+        repaint(model, blank[1:], blank[1:], *work, anchor=trace)
+        on_gpu = self._device.type == "cuda"
+        device_name = torch.cuda.get_device_name(self._device) if on_gpu else f"{torch.get_num_threads()} threads"
+        return WorkerInfo(
+            self._name,
+            str(self._device),
+            device_name,
+            socket.gethostname(),
+            os.getpid(),
+            time.time() - began,
+            tuple(notes),
+            {"source": model.source, "demonstration": model.card.demonstration},
+        )
+
+    def set_active(self, active: bool) -> None:
+        """Move weights onto the device (True) or to the host, giving the device's memory back (False)."""
+        self._active = active
+        target = self._device if active else torch.device("cpu")
+        if self._model is not None:
+            self._model.to(target)
+        for flow in self._flows.values():
+            flow.estimator.to(target)
+        if not active:
+            self._anchors.clear()
+            torch.cuda.empty_cache()
+
+    # ------------------------------------------------------------------------------------------ work
+    def edit_key_frame(self, task: KeyFrameTask) -> EditReceipt:
+        """One joint edit of the sampled views and its spread over all views; a float16 block, one row per view."""
+        began, model, cost = self._begin()
+        images = InstantImages(
+            self._images(task.originals),
+            self._images(task.current),
+            torch.from_numpy(np.array(self._reader.rows(task.depth))).to(self._device),
+            task.cameras,
+        )
+        noise = self._noise(task.run_seed, task.round, None, task.step, "key")
+        sample = [task.views.index(view) for view in task.sample]
+        task_id = f"r{task.round}/key{task.step:02d}"
+        with _naming(task_id):
+            out = edit_key_frame(
+                model,
+                images,
+                sample,
+                task.strength,
+                task.settings,
+                noise,
+                task.match_threshold,
+                task.fill_threshold,
+                cost,
+            )
+        return self._finish(task_id, began, cost, _rows(out, np.float16))
+
+    def repaint(self, task: RepaintTask) -> EditReceipt:
+        """Repaint some views at the key instant, anchored on the first; a float16 block, one row per view."""
+        began, model, cost = self._begin()
+        originals, current = (padded_batch(self._images(a), task.batch) for a in (task.originals, task.current))
+        noise = self._noise(task.run_seed, task.round, None, task.window, "rest")
+        task_id = f"r{task.round}/rest{task.window:02d}"
+        with _naming(task_id):
+            out = repaint(model, originals, current, task.strength, task.settings, noise, cost)
+        return self._finish(task_id, began, cost, _rows(out[: len(task.views)], np.float16))
+
+    def edit_window(self, task: WindowTask) -> EditReceipt:
+        """Edit one window along time; a uint8 block, one row per frame."""
+        began, model, cost = self._begin()
+        flow = self._flow(task.settings.flow)
+        flow_began, passes = time.time(), flow.passes
+        pairs = [flow.between(task.reference_original, original) for original in task.originals]
+        flow_seconds = time.time() - flow_began
+        forward, backward = (torch.stack([pair[i] for pair in pairs]).to(self._device) for i in (0, 1))
+        images = WindowImages(
+            self._images(task.originals),
+            self._images(task.current),
+            self._images([task.anchor_original]),
+            self._images([task.anchor_edited]),
+            self._images([task.reference_edited]),
+            forward,
+            backward,
+        )
+        noise = self._noise(task.run_seed, task.round, task.view, None, "anchor")
+        task_id = f"r{task.round}/v{task.view:02d}/w{task.window:02d}"
+
+        def trace() -> AnchorTrace:
+            settings = task.settings
+            guidance = Guidance(settings.text_guidance, settings.image_guidance)
+            key = (task.anchor_original, task.anchor_edited, task.strength, settings.instruction, guidance, noise.seed)
+            anchor = images.anchor_original, images.anchor_edited
+            return self._anchors.get(
+                key, lambda: trace_anchor(model, *anchor, task.strength, settings, noise, cost)
+            )
+
+        with _naming(task_id):
+            out, kept = edit_window(model, images, task.strength, task.settings, noise, task.batch, cost, trace)
+        return self._finish(
+            task_id,
+            began,
+            cost,
+            _rows(out, np.uint8),
+            kept_share=kept,
+            flow_passes=flow.passes - passes,
+            flow_seconds=flow_seconds,
+        )
+
+    # ------------------------------------------------------------------------------------------ parts
+    def _begin(self) -> tuple[float, EditorModel, EditCost]:
+        assert self._active, "an editor was called while its weights were off the device"
+        self._fix_threads()
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+        return time.time(), self._loaded(), EditCost()
+
+    def _fix_threads(self) -> None:
+        if self._num_threads:
+            torch.set_num_threads(self._num_threads)  # a setting of the calling thread, so made at every call
+            cv2.setNumThreads(self._num_threads)
+
+    def _loaded(self) -> EditorModel:
+        if self._model is None:
+            if self._device.type == "cuda":
+                total = torch.cuda.get_device_properties(self._device).total_memory
+                cap = self._memory_cap_bytes or total
+                torch.cuda.set_per_process_memory_fraction(min(1.0, cap / total), self._device)
+                self._anchors.max_bytes = int(ANCHOR_SHARE * min(cap, total))
+            self._model = load_editor(self._weights, self._device, self._dtype)
+        return self._model
+
+    def _flow(self, method: str) -> FlowStore:
+        configured, checkpoint, iterations = self._flow_options
+        method = method or configured
+        if method not in self._flows:
+            estimator, sentence = find_estimator(method, checkpoint, device=self._device, iterations=iterations)
+            self._flows[method] = FlowStore(self._store, self._reader, estimator, sentence)
+        return self._flows[method]
+
+    def _images(self, addresses: Sequence[FrameAddress]) -> torch.Tensor:
+        pixels = torch.from_numpy(self._reader.images(addresses))
+        return pixels.permute(0, 3, 1, 2).contiguous().to(self._device)
+
+    def _noise(self, run_seed: int, round_index: int, view: int | None, window: int | None, purpose: str) -> Noise:
+        return Noise(seed_for(run_seed, round_index, view, window, purpose), self._shared_noise)
+
+    def _finish(self, task_id: str, began: float, cost: EditCost, rows: np.ndarray, **measured: float) -> EditReceipt:
+        on_gpu = self._device.type == "cuda"
+        peak = (
+            torch.cuda.max_memory_reserved(self._device)
+            if on_gpu
+            else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10  # of the whole process; kilobytes on Linux
+        )
+        return EditReceipt(
+            task=task_id,
+            block=write_block(self._store, rows),
+            worker=self._name,
+            device=str(self._device),
+            started_s=began,
+            seconds=time.time() - began,
+            unet_forwards=cost.unet_forwards,
+            peak_bytes=peak,
+            notes=tuple(cost.notes),
+            **measured,
+        )
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device behind a setting; ClusterError when a GPU is asked for and there is none."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ClusterError(f"device {name} was asked for, but this process sees no GPU", "set cluster.device to cpu")
+    return torch.device(name)
+
+
+def _rows(images: torch.Tensor, dtype: type) -> np.ndarray:
+    """Return images (n, 3, h, w) as rows (n, h, w, 3): float16, or uint8 rounded to nearest."""
+    pixels = images.permute(0, 2, 3, 1).clamp(0, 1)
+    if dtype is np.uint8:
+        return (pixels * 255).round().to(torch.uint8).cpu().numpy()
+    return pixels.cpu().numpy().astype(dtype)
+
+
+class _naming:
+    """Puts the task's id before what goes wrong inside, so that an error names view and window."""
+
+    def __init__(self, task_id: str) -> None:
+        self.task_id = task_id
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type | None, err: BaseException | None, trace: object) -> None:
+        if isinstance(err, EditError):
+            raise EditError(f"{self.task_id}: {err.message}", err.hint) from err
+        if isinstance(err, torch.OutOfMemoryError):
+            reason = str(err).splitlines()[0]
+            raise EditError(
+                f"{self.task_id}: out of device memory even image by image: {reason}", "use fewer pixels"
+            ) from err
