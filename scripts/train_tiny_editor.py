@@ -73,7 +73,7 @@ def train_vae(vae, pairs: list[Pairs], seconds: float, device: str, batch: int) 
         for group in optimiser.param_groups:
             group["lr"] = 2e-3 * min(1, (step + 1) / 100) * (0.02 + 0.98 * math.cos(0.5 * math.pi * spent / seconds) ** 2)
         x = pictures(bank[torch.randint(len(bank), (batch,), device=device)])
-        with torch.autocast(device, torch.bfloat16):
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             posterior = vae.encode(x).latent_dist
             y = vae.decode(posterior.sample()).sample
         y = y.float()
@@ -93,7 +93,7 @@ def train_vae(vae, pairs: list[Pairs], seconds: float, device: str, batch: int) 
 def encode(vae, pairs: Pairs, device: str) -> Tensor:
     """Return the modes (P, 2, 1 + E, 4, h, w) in bfloat16, unscaled."""
     flat = pairs.images.flatten(0, 2)
-    with torch.autocast(device, torch.bfloat16):
+    with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
         parts = [vae.encode(pictures(x)).latent_dist.mode().to(torch.bfloat16) for x in flat.split(512)]
     return torch.cat(parts).unflatten(0, pairs.images.shape[:3])
 
@@ -131,7 +131,7 @@ def unet_loss(unet, text_encoder, alphas_bar: Tensor, batch: tuple[Tensor, ...],
     t = torch.where(torch.rand(pairs, device=device) < 0.33, 999, t).repeat_interleave(2)
     a, s = (x[t].view(-1, 1, 1, 1) for x in (alphas_bar.sqrt(), (1 - alphas_bar).sqrt()))
     noise = torch.randn_like(target)
-    with torch.autocast(device.type, torch.bfloat16):
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
         words = text_encoder(ids).last_hidden_state.repeat_interleave(2, 0)
         noisy = torch.cat([a * target + s * noise, condition], 1).to(memory_format=torch.channels_last)
         v = unet(noisy, t, encoder_hidden_states=words, return_dict=False)[0].float()

@@ -1,0 +1,92 @@
+"""Bounds of the field from cameras, for rigs whose files do not give them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+
+from i4d.errors import SceneError
+from i4d.types import Bounds, Camera
+
+SAMPLES_PER_AXIS = 48
+
+
+def _corner_rays(camera: Camera) -> np.ndarray:
+    """Return the directions (4, 3), unit length along the optical axis, through the image's corners, in world axes."""
+    corners = np.array(list(product((0.0, camera.width), (0.0, camera.height))))
+    in_camera = np.concatenate([corners, np.ones((4, 1))], 1) @ np.linalg.inv(camera.K).T
+    return in_camera @ camera.world_from_camera[:3, :3].T
+
+
+def ndc_bounds(cameras: Sequence[Camera], near: float, far: float) -> Bounds:
+    """Return NDC bounds that hold what any camera sees from `near` on, cameras looking along +z of the world frame.
+
+    The NDC map is that of the first camera: u = 2 fx x / (W z) + offset, v likewise, w = 1 - 2 near / z.
+    """
+    reference = cameras[0]
+    points = []
+    for camera in cameras:
+        rays = _corner_rays(camera)
+        if (rays[:, 2] <= 1e-3).any():
+            raise SceneError(f"camera {camera.name} looks too far aside for a forward-facing rig", "set scene.bounds: box or contracted")
+        for z in (near, far, 1e6 * far):
+            points.append(camera.centre + rays * ((z - camera.centre[2]) / rays[:, 2])[:, None])
+    image = np.concatenate(points) @ reference.K.T
+    uv = image[:, :2] / image[:, 2:] / np.array([reference.width, reference.height]) * 2 - 1
+    low, high = uv.min(0), uv.max(0)
+    return Bounds("ndc", ((*map(float, low), -1.0), (*map(float, high), 1.0)), near, far, 1.0)
+
+
+def frustum_bounds(cameras: Sequence[Camera], kind: str, near: float, far: float, aabb: Sequence = ()) -> Bounds:
+    """Return the bounds of what at least two cameras (or all, where there are fewer) see in common.
+
+    The point nearest to all optical axes is the scene's middle; its median distance along the axes is the scene's unit.
+    A box around the middle is sampled, and the samples that most cameras see span the result.
+    """
+    middle, depths = scene_middle(cameras)
+    unit = float(np.median(depths))
+    near = near or 0.05 * unit
+    far = far or 3.0 * unit
+    if len(aabb):
+        low, high = (np.asarray(corner, dtype=float) for corner in aabb)
+    else:
+        low, high = _common_box(cameras, middle, unit)
+    return Bounds(kind, (tuple(map(float, low)), tuple(map(float, high))), near, far, unit)
+
+
+def scene_middle(cameras: Sequence[Camera]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the point (3,) nearest to all optical axes in the least-squares sense and its depth along each, or a point
+    one unit ahead of parallel cameras."""
+    normal, right = np.zeros((3, 3)), np.zeros(3)
+    for camera in cameras:
+        axis = camera.world_from_camera[:3, 2] / np.linalg.norm(camera.world_from_camera[:3, 2])
+        across = np.eye(3) - np.outer(axis, axis)
+        normal, right = normal + across, right + across @ camera.centre
+    if np.linalg.cond(normal) > 1e6:
+        middle = np.mean([c.centre + c.world_from_camera[:3, 2] for c in cameras], 0)
+    else:
+        middle = np.linalg.solve(normal, right)
+    depths = np.array([(middle - c.centre) @ c.world_from_camera[:3, 2] for c in cameras])
+    if (depths <= 0).any():
+        names = ", ".join(c.name for c, d in zip(cameras, depths, strict=True) if d <= 0)
+        raise SceneError(f"the cameras do not look at a common place (behind: {names})", "check R and t: OpenCV x_cam = R x_world + t")
+    return middle, depths
+
+
+def _common_box(cameras: Sequence[Camera], middle: np.ndarray, unit: float) -> tuple[np.ndarray, np.ndarray]:
+    axis = np.linspace(-1.2 * unit, 1.2 * unit, SAMPLES_PER_AXIS)
+    points = middle + np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
+    seen = np.zeros(len(points), int)
+    for camera in cameras:
+        local = (points - camera.centre) @ camera.world_from_camera[:3, :3]
+        image = local @ camera.K.T
+        with np.errstate(divide="ignore", invalid="ignore"):
+            xy = image[:, :2] / image[:, 2:]
+        seen += (local[:, 2] > 0.05 * unit) & (xy >= 0).all(1) & (xy < [camera.width, camera.height]).all(1)
+    wanted = max(1, min(len(cameras), (len(cameras) + 1) // 2))
+    common = points[seen >= wanted]
+    if not len(common):
+        raise SceneError("the cameras' frusta do not overlap", "check R and t, or set scene.aabb")
+    return common.min(0) - 0.02 * unit, common.max(0) + 0.02 * unit

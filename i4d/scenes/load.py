@@ -1,0 +1,58 @@
+"""From a scene's configuration to a Scene: shipped names, user's paths, data root, and the demo that makes itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from i4d import config as cfg
+from i4d.errors import ConfigError, SceneError
+from i4d.scenes.n3dv import read_n3dv
+from i4d.scenes.procedural.demo import FPS, HEIGHT, NUM_FRAMES, WIDTH, write_demo
+from i4d.scenes.rig import read_rig
+from i4d.types import Scene
+
+
+def data_root(given: str | None = None) -> Path:
+    """Return where scenes lie: --data, else I4D_DATA, else ./data."""
+    return Path(given or os.environ.get("I4D_DATA") or "data")
+
+
+def scene_config(name: str) -> dict:
+    """Return the configuration tree of a shipped scene (by name) or of a user's YAML file (by path)."""
+    if name.endswith((".yaml", ".yml")) or os.sep in name:
+        path = Path(name)
+        if not path.exists():
+            raise SceneError(f"{path}: no such scene file", "give a YAML file, or a name from `i4d scenes`")
+        tree = cfg.read_yaml(path)
+    else:
+        path = cfg.shipped("scenes") / f"{name}.yaml"
+        if not path.exists():
+            known = sorted(p.stem for p in cfg.shipped("scenes").glob("*.yaml"))
+            raise SceneError(f"unknown scene '{name}'", f"shipped: {', '.join(known)}; or give the path of your own YAML file")
+        tree = cfg.read_yaml(path)
+    if not isinstance(tree, dict) or "scene" not in tree:
+        raise ConfigError(f"{path}: has no section 'scene'")
+    return tree
+
+
+def scene_folder(config: cfg.SceneConfig, data: str | None = None) -> Path:
+    """Return the folder of a scene: `scene.root` where given, else <data root>/<name>."""
+    return Path(config.root) if config.root else data_root(data) / config.name
+
+
+def load_scene(config: cfg.SceneConfig, data: str | None = None, progress: Callable[[int, int], None] | None = None) -> Scene:
+    """Return the scene that a configuration describes; makes the demo where it is not there yet (`progress`: frames)."""
+    root = scene_folder(config, data)
+    if config.reader == "rig":
+        return read_rig(config, root)
+    if config.reader == "demo":
+        frames, width, height = config.num_frames or NUM_FRAMES, config.width or WIDTH, config.height or HEIGHT
+        root = root / f"{width}x{height}x{frames}"
+        if not (root / "scene.json").exists():
+            root.parent.mkdir(parents=True, exist_ok=True)
+            write_demo(root, width, height, frames, progress=progress)
+    scene = read_n3dv(config, root)
+    assert config.reader != "demo" or scene.fps == FPS
+    return scene
