@@ -1,0 +1,166 @@
+"""Fitting a streaming field to frames, one frame a step, coarse to fine (method page, section 6).
+
+What a step does follows from the seed, the phase and the step's index alone: frame order, pixels, offsets along the rays, rates
+and growth. So it makes no difference into how many calls of `advance` the steps are split, and a fit that was saved and loaded
+goes on as if it never stopped.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from i4d.config import FieldConfig
+from i4d.errors import FitError
+from i4d.field.factors import add_line_variation_grad, add_plane_variation_grad
+from i4d.field.frames import FrameBank
+from i4d.field.model import FieldShape, Moment, StreamingField
+from i4d.field.optim import SliceAdam
+from i4d.field.render import RenderSettings, coarse_map, render_rays
+from i4d.field.spaces import Space
+from i4d.seeds import seed_for
+
+Phase = Literal["fit", "refit"]
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What a run of steps did: where the phase stands, mean training PSNR of these steps in dB, rays seen."""
+
+    step: int
+    total_steps: int
+    psnr_db: float
+    rays: int
+
+
+def shape_from(config: FieldConfig, num_frames: int) -> FieldShape:
+    """Return the field shape that a configuration asks for."""
+    return FieldShape(
+        num_frames=num_frames,
+        density_components=tuple(config.density_components),
+        colour_components=tuple(config.colour_components),
+        channels_per_frame=config.channels_per_frame,
+        permanent_share=config.permanent_share,
+        feature_dim=config.feature_dim,
+        mlp_width=config.mlp_width,
+        view_frequencies=config.view_frequencies,
+        density_scale=config.density_scale,
+        density=config.density,
+        density_shift=config.density_shift,
+    )
+
+
+def render_settings(config: FieldConfig, grid: tuple[int, int, int]) -> RenderSettings:
+    """Return how rays are sampled; `samples: 0` takes a quarter of the grid's longest side, 24 to 96."""
+    samples = config.samples or min(96, max(24, max(grid) // 4))
+    proposals = config.proposals or min(256, max(48, max(grid) // 2))
+    shaded = min(config.shaded, samples) if config.shaded else samples
+    return RenderSettings(proposals, samples, shaded, map_cells=max(32, proposals), background=tuple(config.background))
+
+
+def voxel_levels(config: FieldConfig) -> list[int]:
+    """Return the voxel count of each level, log-spaced from `grid_start` to `grid_end`."""
+    count = len(config.growth_at) + 1
+    if count == 1:
+        return [config.grid_end]
+    low, high = math.log(config.grid_start), math.log(config.grid_end)
+    return [round(math.exp(low + (high - low) * i / (count - 1))) for i in range(count)]
+
+
+class Fitter:
+    """Owns a field under optimisation: `begin` a phase, then `advance`."""
+
+    def __init__(self, config: FieldConfig, space: Space, num_frames: int, seed: int, device: str = "cpu") -> None:
+        self.config = config
+        self.seed = seed
+        self.device = torch.device(device)
+        self.levels = voxel_levels(config)
+        generator = torch.Generator().manual_seed(seed_for(seed, 0, None, None, "field"))
+        self.field = StreamingField.random(shape_from(config, num_frames), space, self.levels[0], generator).to(device)
+        self.adam = SliceAdam(self.field.tensors)
+        self.phase: Phase = "fit"
+        self.phase_index = 0
+        self.step = 0
+        self.total_steps = 0
+        self.level = 0
+
+    def begin(self, phase: Phase, steps: int) -> None:
+        """Start a phase of `steps` steps: rates and moments start afresh. A refit keeps the grid it finds."""
+        self.phase, self.step, self.total_steps = phase, 0, steps
+        self.phase_index += 1
+        self.adam = SliceAdam(self.field.tensors)
+
+    @property
+    def growth_steps(self) -> list[int]:
+        """Steps of a fit before which the grid grows."""
+        return [round(share * self.total_steps) for share in self.config.growth_at]
+
+    def _rates(self) -> dict[str, float]:
+        config = self.config
+        decay = config.lr_decay ** (self.step / max(1, self.total_steps))
+        start = 1.0 if self.phase == "fit" else config.refit_rate
+        grid, network = config.lr_grid * decay * start, config.lr_mlp * decay * start
+        return {name: grid if "." in name else network for name in self.field.tensors}
+
+    def _frame(self, num_frames: int) -> int:
+        epoch, place = divmod(self.step, num_frames)
+        generator = torch.Generator().manual_seed(seed_for(self.seed, self.phase_index, None, epoch, "frame order"))
+        return int(torch.randperm(num_frames, generator=generator)[place])
+
+    def _grow_if_due(self) -> None:
+        if self.phase != "fit":
+            return
+        due = sum(self.step >= at for at in self.growth_steps)
+        while self.level < due:
+            self.level += 1
+            voxels = self.levels[self.level]
+            moments = (self.adam.first, self.adam.second)
+            for values in moments:
+                for name, tensor in values.items():
+                    values[name] = self.field.grown(name, tensor, voxels)
+            self.field.grow(voxels)
+
+    def _one_step(self, bank: FrameBank) -> torch.Tensor:
+        self._grow_if_due()
+        config = self.config
+        frame = self._frame(bank.num_frames)
+        generator = torch.Generator().manual_seed(seed_for(self.seed, self.phase_index, None, self.step, "rays"))
+        watch_motion = self.phase == "fit" or 2 * self.step < self.total_steps
+        batch = bank.draw(frame, config.rays, generator, config.motion_share if watch_motion else 0.0)
+        moment = self.field.at(frame, grad=True)
+        settings = render_settings(config, self.field.cells)
+        cells = coarse_map(moment, self.field.cells, settings.map_cells)
+        origins, directions, target = (t.to(self.device) for t in (batch.origins, batch.directions, batch.rgb))
+        rendered, _ = render_rays(moment, self.field.space, cells, origins, directions, settings, generator)
+        loss = (rendered.rgb - target).square().mean()
+        loss.backward()
+        self._add_variation(moment)
+        self.adam.step(moment.leaves, self._rates())
+        self.step += 1
+        return loss.detach()
+
+    def _add_variation(self, moment: Moment) -> None:
+        weight = self.config.tv_weight
+        if weight == 0:
+            return
+        for leaf in moment.leaves:
+            if leaf.name.endswith(".plane"):
+                add_plane_variation_grad(leaf.tensor.grad, leaf.tensor.detach(), 1e-2 * weight)
+            elif leaf.name.endswith(".line"):
+                add_line_variation_grad(leaf.tensor.grad, leaf.tensor.detach(), 1e-3 * weight)
+
+    def advance(self, bank: FrameBank, num_steps: int) -> FitReport:
+        """Take up to `num_steps` steps, no further than the phase's end. FitError names the step where a loss is not finite."""
+        first = self.step
+        losses = [self._one_step(bank) for _ in range(min(num_steps, self.total_steps - self.step))]
+        if not losses:
+            return FitReport(self.step, self.total_steps, float("nan"), 0)
+        values = torch.stack(losses).double().cpu()
+        bad = (~values.isfinite()).nonzero()
+        if len(bad):
+            raise FitError(f"step {first + int(bad[0])}: the loss is not finite", "lower field.lr_grid or field.lr_mlp")
+        psnr = -10 * math.log10(max(values.mean().item(), 1e-12))
+        return FitReport(self.step, self.total_steps, psnr, len(losses) * self.config.rays)

@@ -1,0 +1,250 @@
+"""The 4D field: streaming vector-matrix factors, a feature basis and a small network for colour.
+
+A `StreamingField` is a bag of named tensors and the settings that give them meaning; it does not know autograd. `at(frame)` cuts
+out what one frame reads as a `Moment`: fresh leaf tensors over views of the same memory, so that gradients and optimiser work
+are as small as the frame's slice, however long the video is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from i4d.field.factors import factor_size, grow_line, grow_plane, lattice, plane_line, resolution
+from i4d.field.spaces import Space, extents, space_from_dict, space_to_dict
+from i4d.field.streaming import Slice, Stream, split_permanent
+
+
+class Instant(Protocol):
+    """What the renderer needs to know of any field at one instant; a Gaussian field would bring its own renderer."""
+
+    def density(self, points: Tensor) -> Tensor:
+        """Return density (point,) >= 0 per field unit at points (point, 3) in [-1, 1]^3."""
+        ...
+
+    def features(self, points: Tensor) -> Tensor:
+        """Return appearance features (point, feature) that may be averaged along a ray."""
+        ...
+
+    def colour(self, features: Tensor, directions: Tensor) -> Tensor:
+        """Return sRGB (point, 3) in [0, 1] of features seen along unit directions (point, 3)."""
+        ...
+
+    def coarse_density(self, cells: tuple[int, int, int]) -> Tensor:
+        """Return density averaged over a lattice of cells, axes (z, y, x), without gradient."""
+        ...
+
+
+class Field(Protocol):
+    """A 4D field: one instant at a time."""
+
+    space: Space
+
+    def at(self, frame: float, grad: bool = False) -> Instant: ...
+
+
+@dataclass(frozen=True)
+class FieldShape:
+    """Everything about a field except its numbers and its grid's resolution."""
+
+    num_frames: int
+    density_components: tuple[int, int, int]
+    colour_components: tuple[int, int, int]
+    channels_per_frame: float
+    permanent_share: float
+    feature_dim: int
+    mlp_width: int
+    view_frequencies: int  # 0: colour does not depend on the viewing direction
+    density_scale: float  # TensoRF's distance scale
+    density: str  # "relu" or "softplus"
+    density_shift: float  # softplus(x + shift)
+
+    def streams(self) -> dict[str, Stream]:
+        """Return the channel axes by factor name: "density0" .. "colour2"."""
+        out = {}
+        for kind, counts in (("density", self.density_components), ("colour", self.colour_components)):
+            for pair, count in enumerate(counts):
+                keep = split_permanent(count, self.permanent_share)
+                out[f"{kind}{pair}"] = Stream(keep, count - keep, self.channels_per_frame, self.num_frames)
+        return out
+
+    @property
+    def direction_dim(self) -> int:
+        """Width of the encoded viewing direction."""
+        return 3 + 6 * self.view_frequencies if self.view_frequencies else 0
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A piece of a parameter: channels start..stop-1 of `name` (a whole network weight: 0..len), as a leaf tensor."""
+
+    name: str
+    start: int
+    stop: int
+    tensor: Tensor
+
+
+class Moment:
+    """One frame of a StreamingField. `leaves` are what gradients reach; `grad=False` makes plain views."""
+
+    def __init__(self, field: StreamingField, frame: float, grad: bool) -> None:
+        self.shape = field.shape
+        self.leaves: list[Leaf] = []
+        self.mlp: dict[str, Tensor] = {}
+        self._factors: dict[str, tuple[Tensor, Tensor]] = {}
+        device = field.device
+        slices = {key: stream.at(frame, device) for key, stream in field.streams.items()}
+        for key, piece in slices.items():
+            plane = self._cut(field, f"{key}.plane", piece, grad)
+            line = self._cut(field, f"{key}.line", piece, grad)
+            self._factors[key] = (plane, line * piece.weights[:, None])
+        for name in field.network_names:
+            self.mlp[name] = self._leaf(name, 0, len(field.tensors[name]), field.tensors[name], grad)
+        self._columns = torch.cat([
+            field.slot_offset(f"colour{pair}") + slices[f"colour{pair}"].slots for pair in range(3)
+        ])  # fmt: skip
+        self.compute_dtype = field.compute_dtype
+
+    def _leaf(self, name: str, start: int, stop: int, view: Tensor, grad: bool) -> Tensor:
+        leaf = view.detach()
+        if grad:
+            leaf.requires_grad_(True)
+            self.leaves.append(Leaf(name, start, stop, leaf))
+        return leaf
+
+    def _cut(self, field: StreamingField, name: str, piece: Slice, grad: bool) -> Tensor:
+        whole = field.tensors[name]
+        parts = [self._leaf(name, a, b, whole[a:b], grad) for a, b in piece.ranges]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _activated(self, raw: Tensor) -> Tensor:
+        if self.shape.density == "relu":
+            return F.relu(raw) * self.shape.density_scale
+        return F.softplus(raw + self.shape.density_shift) * self.shape.density_scale
+
+    def density(self, points: Tensor) -> Tensor:
+        """Return density (point,) per field unit at points (point, 3)."""
+        raw = points.new_zeros(len(points))
+        for pair in range(3):
+            plane, line = self._factors[f"density{pair}"]
+            if len(plane):
+                raw = raw + plane_line(plane, line, points, pair).sum(0)
+        return self._activated(raw)
+
+    def coarse_density(self, cells: tuple[int, int, int]) -> Tensor:
+        """Return density on a lattice of `cells` = (x, y, z) cells, axes (z, y, x), without gradient."""
+        with torch.no_grad():
+            raw = None
+            for pair in range(3):
+                plane, line = self._factors[f"density{pair}"]
+                if len(plane):
+                    part = lattice(plane, line, pair, cells)
+                    raw = part if raw is None else raw + part
+            return self._activated(raw.contiguous())
+
+    def features(self, points: Tensor) -> Tensor:
+        """Return appearance features (point, feature_dim): all pairs' products times the feature basis."""
+        products = [plane_line(*self._factors[f"colour{pair}"], points, pair) for pair in range(3)]
+        return torch.cat(products).T @ self.mlp["basis"][self._columns]
+
+    def colour(self, features: Tensor, directions: Tensor) -> Tensor:
+        """Return sRGB (point, 3) in [0, 1] by the network, from features and unit viewing directions (point, 3)."""
+        x = features
+        if self.shape.view_frequencies:
+            x = torch.cat([x, _encode(directions, self.shape.view_frequencies)], -1)
+        for layer in (1, 2):
+            x = F.relu(x @ self.mlp[f"w{layer}"] + self.mlp[f"b{layer}"])
+        return torch.sigmoid(x @ self.mlp["w3"] + self.mlp["b3"])
+
+
+def _encode(directions: Tensor, frequencies: int) -> Tensor:
+    scaled = (directions[..., None] * 2.0 ** torch.arange(frequencies, device=directions.device)).flatten(-2)
+    return torch.cat([directions, scaled.sin(), scaled.cos()], -1)
+
+
+class StreamingField:
+    """Named tensors of a streaming vector-matrix field on a grid of `cells` vertices along x, y, z."""
+
+    def __init__(self, shape: FieldShape, space: Space, cells: Sequence[int], tensors: dict[str, Tensor]) -> None:
+        self.shape = shape
+        self.space = space
+        self.cells = tuple(int(n) for n in cells)
+        self.tensors = tensors
+        self.streams = shape.streams()
+        self.compute_dtype = torch.float32
+
+    @classmethod
+    def random(cls, shape: FieldShape, space: Space, num_voxels: int, generator: torch.Generator) -> StreamingField:
+        """Return a field of small random factors (TensoRF's 0.1 normal) on a grid of about `num_voxels` voxels."""
+        cells = resolution(num_voxels, extents(space))
+        tensors: dict[str, Tensor] = {}
+
+        def normal(*size: int, std: float) -> Tensor:
+            return torch.randn(size, generator=generator) * std
+
+        for key, stream in shape.streams().items():
+            height, width, length = factor_size(cells, int(key[-1]))
+            tensors[f"{key}.plane"] = normal(stream.channels, height, width, std=0.1)
+            tensors[f"{key}.line"] = normal(stream.channels, length, std=0.1)
+        slots = sum(shape.colour_components)
+        widths = [shape.feature_dim + shape.direction_dim, shape.mlp_width, shape.mlp_width, 3]
+        tensors["basis"] = normal(slots, shape.feature_dim, std=slots**-0.5)
+        for layer in (1, 2, 3):
+            fan_in, fan_out = widths[layer - 1], widths[layer]
+            tensors[f"w{layer}"] = normal(fan_in, fan_out, std=(2 / fan_in) ** 0.5 if layer < 3 else 0.1 * fan_in**-0.5)
+            tensors[f"b{layer}"] = torch.zeros(fan_out)
+        return cls(shape, space, cells, tensors)
+
+    @property
+    def network_names(self) -> tuple[str, ...]:
+        """Names of the tensors every frame shares: feature basis and network."""
+        return ("basis", "w1", "b1", "w2", "b2", "w3", "b3")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.tensors["basis"].device
+
+    def slot_offset(self, key: str) -> int:
+        """Return the first row of the feature basis that belongs to a colour factor."""
+        return sum(self.shape.colour_components[: int(key[-1])])
+
+    def at(self, frame: float, grad: bool = False) -> Moment:
+        """Return the field at a frame in [0, num_frames - 1], which may lie between two frames."""
+        return Moment(self, frame, grad)
+
+    def grown(self, name: str, tensor: Tensor, num_voxels: int) -> Tensor:
+        """Return a tensor shaped like parameter `name`, resampled to a grid of about `num_voxels` voxels."""
+        if "." not in name:
+            return tensor
+        pair = int(name.split(".")[0][-1])
+        height, width, length = factor_size(resolution(num_voxels, extents(self.space)), pair)
+        return grow_plane(tensor, height, width) if name.endswith(".plane") else grow_line(tensor, length)
+
+    def grow(self, num_voxels: int) -> None:
+        """Resample all factors, in place, to a grid of about `num_voxels` voxels."""
+        self.tensors = {name: self.grown(name, tensor, num_voxels) for name, tensor in self.tensors.items()}
+        self.cells = resolution(num_voxels, extents(self.space))
+
+    def to(self, device: torch.device | str) -> StreamingField:
+        """Move all tensors to a device, in place, and return the field."""
+        self.tensors = {name: tensor.to(device) for name, tensor in self.tensors.items()}
+        return self
+
+    def description(self) -> dict:
+        """Return a JSON-able description: what `from_description` needs besides the tensors."""
+        return {"shape": asdict(self.shape), "space": space_to_dict(self.space), "cells": list(self.cells)}
+
+    @classmethod
+    def from_description(cls, tree: dict, tensors: dict[str, Tensor]) -> StreamingField:
+        """Return the field of a description and its tensors."""
+        values = dict(tree["shape"])
+        for key in ("density_components", "colour_components"):
+            values[key] = tuple(values[key])
+        return cls(FieldShape(**values), space_from_dict(tree["space"]), tree["cells"], tensors)
+
