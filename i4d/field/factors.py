@@ -1,8 +1,8 @@
 """Vector-matrix factors (TensoRF, section 4.2): a volume as a sum of plane times line, on three axis pairs.
 
-Pair 0 has a plane over (x, y) and a line along z, pair 1 (x, z) and y, pair 2 (y, z) and x. Planes are (channel, height, width)
-with the pair's first axis along the width, lines (channel, length); vertices lie at -1 and 1 and evenly between.
-`plane_line` is the one lookup that everything passes through: a fused kernel would replace it.
+Pair 0 has a plane over (x, y) and a line along z, pair 1 (x, z) and y, pair 2 (y, z) and x. Planes are (channel,
+height, width) with the pair's first axis along the width, lines (channel, length); vertices lie at -1 and 1 and
+evenly between. `plane_line` is the one lookup that everything passes through: a fused kernel would replace it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PAIRS = ((0, 1, 2), (0, 2, 1), (1, 2, 0))  # (plane's width axis, plane's height
 def resolution(num_voxels: int, extents: tuple[float, float, float]) -> tuple[int, int, int]:
     """Return vertices along x, y, z of a grid of about `num_voxels` cubic voxels over a box of these side lengths."""
     voxel = (math.prod(extents) / num_voxels) ** (1 / 3)
-    return tuple(max(4, round(side / voxel)) for side in extents)
+    return tuple(max(4, int(side / voxel + 1e-9)) for side in extents)
 
 
 def factor_size(vertices: Sequence[int], pair: int) -> tuple[int, int, int]:
@@ -41,10 +41,10 @@ def plane_line(plane: Tensor, line: Tensor, points: Tensor, pair: int) -> Tensor
 
 
 def lattice(plane: Tensor, line: Tensor, pair: int, shape: tuple[int, int, int]) -> Tensor:
-    """Return the sum over channels of plane x line on a coarse lattice of cells, (z, y, x) = `shape` reversed from x, y, z.
+    """Return the sum over channels of plane x line on a lattice of `shape` = (x, y, z) cells, axes (z, y, x).
 
-    Factors are averaged over the cells first. A product of sums over channels on a regular lattice is one matrix product
-    per pair, no lookup: that makes a fresh map of where density lies cheaper than keeping an old one.
+    Factors are averaged over the cells first. A product of sums over channels on a regular lattice is one matrix
+    product per pair, no lookup: that makes a fresh map of where density lies cheaper than keeping an old one.
     """
     width_axis, height_axis, line_axis = PAIRS[pair]
     small = F.adaptive_avg_pool2d(plane[None], (shape[height_axis], shape[width_axis]))[0]

@@ -1,14 +1,14 @@
 """Fitting a streaming field to frames, one frame a step, coarse to fine (method page, section 6).
 
-What a step does follows from the seed, the phase and the step's index alone: frame order, pixels, offsets along the rays, rates
-and growth. So it makes no difference into how many calls of `advance` the steps are split, and a fit that was saved and loaded
-goes on as if it never stopped.
+What a step does follows from the seed, the phase and the step's index alone: frame order, pixels, offsets along the
+rays, rates and growth. So it makes no difference into how many calls of `advance` the steps are split, and a fit
+that was saved and loaded goes on as if it never stopped.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -24,6 +24,7 @@ from i4d.field.spaces import Space
 from i4d.seeds import seed_for
 
 Phase = Literal["fit", "refit"]
+EXPLORE_SHARE = 0.2  # share of a fit's steps over which even sampling gives way to the map
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ class Fitter:
         watch_motion = self.phase == "fit" or 2 * self.step < self.total_steps
         batch = bank.draw(frame, config.rays, generator, config.motion_share if watch_motion else 0.0)
         moment = self.field.at(frame, grad=True)
-        settings = render_settings(config, self.field.cells)
+        settings = self._settings()
         cells = coarse_map(moment, self.field.cells, settings.map_cells)
         origins, directions, target = (t.to(self.device) for t in (batch.origins, batch.directions, batch.rgb))
         rendered, _ = render_rays(moment, self.field.space, cells, origins, directions, settings, generator)
@@ -141,6 +142,14 @@ class Fitter:
         self.adam.step(moment.leaves, self._rates())
         self.step += 1
         return loss.detach()
+
+    def _settings(self) -> RenderSettings:
+        """Return how this step samples. A fit starts with even intervals: at first the map knows nothing."""
+        settings = render_settings(self.config, self.field.cells)
+        if self.phase == "refit":
+            return settings
+        done = self.step / max(1.0, EXPLORE_SHARE * self.total_steps)
+        return replace(settings, uniform=max(settings.uniform, 1 - done))
 
     def _add_variation(self, moment: Moment) -> None:
         weight = self.config.tv_weight
@@ -153,7 +162,7 @@ class Fitter:
                 add_line_variation_grad(leaf.tensor.grad, leaf.tensor.detach(), 1e-3 * weight)
 
     def advance(self, bank: FrameBank, num_steps: int) -> FitReport:
-        """Take up to `num_steps` steps, no further than the phase's end. FitError names the step where a loss is not finite."""
+        """Take up to `num_steps` steps, not beyond the phase's end; FitError names the step of a loss not finite."""
         first = self.step
         losses = [self._one_step(bank) for _ in range(min(num_steps, self.total_steps - self.step))]
         if not losses:

@@ -1,7 +1,7 @@
 """Pixels to fit: a bank of read-only frames, addressed by view and frame, and the rays through them.
 
-Nothing is copied and no tensor of all rays exists: a batch reads only its own pixels from the arrays (memory-mapped blocks as a
-rule) and computes their rays from the cameras.
+Nothing is copied and no tensor of all rays exists: a batch reads only its own pixels from the arrays (memory-mapped
+blocks as a rule) and computes their rays from the cameras.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from i4d.types import Camera
 
 @dataclass(frozen=True)
 class RayBatch:
-    """Rays of one frame: origins, directions (ray, 3) in the world and the colours (ray, 3) in [0, 1] they should see."""
+    """Rays of one frame: world origins and directions (ray, 3) and the colours (ray, 3) in [0, 1] they see."""
 
     origins: Tensor
     directions: Tensor
@@ -28,7 +28,7 @@ class RayBatch:
 
 
 class FrameBank:
-    """uint8 frames (height, width, 3) of the trained views; later entries replace earlier ones of the same view and frame."""
+    """uint8 frames (height, width, 3) of the trained views; of entries for one view and frame the last counts."""
 
     def __init__(self, cameras: Sequence[Camera], views: Sequence[int], num_frames: int) -> None:
         self.views = tuple(views)

@@ -1,8 +1,8 @@
 """The 4D field: streaming vector-matrix factors, a feature basis and a small network for colour.
 
-A `StreamingField` is a bag of named tensors and the settings that give them meaning; it does not know autograd. `at(frame)` cuts
-out what one frame reads as a `Moment`: fresh leaf tensors over views of the same memory, so that gradients and optimiser work
-are as small as the frame's slice, however long the video is.
+A `StreamingField` is a bag of named tensors and the settings that give them meaning; it does not know autograd.
+`at(frame)` cuts out what one frame reads as a `Moment`: fresh leaf tensors over views of the same memory, so that
+gradients and optimiser work are as small as the frame's slice, however long the video is.
 """
 
 from __future__ import annotations

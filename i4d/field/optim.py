@@ -1,7 +1,8 @@
 """Adam over slices of streaming tensors.
 
-A step touches only the channels its frame reads. Moments and step counts are kept per channel, so a channel that was not read
-keeps still (dense Adam would go on moving it by its momentum) and corrects its bias by its own count, as in lazy Adam.
+A step touches only the channels its frame reads. Moments and step counts are kept per channel, so a channel that
+was not read keeps still (dense Adam would go on moving it by its momentum) and corrects its bias by its own count,
+as in lazy Adam.
 """
 
 from __future__ import annotations

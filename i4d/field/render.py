@@ -1,12 +1,13 @@
 """Volume rendering of one instant of a field.
 
-Two ways to place samples. `render_dense` takes the same number of intervals along every ray and reads density and features in
-all of them: slow, plain, the twin of the other in the tests. `render_rays` first reads a coarse map of where density lies (made
-afresh from the factors, `Instant.coarse_density`), draws the intervals from it, and reads features only in the `shaded` intervals
-that weigh most.
+Two ways to place samples. `render_dense` takes the same number of intervals along every ray and reads density and
+features in all of them: slow, plain, the twin of the other in the tests. `render_rays` first reads a coarse map of
+where density lies (made afresh from the factors, `Instant.coarse_density`), draws the intervals from it, and reads
+features only in the `shaded` intervals that weigh most.
 
-Weights follow the usual quadrature (Max 1995; NeRF, eq. 3): alpha = 1 - exp(-density * length), weight = alpha * product of
-(1 - alpha) before. Features are averaged along the ray and coloured once (deferred shading): one network call a ray.
+Weights follow the usual quadrature (Max 1995; NeRF, eq. 3): alpha = 1 - exp(-density * length), weight = alpha *
+product of (1 - alpha) before. Features are averaged along the ray and coloured once (deferred shading): one network
+call a ray.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from i4d.field.spaces import March, Space
 class RenderSettings:
     """How rays are sampled: `proposals` looks at the coarse map, `samples` intervals, colour in `shaded` of them.
 
-    `map_cells` bounds the coarse map's cells per axis; `uniform` is the share of intervals spread evenly whatever the map
-    says, so that density can grow where there is none yet. `background` is the colour behind the field.
+    `map_cells` bounds the coarse map's cells per axis; `uniform` is the share of intervals spread evenly whatever
+    the map says, so that density can grow where there is none yet. `background` is the colour behind the field.
     """
 
     proposals: int = 64
@@ -57,9 +58,7 @@ def composite(density: Tensor, lengths: Tensor) -> Tensor:
 def coarse_map(instant: Instant, grid: tuple[int, int, int], limit: int) -> Tensor:
     """Return the density map (z, y, x) of an instant: at most `limit` cells an axis and half of the grid's vertices."""
     cells = tuple(max(2, min(limit, n // 2)) for n in grid)
-    density = instant.coarse_density(cells)
-    # a neighbour's density counts too: a surface on the border of two cells must not be missed
-    return F.max_pool3d(density[None, None], 3, stride=1, padding=1)[0, 0]
+    return instant.coarse_density(cells)
 
 
 def _look_up(cells: Tensor, points: Tensor) -> Tensor:
@@ -73,7 +72,9 @@ def _look_up(cells: Tensor, points: Tensor) -> Tensor:
     return cells.view(-1)[(z * height + y) * width + x]
 
 
-def propose(space: Space, march: March, cells: Tensor, settings: RenderSettings, generator: torch.Generator | None) -> Tensor:
+def propose(
+    space: Space, march: March, cells: Tensor, settings: RenderSettings, generator: torch.Generator | None
+) -> Tensor:
     """Return increasing interval edges (ray, samples + 1) in [0, 1], dense where the map's weights are high.
 
     With a generator the edges are stratified at random (one offset a ray and edge); without, they are at the strata's
@@ -84,7 +85,10 @@ def propose(space: Space, march: March, cells: Tensor, settings: RenderSettings,
     middles = (edges[:, 1:] + edges[:, :-1]) / 2
     density = _look_up(cells, space.locate(march, middles))
     weights = composite(density, space.lengths(march, edges))
-    weights = weights + F.pad(torch.maximum(weights[:, 1:], weights[:, :-1]), (0, 1))
+    # a surface on the border of two cells must not be missed; widening the weights, not the density: a widened surface
+    # would hide the true one behind it
+    reach = 1 + settings.proposals // max(cells.shape)
+    weights = F.max_pool1d(weights[:, None], 2 * reach + 1, stride=1, padding=reach)[:, 0]
     share = weights / weights.sum(-1, keepdim=True).clamp_min(1e-6)
     share = (1 - settings.uniform) * share + settings.uniform / settings.proposals
     cdf = F.pad(share.cumsum(-1), (1, 0))
@@ -113,8 +117,10 @@ def _depths(weights: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
     return expected, torch.where(total[:, None] >= 0.5, median, torch.ones_like(median))[:, 0]
 
 
-def _finish(instant: Instant, weights: Tensor, features: Tensor, directions: Tensor, edges: Tensor,
-            shares: Tensor, background: tuple[float, float, float]) -> Rendered:  # fmt: skip
+def _finish(
+    instant: Instant, weights: Tensor, features: Tensor, directions: Tensor, edges: Tensor, shares: Tensor,
+    background: tuple[float, float, float],
+) -> Rendered:  # fmt: skip
     """Colour the averaged features once a ray; `shares` (ray, shaded) are the weights of the features read."""
     opacity = weights.sum(-1)
     scale = shares / shares.sum(-1, keepdim=True).clamp_min(1e-6)
@@ -126,8 +132,10 @@ def _finish(instant: Instant, weights: Tensor, features: Tensor, directions: Ten
     return Rendered(rgb, opacity, expected, median)
 
 
-def render_rays(instant: Instant, space: Space, cells: Tensor, origins: Tensor, directions: Tensor,
-                settings: RenderSettings, generator: torch.Generator | None = None) -> tuple[Rendered, March]:  # fmt: skip
+def render_rays(
+    instant: Instant, space: Space, cells: Tensor, origins: Tensor, directions: Tensor, settings: RenderSettings,
+    generator: torch.Generator | None = None,
+) -> tuple[Rendered, March]:  # fmt: skip
     """Return what world rays (ray, 3) see, sampled where the coarse map `cells` shows density."""
     march = space.march(origins, directions)
     with torch.no_grad():
@@ -148,8 +156,10 @@ def render_rays(instant: Instant, space: Space, cells: Tensor, origins: Tensor, 
     return _finish(instant, weights, features, directions, edges, shares, settings.background), march
 
 
-def render_dense(instant: Instant, space: Space, origins: Tensor, directions: Tensor, samples: int,
-                 background: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> tuple[Rendered, March]:  # fmt: skip
+def render_dense(
+    instant: Instant, space: Space, origins: Tensor, directions: Tensor, samples: int,
+    background: tuple[float, float, float] = (0.0, 0.0, 0.0),
+) -> tuple[Rendered, March]:  # fmt: skip
     """Return what world rays (ray, 3) see with `samples` equal intervals each: the plain twin of `render_rays`."""
     march = space.march(origins, directions)
     edges = torch.linspace(0, 1, samples + 1, device=origins.device).expand(len(origins), -1)

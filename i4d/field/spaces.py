@@ -1,11 +1,12 @@
 """Where a field lives: maps between world rays and the cube [-1, 1]^3 that the factors cover.
 
-A *march* parameter t in [0, 1] runs along every ray from where it enters the field to where it leaves it. Each space says
-which field point lies at t (`locate`), how long the way between two values of t is in field units (`lengths`), and which depth
-along the camera's optical axis t stands for (`depth_z`; ray directions have unit length along that axis).
+A *march* parameter t in [0, 1] runs along every ray from where it enters the field to where it leaves it. Each
+space says which field point lies at t (`locate`), how long the way between two values of t is in field units
+(`lengths`), and which depth along the camera's optical axis t stands for (`depth_z`; ray directions have unit
+length along that axis).
 
-Field units are those of the space's own coordinates: NDC units in an NDC space, half the longest side of the box in a box,
-half the longest side of the inner box in a contracted space.
+Field units are those of the space's own coordinates: NDC units in an NDC space, half the longest side of the box in
+a box, half the longest side of the inner box in a contracted space.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ Triple = tuple[float, float, float]
 class March:
     """Rays inside a field: `start` and `end` are the parameters of entry and exit in the space's own ray coordinate.
 
-    `origins`, `directions` (ray, 3) are in the space's straight coordinates (world for box and contracted, NDC for ndc);
-    `world_z`, `world_dz` (ray,) are origin and slope along world z and serve the NDC depth. `valid` (ray,) is False where a
-    ray misses the field; such rays have start == end.
+    `origins`, `directions` (ray, 3) are in the space's straight coordinates (world for box and contracted, NDC for
+    ndc); `world_z`, `world_dz` (ray,) are origin and slope along world z and serve the NDC depth. `valid` (ray,) is
+    False where a ray misses the field; such rays have start == end.
     """
 
     origins: Tensor
@@ -59,8 +60,8 @@ def _clip_to_box(origins: Tensor, directions: Tensor, aabb: tuple[Triple, Triple
 class NdcSpace:
     """Projective space of a forward-facing rig (NeRF, appendix C), for a pinhole with any principal point.
 
-    World points are in the average camera's frame, looking along +z. With the reference intrinsics in units of the image
-    (`scale` = 2 f / size, `skew`, `offset` = 2 c / size - 1):
+    World points are in the average camera's frame, looking along +z. With the reference intrinsics in units of the
+    image (`scale` = 2 f / size, `skew`, `offset` = 2 c / size - 1):
         u = scale_x x/z + skew y/z + offset_x,   v = scale_y y/z + offset_y,   w = 1 - 2 near / z.
     The map is projective, so rays stay straight; from their crossing of z = near to infinity t_ndc runs from 0 to 1 and
     z = near / (1 - t_ndc).
@@ -132,7 +133,7 @@ def _locate_straight(aabb: tuple[Triple, Triple], march: March, t: Tensor) -> Te
 
 @dataclass(frozen=True)
 class BoxSpace:
-    """An axis-aligned box in world units; rays are marched linearly between entry and exit, never nearer than `near`."""
+    """An axis-aligned box in world units; rays are marched linearly from entry to exit, never nearer than `near`."""
 
     aabb: tuple[Triple, Triple]
     near: float
@@ -165,7 +166,7 @@ class BoxSpace:
 
 
 def contract(x: Tensor) -> Tensor:
-    """Return mip-NeRF 360's contraction (eq. 10) of points (..., 3): identity in the unit ball, all else within radius 2.
+    """Return mip-NeRF 360's contraction (eq. 10) of points (..., 3): all of space within radius 2.
 
     The maximum norm takes the place of the Euclidean one, so that the image of space is the cube that the grid fills.
     """
@@ -183,8 +184,11 @@ def uncontract(y: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class ContractedSpace:
-    """All of space, contracted around an inner box; rays are marched from `near` to `far`, linear in depth up to the far
-    side of the inner box and linear in disparity beyond it, half of the samples each."""
+    """All of space, contracted around an inner box.
+
+    Rays are marched from `near` to `far`: the first half of t is linear in depth up to the far side of the inner box,
+    the second linear in disparity beyond it.
+    """
 
     aabb: tuple[Triple, Triple]
     near: float
@@ -200,7 +204,8 @@ class ContractedSpace:
         _, leave = _clip_to_box(origins, directions, self.aabb)
         start = torch.full_like(leave, self.near)
         knee = leave.clamp(self.near * 2, max(self.far / 2, self.near * 2))
-        return March(origins, directions, start, knee, torch.ones_like(knee, dtype=torch.bool), origins[:, 2], directions[:, 2])
+        valid = torch.ones_like(knee, dtype=torch.bool)
+        return March(origins, directions, start, knee, valid, origins[:, 2], directions[:, 2])
 
     def depth_z(self, march: March, t: Tensor) -> Tensor:
         """Return depth along the optical axis (ray, sample) in world units."""

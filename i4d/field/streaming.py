@@ -1,10 +1,10 @@
 """Feature channels that enter and leave with time (the streaming of NeRFPlayer, on vector-matrix factors).
 
-A tensor of factors has `permanent + pool` channels along its first axis. The first `permanent` never leave; of the pool a
-frame reads a window of `window` channels that slides by `per_frame` channels a frame. Where the window starts between two
-channels, the one that leaves and the one that enters are both read, weighted by how far the change has come, so a field is
-continuous in time. Pool channel n takes slot n mod window of the feature basis: the newcomer takes over the slot of the one
-that leaves, and a feature keeps its meaning.
+A tensor of factors has `permanent + pool` channels along its first axis. The first `permanent` never leave; of the
+pool a frame reads a window of `window` channels that slides by `per_frame` channels a frame. Where the window
+starts between two channels, the one that leaves and the one that enters are both read, weighted by how far the
+change has come, so a field is continuous in time. Pool channel n takes slot n mod window of the feature basis: the
+newcomer takes over the slot of the one that leaves, and a feature keeps its meaning.
 """
 
 from __future__ import annotations

@@ -1,0 +1,113 @@
+"""Volume rendering against closed forms and against its dense twin."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from i4d.field.render import RenderSettings, coarse_map, composite, propose, render_dense, render_rays
+from i4d.field.spaces import BoxSpace
+
+SPACE = BoxSpace(((-1.0, -1.0, 2.0), (1.0, 1.0, 4.0)), near=0.1, far=100.0)  # one field unit is one world unit
+
+
+class Solid:
+    """An analytic instant: constant density inside a shape, features are the point itself."""
+
+    def __init__(self, inside, density):
+        self.inside, self.value = inside, density
+
+    def density(self, points):
+        return self.inside(points).float() * self.value
+
+    def features(self, points):
+        return (points + 1) / 2
+
+    def colour(self, features, directions):
+        return features
+
+    def coarse_density(self, cells):
+        axes = [(torch.arange(n) + 0.5) / n * 2 - 1 for n in cells]
+        z, y, x = torch.meshgrid(axes[2], axes[1], axes[0], indexing="ij")
+        return self.density(torch.stack([x, y, z], -1).view(-1, 3)).view(z.shape)
+
+
+def rays(count=64, spread=0.2):
+    generator = torch.Generator().manual_seed(1)
+    directions = torch.cat([(torch.rand(count, 2, generator=generator) - 0.5) * spread, torch.ones(count, 1)], -1)
+    return torch.zeros(count, 3), directions
+
+
+def test_slab_opacity_and_depth():
+    """A slab of density s and thickness d lets exp(-s d) through; its median depth follows from the same law."""
+    slab = Solid(lambda p: (p[:, 2] > -0.5) & (p[:, 2] < 0.5), 3.0)
+    origins, directions = torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]])
+    out, march = render_dense(slab, SPACE, origins, directions, 1000)
+    assert out.opacity.item() == pytest.approx(1 - math.exp(-3.0), abs=1e-3)
+    median = SPACE.depth_z(march, out.median_t[:, None]).item()
+    assert median == pytest.approx(2.5 + math.log(2) / 3, abs=5e-3)
+    rest = math.exp(-3.0)
+    mean_inside = 2.5 + (1 / 3 - rest * (1 + 1 / 3))  # integral of x * 3 exp(-3 x) over the slab
+    expected = mean_inside - 2.5 * rest + rest * 4.0
+    assert SPACE.depth_z(march, out.expected_t[:, None]).item() == pytest.approx(expected, abs=5e-3)
+
+
+def test_weights_sum_to_the_opacity():
+    density, lengths = torch.rand(5, 9) * 4, torch.rand(5, 9) * 0.3
+    weights = composite(density, lengths)
+    torch.testing.assert_close(weights.sum(-1), 1 - torch.exp(-(density * lengths).sum(-1)))
+    alpha = 1 - torch.exp(-density * lengths)
+    by_hand = alpha * torch.cumprod(torch.cat([torch.ones(5, 1), 1 - alpha[:, :-1]], -1), -1)
+    torch.testing.assert_close(weights, by_hand)
+
+
+def test_a_dense_sphere_is_where_geometry_says():
+    sphere = Solid(lambda p: p.norm(dim=-1) < 0.5, 400.0)  # centre (0, 0, 3), radius 0.5 in the world
+    origins, directions = rays(200, 0.2)
+    settings = RenderSettings(proposals=128, samples=64, shaded=8)
+    cells = coarse_map(sphere, (96, 96, 96), 48)
+    out, march = render_rays(sphere, SPACE, cells, origins, directions, settings)
+    a, b, c = directions.square().sum(-1), -3 * directions[:, 2], 9 - 0.25
+    depth = (-b - (b * b - a * c).sqrt()) / a
+    torch.testing.assert_close(out.opacity, torch.ones(200), atol=1e-3, rtol=0)
+    found = SPACE.depth_z(march, out.median_t[:, None])[:, 0]
+    assert (found - depth).abs().max() < 0.02
+
+
+def test_a_ray_that_misses_shows_the_background():
+    sphere = Solid(lambda p: p.norm(dim=-1) < 0.3, 100.0)
+    settings = RenderSettings(background=(0.2, 0.4, 0.6))
+    origins, directions = torch.zeros(2, 3), torch.tensor([[0.3, 0.0, 1.0], [0.0, 0.0, -1.0]])
+    out, _ = render_rays(sphere, SPACE, coarse_map(sphere, (64, 64, 64), 32), origins, directions, settings)
+    torch.testing.assert_close(out.rgb, torch.tensor([[0.2, 0.4, 0.6]] * 2))
+
+
+def test_importance_sampling_equals_the_dense_twin():
+    def blobs(p):
+        return (torch.exp(-((p - 0.2) ** 2).sum(-1) * 30) + torch.exp(-((p + 0.3) ** 2).sum(-1) * 50)) * 20
+
+    instant = Solid(lambda p: torch.ones(len(p)), 1.0)
+    instant.density = blobs
+    origins, directions = rays(256, 0.4)
+    dense, march = render_dense(instant, SPACE, origins, directions, 800)
+    settings = RenderSettings(proposals=96, samples=48, shaded=48)
+    fast, _ = render_rays(instant, SPACE, coarse_map(instant, (96, 96, 96), 48), origins, directions, settings)
+    assert (fast.rgb - dense.rgb).abs().max() < 0.02
+    assert (fast.opacity - dense.opacity).abs().max() < 0.02
+    fewer = RenderSettings(proposals=96, samples=48, shaded=24)
+    some, _ = render_rays(instant, SPACE, coarse_map(instant, (96, 96, 96), 48), origins, directions, fewer)
+    assert (some.rgb - fast.rgb).abs().max() < 0.03
+
+
+def test_edges_cover_the_ray_and_crowd_where_density_lies():
+    slab = Solid(lambda p: (p[:, 2] > 0.4) & (p[:, 2] < 0.6), 50.0)
+    origins, directions = rays(32)
+    march = SPACE.march(origins, directions)
+    settings = RenderSettings(proposals=64, samples=32, uniform=0.1)
+    for generator in (None, torch.Generator().manual_seed(0)):
+        edges = propose(SPACE, march, coarse_map(slab, (64, 64, 64), 32), settings, generator)
+        assert (edges[:, 0] == 0).all() and (edges[:, -1] == 1).all() and (edges.diff(dim=-1) >= 0).all()
+        assert ((edges > 0.6) & (edges < 0.85)).float().sum(-1).min() > 16
+    even = propose(SPACE, march, coarse_map(slab, (64, 64, 64), 32), RenderSettings(uniform=1.0, samples=9), None)
+    np.testing.assert_allclose(even[0, 1:-1].numpy(), (np.arange(8) + 0.5) / 8, atol=1e-5)
