@@ -1,0 +1,74 @@
+"""Steadiness in time: how much a video changes where the original says that nothing but motion happens.
+
+Frame t-1 is pulled into frame t by the flow of the *originals*; what is left of the difference, where that flow is
+consistent, is flicker (warp error, Lai et al., ECCV 2018). Divided by the video's mean gradient it can be compared
+between videos of different contrast, such as a scene before and after an edit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from i4d.flow.find import FlowEstimator
+from i4d.flow.warp import consistency_mask, warp
+
+FLOOR = 1 / 255  # one grey level: below it two 8-bit videos cannot be told apart
+
+
+@dataclass(frozen=True)
+class Unsteadiness:
+    """An error of agreement, in [0, 1] units of colour, beside the mean gradient of the images it was found in.
+
+    `compared` is the share of pixels that could be compared.
+    """
+
+    error: float
+    gradient: float
+    compared: float
+
+    @property
+    def relative(self) -> float:
+        """Return the error divided by the mean gradient: roughly, by how many pixels things seem to jump."""
+        return self.error / max(self.gradient, 1e-8)
+
+    def ratio_to(self, unedited: Unsteadiness) -> float:
+        """Return this relative error over that of the unedited scene, whose error counts as at least one grey level."""
+        return self.relative / (max(unedited.error, FLOOR) / max(unedited.gradient, 1e-8))
+
+
+def mean_gradient(images: torch.Tensor) -> float:
+    """Return the mean length of the forward difference (dx, dy) per pixel and channel of images (..., h, w)."""
+    dx = images[..., :-1, 1:] - images[..., :-1, :-1]
+    dy = images[..., 1:, :-1] - images[..., :-1, :-1]
+    return float((dx**2 + dy**2).sqrt().mean())
+
+
+FlowPair = tuple[torch.Tensor, torch.Tensor]
+
+
+def neighbour_flows(originals: torch.Tensor, estimator: FlowEstimator) -> Iterator[FlowPair]:
+    """Yield (forward, backward) flow (1, 2, h, w) between each frame t-1 and t of a video (time, 3, h, w), t = 1, 2, ..."""
+    for before, now in zip(originals[:-1], originals[1:], strict=True):
+        both = estimator.estimate(torch.stack([before, now]), torch.stack([now, before]))
+        yield both[:1], both[1:]
+
+
+def temporal_warp_error(frames: torch.Tensor, flows: Iterable[FlowPair]) -> Unsteadiness:
+    """Return the mean absolute difference of each frame and its predecessor pulled into it, where the flow is consistent.
+
+    `frames` (time, 3, h, w) in [0, 1], two or more; `flows` one (forward, backward) pair (1, 2, h, w) for each frame
+    from the second on, of the unedited video: `neighbour_flows(originals, estimator)`. All pixels count alike.
+    """
+    assert len(frames) >= 2, "a video of one frame has no steadiness"
+    total = weight = 0.0
+    pixels = 0
+    for before, now, (forward, backward) in zip(frames[:-1], frames[1:], flows, strict=True):
+        mask = consistency_mask(forward, backward)[0].to(frames.dtype)
+        difference = (now - warp(before[None], backward)[0]).abs().mean(0, keepdim=True)
+        total += float((difference * mask).sum())
+        weight += float(mask.sum())
+        pixels += mask.numel()
+    return Unsteadiness(total / max(weight, 1.0), mean_gradient(frames), weight / pixels)
