@@ -56,7 +56,7 @@ def receipt_from(kind: str, tree: dict) -> Receipt:
     tree["block"] = block_from(tree["block"])
     tree["notes"] = tuple(tree["notes"])
     tree["kept_share"] = math.nan if tree["kept_share"] is None else tree["kept_share"]
-    return EditReceipt(**tree)
+    return EditReceipt(**{name: tuple(value) if isinstance(value, list) else value for name, value in tree.items()})
 
 
 class Journal:

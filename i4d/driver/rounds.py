@@ -202,23 +202,22 @@ def _round(state: _Run, part: RoundPlan, table: Table, start: CheckpointReceipt)
     with state.stage(part.index, "key frame", len(jobs)):
         results = _loop(state, part, jobs).run()
     keys = anchors(plan, part, results)
-    overrides = key_runs(plan, keys)
+    at_rest = state.record.gather([keys[view] for view in plan.views], as_frames=True)
+    key_frames = key_runs(plan, at_rest.digest)
     jobs = window_jobs(plan, part, state.originals, look, keys)
     loop = _loop(state, part, jobs)
     if plan.refit == "overlap" and not state.turns:
-        table, receipt = _overlap(state, part, loop, table, overrides, start)
+        table, receipt = _overlap(state, part, loop, table, key_frames, start)
     else:
         with state.stage(part.index, "windows", len(jobs)):
             loop.run()
         state.turn_to("trainer")
-        overrides += _stored_runs(part, loop)
-        table = table.override(overrides)
+        table = table.override(key_frames + _stored_runs(part, loop))
         with state.stage(part.index, "refit", plan.refit_steps):
             phase = Phase(part.index, "refit", table.of_views(plan.views), start.digest, plan.refit_steps)
             receipt = _fit(state, phase)
-    overrides = key_runs(plan, keys) + _stored_runs(part, loop)
     state.receipts = {**results, **loop.stored}
-    _commit(state, part.index, table, overrides, receipt)
+    _commit(state, part.index, table, key_frames + _stored_runs(part, loop), receipt)
     return table, receipt
 
 
@@ -286,6 +285,8 @@ def _loop(state: _Run, part: RoundPlan, jobs: list[Job]) -> EditLoop:
     }
 
     def stored(job: Job, receipt: EditReceipt, reused: bool, done: int, total: int) -> None:
+        for note in receipt.notes:
+            state.emit(events.Warned(f"{job.id}: {note}"))
         state.emit(
             kinds[job.method](
                 round=part.index,

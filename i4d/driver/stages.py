@@ -151,10 +151,10 @@ def _window_job(plan: Plan, part: RoundPlan, originals: Table, look: Look, ancho
     return Job(job_id, "edit_window", make, len(window.frames), after, left, f"v{view:02d}")
 
 
-def key_runs(plan: Plan, edited_keys: Mapping[int, FrameAddress]) -> list[TableRun]:
-    """Return the edited key frames as runs of the next frame table."""
+def key_runs(plan: Plan, digest: str) -> list[TableRun]:
+    """Return the edited key frames as runs of the next frame table; `digest` has one row per edited view."""
     frame = plan.key_frame
-    return [TableRun(view, frame, frame + 1, at.digest, at.row) for view, at in sorted(edited_keys.items())]
+    return [TableRun(view, frame, frame + 1, digest, row) for row, view in enumerate(plan.views)]
 
 
 def window_runs(part: RoundPlan) -> dict[str, tuple[int, tuple[int, ...]]]:

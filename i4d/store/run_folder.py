@@ -153,9 +153,15 @@ class RunFolder:
         """Remove a checkpoint that no manifest needs."""
         delete_checkpoint(self.store, digest)
 
-    def gather(self, addresses: Sequence[FrameAddress]) -> BlockRef:
-        """Return one block whose rows are the addressed ones (such as a depth image per view)."""
-        return write_block(self.store, self.reader.rows_of(addresses))
+    def gather(self, addresses: Sequence[FrameAddress], as_frames: bool = False) -> BlockRef:
+        """Return one block whose rows are the addressed ones (such as a depth image per view).
+
+        `as_frames`: rounded to uint8 sRGB, as frames lie at rest.
+        """
+        if not as_frames:
+            return write_block(self.store, self.reader.rows_of(addresses))
+        pixels = self.reader.images(addresses).clip(0, 1)
+        return write_block(self.store, (pixels * 255).round().astype("uint8"))
 
     # ------------------------------------------------------------------------------------------ control
     def request_stop(self) -> None:

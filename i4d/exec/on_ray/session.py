@@ -86,7 +86,7 @@ def connect(address: str = "", dashboard: bool = True, num_cpus: int | None = No
 
 def _join(address: str, common: dict) -> RaySession:
     if address != "auto":
-        _probe(address)
+        probe(address)
     env = {"env_vars": {"RAY_USAGE_STATS_ENABLED": "0"}}
     if not os.environ.get("RAY_JOB_ID") and not _inside_job():
         env["py_modules"] = [package_folder()]
@@ -104,7 +104,7 @@ def _inside_job() -> bool:
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
 
 
-def _probe(address: str) -> None:
+def probe(address: str) -> None:
     """Raise ClusterError if nothing listens at an address such as "10.0.0.5:6379" or "ray://host:10001"."""
     parsed = urlparse(address if "://" in address else f"tcp://{address}")
     try:
