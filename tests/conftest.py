@@ -88,9 +88,7 @@ def build_tiny_editor(folder: Path, prediction: str = "epsilon", trailing: bool 
         part.save_pretrained(folder / name)
     letters = "abcdefghijklmnopqrstuvwxyz"
     words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{c}</w>" for c in letters)]
-    CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=16).save_pretrained(
-        folder / "tokenizer"
-    )
+    CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=16).save_pretrained(folder / "tokenizer")
     return folder
 
 

@@ -63,9 +63,10 @@ class Jobs:
         metadata: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
         python: str = sys.executable,
+        module: str = "i4d",
         id: str | None = None,
     ) -> str:
-        """Send `python -m i4d ARGUMENTS` with the package's code and a folder of small files; return the job's id.
+        """Send `python -m MODULE ARGUMENTS` with the package's code and a folder of small files; return the job's id.
 
         The job starts in a copy of `files` (configuration, never data). `python` is the interpreter there.
         """
@@ -73,7 +74,7 @@ class Jobs:
         if files is not None:
             runtime_env["working_dir"] = str(files)
         runtime_env["env_vars"] = {"PYTHONUNBUFFERED": "1", **(env or {})}
-        entrypoint = shlex.join([python, "-m", "i4d", *arguments])
+        entrypoint = shlex.join([python, "-m", module, *arguments])
         return self._ask(
             "submit_job",
             entrypoint=entrypoint,

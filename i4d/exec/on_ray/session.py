@@ -87,10 +87,9 @@ def connect(address: str = "", dashboard: bool = True, num_cpus: int | None = No
 def _join(address: str, common: dict) -> RaySession:
     if address != "auto":
         probe(address)
-    env = {"env_vars": {"RAY_USAGE_STATS_ENABLED": "0"}}
-    if not os.environ.get("RAY_JOB_ID") and not _inside_job():
-        env["py_modules"] = [package_folder()]
-        env["excludes"] = ["**/__pycache__"]
+    env = None
+    if not _inside_job():
+        env = {"py_modules": [package_folder()], "excludes": ["**/__pycache__"]}
     try:
         context = ray.init(address=address, runtime_env=env, **common)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as err:

@@ -1,0 +1,75 @@
+"""Null services with faults that strike a given number of times, counted in files so that restarts do not forget."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import threading
+from pathlib import Path
+
+from i4d.errors import EditError, WeightsError
+from i4d.services.null import NullEditor, NullTrainer
+
+
+def _strikes(marks: str, name: str, times: int) -> bool:
+    """Return True the first `times` times that it is asked about a name."""
+    folder = Path(marks) / "strikes"
+    folder.mkdir(exist_ok=True)
+    for i in range(times):
+        try:
+            (folder / f"{name.replace('/', '-')}.{i}").touch(exist_ok=False)
+            return True
+        except FileExistsError:
+            continue
+    return False
+
+
+class FaultyEditor(NullEditor):
+    """Goes wrong on one task id each."""
+
+    def __init__(self, store, name="editor", delay_s=0.0, marks="", times=1, cold=False, no_weights=False, **faults):
+        super().__init__(store, name, delay_s)
+        self._marks, self._times, self._cold, self._no_weights = marks, times, cold, no_weights
+        self._faults = {"hang_on": "", "fail_on": "", "crash_on": "", "lie_on": "", "lie": "", **faults}
+
+    def warm_up(self):
+        if self._cold:
+            threading.Event().wait()
+        if self._no_weights:
+            raise WeightsError("no weights", "as asked")
+        return super().warm_up()
+
+    def _receipt(self, id, rows, images, kept=math.nan):
+        faults = self._faults
+        if id == faults["hang_on"] and _strikes(self._marks, id, self._times):
+            threading.Event().wait()
+        if id == faults["fail_on"] and _strikes(self._marks, id, self._times):
+            raise EditError(f"{id}: as asked")
+        if id == faults["crash_on"] and _strikes(self._marks, id, self._times):
+            raise ZeroDivisionError("as asked")
+        receipt = super()._receipt(id, rows, images, kept)
+        if id == faults["lie_on"] and _strikes(self._marks, id, self._times):
+            lies = {
+                "rows": {"block": dataclasses.replace(receipt.block, num_rows=1)},
+                "seconds": {"seconds": math.nan},
+                "kept": {"kept_share": 1.5},
+            }
+            return dataclasses.replace(receipt, **lies[faults["lie"]]) if faults["lie"] in lies else None
+        return receipt
+
+
+class FaultyTrainer(NullTrainer):
+    """Goes wrong at one step each."""
+
+    def __init__(self, store, name="trainer", delay_s=0.0, marks="", times=1, hang_at=0, nan_at=0):
+        super().__init__(store, name, delay_s)
+        self._marks, self._times, self._hang_at, self._nan_at = marks, times, hang_at, nan_at
+
+    def advance(self, delta, num_steps):
+        before = self._state["step"]
+        receipt = super().advance(delta, num_steps)
+        if before < self._hang_at <= receipt.step and _strikes(self._marks, "hang", self._times):
+            threading.Event().wait()
+        if before < self._nan_at <= receipt.step and _strikes(self._marks, "nan", self._times):
+            return dataclasses.replace(receipt, psnr_db=math.nan)
+        return receipt
