@@ -74,7 +74,7 @@ def voxel_levels(config: FieldConfig) -> list[int]:
 class Fitter:
     """Owns a field under optimisation: `begin` a phase, then `advance`."""
 
-    def __init__(self, config: FieldConfig, space: Space, num_frames: int, seed: int, device: str = "cpu") -> None:
+    def __init__(self, config: FieldConfig, space: Space, num_frames: int, seed: int, device: torch.device | str = "cpu") -> None:
         self.config = config
         self.seed = seed
         self.device = torch.device(device)
@@ -93,6 +93,16 @@ class Fitter:
         self.phase, self.step, self.total_steps = phase, 0, steps
         self.phase_index += 1
         self.adam = SliceAdam(self.field.tensors)
+
+    def to(self, device: torch.device | str) -> None:
+        """Move the field and its optimiser to a device."""
+        self.device = torch.device(device)
+        self.field.to(device)
+        self.adam.to(device)
+
+    def render_settings(self) -> RenderSettings:
+        """Return how to sample images of the field as it is now."""
+        return render_settings(self.config, self.field.cells)
 
     @property
     def growth_steps(self) -> list[int]:
@@ -124,7 +134,7 @@ class Fitter:
                     values[name] = self.field.grown(name, tensor, voxels)
             self.field.grow(voxels)
 
-    def _one_step(self, bank: FrameBank) -> torch.Tensor:
+    def _one_step(self, bank: FrameBank) -> float:
         self._grow_if_due()
         config = self.config
         frame = self._frame(bank.num_frames)
@@ -137,15 +147,18 @@ class Fitter:
         origins, directions, target = (t.to(self.device) for t in (batch.origins, batch.directions, batch.rgb))
         rendered, _ = render_rays(moment, self.field.space, cells, origins, directions, settings, generator)
         loss = (rendered.rgb - target).square().mean()
+        value = loss.item()
+        if not math.isfinite(value):  # before it reaches the factors: lookups at points that are not numbers may crash
+            raise FitError(f"step {self.step}: the loss is not finite", "lower field.lr_grid or field.lr_mlp")
         loss.backward()
         self._add_variation(moment)
         self.adam.step(moment.leaves, self._rates())
         self.step += 1
-        return loss.detach()
+        return value
 
     def _settings(self) -> RenderSettings:
         """Return how this step samples. A fit starts with even intervals: at first the map knows nothing."""
-        settings = render_settings(self.config, self.field.cells)
+        settings = self.render_settings()
         if self.phase == "refit":
             return settings
         done = self.step / max(1.0, EXPLORE_SHARE * self.total_steps)
@@ -163,13 +176,8 @@ class Fitter:
 
     def advance(self, bank: FrameBank, num_steps: int) -> FitReport:
         """Take up to `num_steps` steps, not beyond the phase's end; FitError names the step of a loss not finite."""
-        first = self.step
         losses = [self._one_step(bank) for _ in range(min(num_steps, self.total_steps - self.step))]
         if not losses:
             return FitReport(self.step, self.total_steps, float("nan"), 0)
-        values = torch.stack(losses).double().cpu()
-        bad = (~values.isfinite()).nonzero()
-        if len(bad):
-            raise FitError(f"step {first + int(bad[0])}: the loss is not finite", "lower field.lr_grid or field.lr_mlp")
-        psnr = -10 * math.log10(max(values.mean().item(), 1e-12))
+        psnr = -10 * math.log10(max(sum(losses) / len(losses), 1e-12))
         return FitReport(self.step, self.total_steps, psnr, len(losses) * self.config.rays)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -232,7 +233,7 @@ _KINDS = {"ndc": NdcSpace, "box": BoxSpace, "contracted": ContractedSpace}
 
 
 def space_for(bounds: Bounds, cameras: Sequence[Camera]) -> Space:
-    """Return the space of a scene. NDC takes the mean intrinsics of the cameras, each in units of its image size."""
+    """Return the space of a scene. NDC takes the first camera's intrinsics, in units of its image size."""
     if bounds.near <= 0 or bounds.far <= bounds.near:
         raise FitError(f"bounds: need 0 < near < far, have near {bounds.near}, far {bounds.far}")
     if any(high <= low for low, high in zip(*bounds.aabb, strict=True)):
@@ -241,10 +242,10 @@ def space_for(bounds: Bounds, cameras: Sequence[Camera]) -> Space:
         return _KINDS[bounds.kind](bounds.aabb, bounds.near, bounds.far)
     if not cameras:
         raise FitError("bounds: an NDC space needs at least one camera")
-    rows = [(2 * c.K[0, 0] / c.width, 2 * c.K[1, 1] / c.height, 2 * c.K[0, 1] / c.width,
-             2 * c.K[0, 2] / c.width - 1, 2 * c.K[1, 2] / c.height - 1) for c in cameras]  # fmt: skip
-    sx, sy, skew, ox, oy = (float(sum(column)) / len(rows) for column in zip(*rows, strict=True))
-    return NdcSpace(bounds.aabb, bounds.near, bounds.far, (sx, sy), skew, (ox, oy))
+    first = cameras[0]
+    image_from_camera = first.K[:2] * np.array([[2 / first.width], [2 / first.height]])
+    (sx, skew, ox), (_, sy, oy) = ((float(x) for x in row) for row in image_from_camera)
+    return NdcSpace(bounds.aabb, bounds.near, bounds.far, (sx, sy), skew, (ox - 1, oy - 1))
 
 
 def space_to_dict(space: Space) -> dict:

@@ -1,0 +1,58 @@
+"""The device a service runs on: choice, threads, memory."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+
+import torch
+
+from i4d.errors import ClusterError
+from i4d.types import WorkerInfo
+
+
+class Device:
+    """One device of one process. `name` auto, cpu or cuda[:i]; `memory_cap_gb` and `num_threads` 0 mean no bound.
+
+    ClusterError when a GPU is asked for and the process sees none.
+    """
+
+    def __init__(self, name: str = "auto", num_threads: int = 0, memory_cap_gb: float = 0.0) -> None:
+        available = torch.cuda.is_available()
+        if name.startswith("cuda") and not available:
+            raise ClusterError(
+                f"device {name} was asked for, but this process sees no GPU", "set cluster.device to cpu"
+            )
+        self.torch = torch.device(("cuda" if available else "cpu") if name == "auto" else name)
+        self.num_threads = num_threads
+        self.memory_cap_bytes = int(memory_cap_gb * 2**30)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether this is a CUDA device."""
+        return self.torch.type == "cuda"
+
+    def prepare(self) -> None:
+        """Bound the memory this process may take of a GPU."""
+        if self.on_gpu and self.memory_cap_bytes:
+            total = torch.cuda.get_device_properties(self.torch).total_memory
+            torch.cuda.set_per_process_memory_fraction(min(1.0, self.memory_cap_bytes / total), self.torch)
+
+    def enter(self) -> None:
+        """Begin a call: fix the threads (a setting of the calling thread) and start measuring peak memory."""
+        if self.num_threads:
+            torch.set_num_threads(self.num_threads)
+        if self.on_gpu:
+            torch.cuda.reset_peak_memory_stats(self.torch)
+
+    def peak_bytes(self) -> int:
+        """Return the peak since `enter` on a GPU, the process's peak resident memory on a CPU (kilobytes on Linux)."""
+        if self.on_gpu:
+            return torch.cuda.max_memory_reserved(self.torch)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+    def info(self, name: str, warm_up_s: float, notes: tuple[str, ...] = ()) -> WorkerInfo:
+        """Return who and where this worker is."""
+        title = torch.cuda.get_device_name(self.torch) if self.on_gpu else f"{torch.get_num_threads()} threads"
+        return WorkerInfo(name, str(self.torch), title, socket.gethostname(), os.getpid(), warm_up_s, notes)

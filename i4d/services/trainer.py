@@ -1,0 +1,198 @@
+"""The trainer as a service: owns the field, fits it to stored frames, renders it, saves and loads it.
+
+The only service with state. All of it is in a checkpoint: the frames it was given are the driver's to remember.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from i4d.config import FieldConfig
+from i4d.errors import FitError
+from i4d.field.checkpoint import encode, restore
+from i4d.field.fit import Fitter
+from i4d.field.frames import FrameBank
+from i4d.field.image import render_image
+from i4d.field.spaces import Space, space_for
+from i4d.services.device import Device
+from i4d.store.blocks import BlockReader, write_block
+from i4d.store.named import get_checkpoint, put_checkpoint
+from i4d.store.objects import open_store
+from i4d.types import (
+    Bounds,
+    Camera,
+    CheckpointReceipt,
+    FitReceipt,
+    RenderReceipt,
+    RenderTask,
+    TableRun,
+    WorkerInfo,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainerScene:
+    """What the trainer knows of a scene: calibration and bounds, no pixels."""
+
+    cameras: tuple[Camera, ...]
+    bounds: Bounds
+    num_frames: int
+    train_views: tuple[int, ...]
+
+
+class TrainerService:
+    """Implements `i4d.types.Trainer` on one device.
+
+    `store` is the storage URI. `seed` and `field` settle a fit together with the frames; on CPUs the number of compute
+    threads (`num_threads`, 0: as they are) settles its bits. `memory_cap_gb` bounds what this process may take of a GPU.
+    """
+
+    def __init__(
+        self,
+        store: str,
+        scene: TrainerScene,
+        field: FieldConfig,
+        seed: int = 0,
+        name: str = "trainer",
+        device: str = "auto",
+        num_threads: int = 0,
+        memory_cap_gb: float = 0.0,
+        cache_dir: str | None = None,
+    ) -> None:
+        self._store = open_store(store)
+        self._reader = BlockReader(self._store, cache_dir=cache_dir)
+        self._scene, self._config, self._seed, self._name = scene, field, seed, name
+        self._device = Device(device, num_threads, memory_cap_gb)
+        self._space: Space = space_for(scene.bounds, scene.cameras)
+        self._bank = self._empty_bank()
+        self._fitter: Fitter | None = None
+        self._active = True
+
+    # ------------------------------------------------------------------------------------------ life
+    def warm_up(self) -> WorkerInfo:
+        """Fix threads and memory and run one step of a throw-away field, so that libraries and kernels are loaded."""
+        began = time.perf_counter()
+        self._device.prepare()
+        self._device.enter()
+        fitter = self._new_fitter()
+        fitter.begin("fit", 1)
+        bank = self._empty_bank()
+        for view in self._scene.train_views:
+            camera = self._scene.cameras[view]
+            blank = np.broadcast_to(np.uint8(128), (self._scene.num_frames, camera.height, camera.width, 3))
+            bank.put(view, 0, blank)
+        fitter.advance(bank, 1)
+        cells = " x ".join(map(str, fitter.field.cells))
+        note = f"field: {self._scene.bounds.kind}, {cells} at the start, {self._config.grid_end:,} voxels at the end"
+        return self._device.info(self._name, time.perf_counter() - began, (note,))
+
+    def set_active(self, active: bool) -> None:
+        """Move the field and its optimiser onto or off the device."""
+        if self._fitter is not None:
+            self._fitter.to(self._device.torch if active else "cpu")
+        if self._device.on_gpu and not active:
+            torch.cuda.empty_cache()
+        self._active = active
+
+    # ------------------------------------------------------------------------------------------ fit
+    def start(
+        self, runs: Sequence[TableRun], checkpoint: str | None, phase: Literal["fit", "refit"], steps: int
+    ) -> None:
+        """Begin a phase of `steps` steps on these frames, from a checkpoint (its digest) or from a random field."""
+        self._enter()
+        if checkpoint is None:
+            self._fitter = self._new_fitter()
+        else:
+            self.load(checkpoint)
+        self._bank = self._empty_bank()
+        self._put(runs)
+        self._field().begin(phase, steps)
+
+    def advance(self, delta: Sequence[TableRun], num_steps: int) -> FitReceipt:
+        """Take newly stored frames, then `num_steps` steps. FitError: frames are missing, or a loss is not finite."""
+        began, clock = time.time(), time.perf_counter()
+        self._enter()
+        fitter = self._field()
+        self._put(delta)
+        missing = self._bank.missing()
+        if missing:
+            view, frame = missing[0]
+            raise FitError(f"{len(missing)} training frames are missing, the first is frame {frame} of view {view}")
+        report = fitter.advance(self._bank, num_steps)
+        return FitReceipt(
+            report.step, report.total_steps, report.psnr_db, report.rays, self._name, str(self._device.torch), began,
+            time.perf_counter() - clock, self._device.peak_bytes(),
+        )  # fmt: skip
+
+    # ------------------------------------------------------------------------------------------ render
+    def render(self, task: RenderTask) -> RenderReceipt:
+        """Render a camera, known or novel, at some frames; the blocks are stored before the receipt is given."""
+        began, clock = time.time(), time.perf_counter()
+        self._enter()
+        fitter = self._field()
+        unknown = set(task.want) - {"rgb", "depth"}
+        if unknown or not task.want or not task.frames:
+            raise FitError(f"render: asked for {task.want} of frames {task.frames}", "want: rgb, depth; at least a frame")
+        if task.num_frames != self._scene.num_frames or not set(task.frames) <= set(range(task.num_frames)):
+            raise FitError(f"render: frames {task.frames} of {task.num_frames}", f"scene: {self._scene.num_frames}")
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in task.want}
+        for frame in task.frames:
+            image = render_image(fitter.field, fitter.render_settings(), task.camera, frame)
+            if "rgb" in parts:
+                parts["rgb"].append(_rows(image.rgb, task.rows))
+            if "depth" in parts:
+                parts["depth"].append(image.depth_z.cpu().numpy())
+        blocks = {name: write_block(self._store, np.stack(rows)) for name, rows in parts.items()}
+        return RenderReceipt(blocks, self._name, str(self._device.torch), began, time.perf_counter() - clock)
+
+    # ------------------------------------------------------------------------------------------ checkpoints
+    def save(self) -> CheckpointReceipt:
+        """Store the field with its optimiser and its place in the schedule."""
+        self._enter()
+        data = encode(self._field())
+        return CheckpointReceipt(put_checkpoint(self._store, data), self._field().step, len(data))
+
+    def load(self, checkpoint: str) -> int:
+        """Load a checkpoint, to render it or to go on with its fit; returns its step."""
+        self._enter()
+        fitter = self._new_fitter()
+        restore(fitter, get_checkpoint(self._store, checkpoint))
+        self._fitter = fitter
+        return fitter.step
+
+    # ------------------------------------------------------------------------------------------ inside
+    def _enter(self) -> None:
+        assert self._active, "the trainer was called while its field was off the device"
+        self._device.enter()
+
+    def _field(self) -> Fitter:
+        if self._fitter is None:
+            raise FitError("the trainer holds no field", "start or load comes first")
+        return self._fitter
+
+    def _new_fitter(self) -> Fitter:
+        return Fitter(self._config, self._space, self._scene.num_frames, self._seed, self._device.torch)
+
+    def _empty_bank(self) -> FrameBank:
+        return FrameBank(self._scene.cameras, self._scene.train_views, self._scene.num_frames)
+
+    def _put(self, runs: Sequence[TableRun]) -> None:
+        for run in runs:
+            rows = self._reader.rows(run.digest)[run.row : run.row + run.stop - run.start]
+            if len(rows) != run.stop - run.start:
+                raise FitError(f"block {run.digest} has no rows {run.row}..{run.row + run.stop - run.start - 1}")
+            if run.view in self._scene.train_views:
+                self._bank.put(run.view, run.start, rows)
+
+
+def _rows(rgb: torch.Tensor, rows: str) -> np.ndarray:
+    """Return an image (height, width, 3) in [0, 1] as uint8, rounded to nearest, or float16."""
+    if rows == "uint8":
+        return (rgb.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+    return rgb.clamp(0, 1).to(torch.float16).cpu().numpy()

@@ -1,0 +1,227 @@
+"""Fitting: laws of the schedule, exact resume, and recovery of a small known scene."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from i4d.config import FieldConfig
+from i4d.errors import FitError
+from i4d.field.checkpoint import decode, encode, restore
+from i4d.field.fit import Fitter, voxel_levels
+from i4d.field.frames import FrameBank
+from i4d.field.image import render_image
+from i4d.field.model import Leaf
+from i4d.field.optim import SliceAdam
+from i4d.field.spaces import space_for
+from i4d.geometry.cameras import camera_rays
+from i4d.metrics.image import psnr
+from i4d.types import Bounds, Camera
+
+WIDTH, HEIGHT, FRAMES = 32, 24, 3
+BOUNDS = Bounds("ndc", ((-1.6, -1.4, -1.0), (1.6, 1.4, 0.7)), near=1.0, far=6.0)
+TINY = FieldConfig(
+    grid_start=8000, grid_end=60000, growth_at=[0.3, 0.6], density_components=[6, 3, 3], colour_components=[8, 4, 4],
+    channels_per_frame=1.0, feature_dim=8, mlp_width=16, view_frequencies=0, samples=20, proposals=32, shaded=8,
+    fit_steps=40, rays=256, lr_grid=0.1, lr_mlp=0.01, tv_weight=0.1, density="softplus", density_shift=-4.0,
+)  # fmt: skip
+
+
+def cameras(xs=(-0.4, -0.2, 0.2, 0.4, 0.0)):
+    K = np.array([[30.0, 0, WIDTH / 2], [0, 30.0, HEIGHT / 2], [0, 0, 1]])
+    poses = [np.eye(4) for _ in xs]
+    for i, (x, pose) in enumerate(zip(xs, poses, strict=True)):
+        pose[:2, 3] = x, 0.15 * (-1) ** i * (x != 0)
+    return tuple(Camera(f"c{i}", WIDTH, HEIGHT, K, pose) for i, pose in enumerate(poses))
+
+
+def picture(camera, frame):
+    """A textured wall at z = 4 and, before it at z = 2, a square that moves: colour (h, w, 3) uint8 and exact depth."""
+    origins, directions = camera_rays(camera)
+    wall = origins + (4 - origins[..., 2:]) * directions
+    card = origins + (2 - origins[..., 2:]) * directions
+    rgb = 0.5 + 0.4 * torch.sin(wall[..., :1] * 2.5 + torch.tensor([0.0, 1.0, 2.0])) * torch.cos(wall[..., 1:2] * 2.0)
+    centre = -0.3 + 0.3 * frame
+    on_card = ((card[..., 0] - centre).abs() < 0.35) & ((card[..., 1] - 0.05).abs() < 0.3)
+    stripes = 0.5 + 0.4 * torch.sin((card[..., :1] - centre) * 9 + torch.tensor([3.0, 0.5, 1.0]))
+    rgb = torch.where(on_card[..., None], stripes, rgb)
+    return (rgb * 255).to(torch.uint8).numpy(), torch.where(on_card, 2.0, 4.0)
+
+
+@pytest.fixture(scope="module")
+def bank():
+    rig = cameras()
+    bank = FrameBank(rig, (0, 1, 2, 3), FRAMES)
+    for view in bank.views:
+        rows = np.stack([picture(rig[view], f)[0] for f in range(FRAMES)])
+        rows.flags.writeable = False
+        bank.put(view, 0, rows)
+    return bank
+
+
+def fitter(config=TINY, seed=0):
+    return Fitter(config, space_for(BOUNDS, cameras()), FRAMES, seed)
+
+
+def tensors_equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_recovers_a_small_scene_with_its_depth(bank):
+    """Held-out camera in the middle of four: the wall, the moving card and their depth come back."""
+    fit = fitter(replace(TINY, fit_steps=260))
+    fit.begin("fit", 260)
+    first = fit.advance(bank, 10).psnr_db
+    last = fit.advance(bank, 1000)
+    assert last.step == last.total_steps == 260
+    assert last.psnr_db > first + 6
+    held_out, errors = cameras()[4], []
+    for frame in range(FRAMES):
+        image = render_image(fit.field, fit.render_settings(), held_out, frame)
+        rgb, depth = picture(held_out, frame)
+        assert psnr(image.rgb, torch.from_numpy(rgb) / 255) > 21
+        errors.append((image.depth_z - depth).abs().median().item())
+    assert max(errors) < 0.4
+
+
+def test_the_result_does_not_depend_on_how_steps_are_split(bank):
+    whole, parts = fitter(), fitter()
+    for fit, cuts in ((whole, [30]), (parts, [1, 7, 13, 9])):
+        fit.begin("fit", 40)
+        for n in cuts:
+            fit.advance(bank, n)
+    assert whole.step == parts.step == 30
+    assert tensors_equal(whole.field.tensors, parts.field.tensors)
+    assert tensors_equal(whole.adam.state(), parts.adam.state())
+
+
+def test_a_saved_fit_goes_on_exactly(bank):
+    whole, broken = fitter(), fitter()
+    for fit in (whole, broken):
+        fit.begin("fit", 40)
+        fit.advance(bank, 17)
+    revived = fitter(seed=0)
+    restore(revived, encode(broken))
+    for fit in (whole, revived):
+        fit.advance(bank, 15)
+    assert tensors_equal(whole.field.tensors, revived.field.tensors)
+    assert encode(whole) == encode(revived)
+
+
+def test_a_light_checkpoint_renders_the_same(bank):
+    fit = fitter()
+    fit.begin("fit", 12)
+    fit.advance(bank, 12)
+    light = encode(fit, light=True)
+    assert len(light) < 0.5 * len(encode(fit))
+    field, progress, adam = decode(light)
+    assert progress.step == 12 and not adam
+    expected = render_image(fit.field, fit.render_settings(), cameras()[4], 1)
+    assert torch.equal(render_image(field, fit.render_settings(), cameras()[4], 1).rgb, expected.rgb)
+
+
+def test_checkpoints_of_something_else_are_refused(bank):
+    fit = fitter()
+    with pytest.raises(FitError, match="checkpoint"):
+        decode(b"no checkpoint at all")
+    with pytest.raises(FitError, match="checkpoint"):
+        decode(encode(fit)[:-100])
+    other = Fitter(TINY, fit.field.space, FRAMES + 1, 0)
+    with pytest.raises(FitError, match="frames"):
+        restore(other, encode(fit))
+    elsewhere = Fitter(TINY, space_for(replace(BOUNDS, near=0.9), cameras()), FRAMES, 0)
+    with pytest.raises(FitError, match="space"):
+        restore(elsewhere, encode(fit))
+
+
+def test_growth_keeps_the_picture(bank):
+    fit = fitter()
+    fit.begin("fit", 100)
+    fit.advance(bank, 29)
+    before, settings = render_image(fit.field, fit.render_settings(), cameras()[4], 1), fit.render_settings()
+    cells = fit.field.cells
+    fit.field.grow(20000)
+    assert np.prod(fit.field.cells) > 1.5 * np.prod(cells)
+    after = render_image(fit.field, settings, cameras()[4], 1)
+    assert (after.rgb - before.rgb).abs().mean() < 0.01
+
+
+def test_levels_are_log_spaced():
+    assert voxel_levels(replace(TINY, grid_start=1000, grid_end=64000)) == [1000, 8000, 64000]
+    assert voxel_levels(replace(TINY, growth_at=[])) == [60000]
+
+
+def test_a_refit_keeps_grid_and_restarts_rates(bank):
+    fit = fitter()
+    fit.begin("fit", 20)
+    fit.advance(bank, 20)
+    cells, level = fit.field.cells, fit.level
+    fit.begin("refit", 10)
+    report = fit.advance(bank, 10)
+    assert report.total_steps == 10 and fit.field.cells == cells and fit.level == level
+    assert fit.advance(bank, 5).rays == 0  # nothing beyond the end
+
+
+def test_a_loss_that_is_not_finite_names_its_step(bank):
+    fit = fitter()
+    fit.begin("fit", 20)
+    fit.advance(bank, 3)
+    fit.field.tensors["w3"].fill_(float("nan"))
+    with pytest.raises(FitError, match="step 3"):
+        fit.advance(bank, 2)
+
+
+def test_bank_reads_the_pixels_it_names(bank):
+    generator = torch.Generator().manual_seed(3)
+    batch = bank.draw(1, 300, generator, motion_share=0.5)
+    rig = {tuple(c.centre.round(4)): c for c in cameras()[:4]}
+    for origin, direction, rgb in list(zip(batch.origins, batch.directions, batch.rgb, strict=True))[::20]:
+        camera = rig[tuple(np.round(origin.double().numpy(), 4))]
+        image = picture(camera, 1)[0]
+        x, y = ((direction[:2] / direction[2]).numpy() * 30 + [WIDTH / 2, HEIGHT / 2]).astype(int)
+        assert (image[y, x] / 255 == pytest.approx(rgb.numpy(), abs=1e-5))
+
+
+def test_moving_pixels_are_drawn_more_often():
+    camera = cameras()[:1]
+    bank = FrameBank(camera, (0,), 2)
+    rows = np.zeros((2, HEIGHT, WIDTH, 3), np.uint8)
+    rows[1, :6, :8] = 200  # a sixteenth of the picture moves
+    bank.put(0, 0, rows)
+    share = {}
+    for motion in (0.0, 0.5):
+        batch = bank.draw(1, 4000, torch.Generator().manual_seed(0), motion)
+        share[motion] = (batch.rgb[:, 0] > 0.5).float().mean().item()
+    assert share[0.0] == pytest.approx(1 / 16, abs=0.02)
+    assert share[0.5] > 0.25
+
+
+def test_bank_refuses_what_does_not_fit_and_newer_rows_win(bank):
+    fresh = FrameBank(cameras(), (0, 2), FRAMES)
+    assert len(fresh.missing()) == 2 * FRAMES
+    rows = np.zeros((2, HEIGHT, WIDTH, 3), np.uint8)
+    fresh.put(0, 1, rows)
+    fresh.put(0, 1, rows + 9)
+    assert fresh.missing() == [(0, 0), (2, 0), (2, 1), (2, 2)]
+    assert (fresh.draw.__self__._frames[0, 2] == 9).all()
+    for view, start, wrong in [(1, 0, rows), (0, 2, rows), (0, 0, rows.astype(np.float32)), (0, 0, rows[:, 1:])]:
+        with pytest.raises(FitError):
+            fresh.put(view, start, wrong)
+
+
+def test_slice_adam_equals_adam_on_channels_that_are_always_read():
+    start = torch.randn(4, 3, 3)
+    ours, theirs = {"p": start.clone()}, torch.nn.Parameter(start[1:3].clone())
+    adam = SliceAdam(ours)
+    reference = torch.optim.Adam([theirs], lr=0.05, betas=(0.9, 0.99))
+    for i in range(6):
+        grad = torch.randn(2, 3, 3, generator=torch.Generator().manual_seed(i))
+        leaf = ours["p"][1:3].detach().requires_grad_(True)
+        leaf.grad = grad.clone()
+        theirs.grad = grad.clone()
+        adam.step([Leaf("p", 1, 3, leaf)], {"p": 0.05})
+        reference.step()
+    torch.testing.assert_close(ours["p"][1:3], theirs.detach(), rtol=1e-4, atol=1e-5)
+    assert torch.equal(ours["p"][[0, 3]], start[[0, 3]])
+    assert adam.counts["p"].tolist() == [0, 6, 6, 0]

@@ -1,0 +1,144 @@
+"""The trainer service on a tiny scene in a temporary store."""
+
+import numpy as np
+import pytest
+import torch
+
+from i4d.config import FieldConfig
+from i4d.errors import BlockError, FitError
+from i4d.services.trainer import TrainerScene, TrainerService
+from i4d.store.blocks import BlockReader, write_block
+from i4d.store.objects import open_store
+from i4d.types import Bounds, Camera, RenderTask, TableRun
+
+WIDTH, HEIGHT, FRAMES = 20, 14, 2
+FIELD = FieldConfig(
+    grid_start=4000, grid_end=8000, growth_at=[0.5], density_components=[4, 2, 2], colour_components=[4, 2, 2],
+    channels_per_frame=1.0, feature_dim=6, mlp_width=8, samples=12, proposals=24, shaded=6, rays=128, lr_grid=0.1, lr_mlp=0.01,
+)  # fmt: skip
+
+
+def rig():
+    K = np.array([[20.0, 0, WIDTH / 2], [0, 20.0, HEIGHT / 2], [0, 0, 1]])
+    cameras = []
+    for i, x in enumerate((-0.2, 0.0, 0.2)):
+        pose = np.eye(4)
+        pose[0, 3] = x
+        cameras.append(Camera(f"c{i}", WIDTH, HEIGHT, K, pose))
+    return tuple(cameras)
+
+
+SCENE = TrainerScene(rig(), Bounds("box", ((-3.0, -3.0, 1.0), (3.0, 3.0, 5.0)), 0.5, 20.0), FRAMES, (0, 2))
+
+
+def colours(value):
+    return np.full((FRAMES, HEIGHT, WIDTH, 3), value, np.uint8)
+
+
+@pytest.fixture
+def place(tmp_path):
+    store = open_store(tmp_path)
+    runs = tuple(TableRun(v, 0, FRAMES, write_block(store, colours(200)).digest) for v in (0, 2))
+    return store, runs
+
+
+def trainer(store, **options):
+    service = TrainerService(store.uri, SCENE, FIELD, device="cpu", num_threads=1, **options)
+    return service
+
+
+def test_fits_renders_and_answers_with_receipts(place):
+    store, runs = place
+    service = trainer(store, name="t0")
+    info = service.warm_up()
+    assert (info.name, info.device) == ("t0", "cpu") and "box" in info.notes[0]
+    service.start(runs, None, "fit", 60)
+    first = service.advance((), 5)
+    last = service.advance((), 55)
+    assert (first.step, last.step, last.total_steps, last.rays) == (5, 60, 60, 55 * FIELD.rays)
+    assert last.psnr_db > first.psnr_db and last.device == "cpu" and last.seconds > 0
+
+    novel = Camera("novel", 10, 8, SCENE.cameras[1].K / 2, SCENE.cameras[1].world_from_camera)
+    receipt = service.render(RenderTask(novel, (1, 0), FRAMES, ("rgb", "depth")))
+    reader = BlockReader(store)
+    rgb, depth = reader.rows(receipt.blocks["rgb"].digest), reader.rows(receipt.blocks["depth"].digest)
+    assert (rgb.shape, rgb.dtype, depth.shape, depth.dtype) == ((2, 8, 10, 3), np.uint8, (2, 8, 10), np.float32)
+    assert abs(rgb.astype(float).mean() - 200) < 25
+    assert depth.min() >= 0.5 and depth.max() <= 20
+    half = service.render(RenderTask(novel, (1,), FRAMES, ("rgb",), "float16")).blocks["rgb"]
+    assert half.dtype == "float16" and np.abs(reader.rows(half.digest)[0] * 255 - rgb[0]).max() <= 0.6
+
+
+def test_a_lost_trainer_goes_on_from_its_checkpoint(place):
+    """The same bits come out whether the trainer died in between, and however the steps were cut."""
+    store, runs = place
+    whole = trainer(store)
+    whole.start(runs, None, "fit", 24)
+    whole.advance((), 24)
+    first = trainer(store)
+    first.start(runs, None, "fit", 24)
+    first.advance((), 10)
+    saved = first.save()
+    second = trainer(store)
+    assert second.load(saved.digest) == saved.step == 10
+    second.advance(runs, 14)
+    assert second.save().digest == whole.save().digest
+
+
+def test_a_refit_takes_frames_as_they_land(place):
+    store, runs = place
+    service = trainer(store)
+    service.start(runs, None, "fit", 40)
+    service.advance((), 40)
+    before = service.save()
+    dark = write_block(store, colours(40)).digest
+    service.start(runs, before.digest, "refit", 80)
+    service.advance((TableRun(0, 0, FRAMES, dark),), 20)
+    service.advance((TableRun(2, 0, 1, dark), TableRun(2, 1, 2, dark, 1)), 60)
+    receipt = service.render(RenderTask(SCENE.cameras[1], (0,), FRAMES))
+    assert BlockReader(store).rows(receipt.blocks["rgb"].digest).mean() < 100
+    assert service.load(before.digest) == 40
+
+
+def test_mistakes_are_named(place):
+    store, runs = place
+    service = trainer(store)
+    with pytest.raises(FitError, match="no field"):
+        service.advance((), 1)
+    service.start(runs[:1], None, "fit", 5)
+    with pytest.raises(FitError, match="frame 0 of view 2"):
+        service.advance((), 1)
+    with pytest.raises(FitError, match="rows"):
+        service.advance((TableRun(2, 0, FRAMES + 1, runs[1].digest),), 1)
+    for wrong in (RenderTask(SCENE.cameras[0], (5,), FRAMES), RenderTask(SCENE.cameras[0], (0,), FRAMES, ("normals",))):
+        with pytest.raises(FitError, match="render"):
+            service.render(wrong)
+    with pytest.raises(BlockError):
+        service.load("0" * 32)
+
+
+def test_set_active_keeps_the_field(place):
+    store, runs = place
+    service = trainer(store)
+    service.start(runs, None, "fit", 5)
+    service.advance((), 5)
+    before = service.save().digest
+    service.set_active(False)
+    with pytest.raises(AssertionError):
+        service.advance((), 1)
+    service.set_active(True)
+    assert service.save().digest == before
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu(place):
+    store, runs = place
+    service = TrainerService(store.uri, SCENE, FIELD, device="cuda")
+    service.warm_up()
+    service.start(runs, None, "fit", 60)
+    assert service.advance((), 60).psnr_db > 15
+    service.set_active(False)
+    service.set_active(True)
+    receipt = service.render(RenderTask(SCENE.cameras[1], (0,), FRAMES, ("rgb", "depth")))
+    assert abs(BlockReader(store).rows(receipt.blocks["rgb"].digest).astype(float).mean() - 200) < 25
