@@ -1,0 +1,104 @@
+"""An editor with the exact shapes of timbrooks/instruct-pix2pix (random weights), through the ordinary path, on a GPU."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from i4d.services.editor import EditorService
+from i4d.store.blocks import BlockReader, write_block
+from i4d.store.objects import open_store
+from i4d.types import EditSettings, FrameAddress, Strength, WindowTask
+
+HEIGHT, WIDTH, FRAMES = 1014, 1352, 6
+PARAMETERS = {"unet": 859_532_484, "vae": 83_653_863, "text_encoder": 123_060_480}
+
+
+def full_size_parts():
+    """Return UNet, VAE and text encoder with the values of the public config files, on torch's default device."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    unet = UNet2DConditionModel(
+        sample_size=64,
+        in_channels=8,
+        out_channels=4,
+        block_out_channels=(320, 640, 1280, 1280),
+        layers_per_block=2,
+        cross_attention_dim=768,
+        attention_head_dim=8,
+    )
+    vae = AutoencoderKL(
+        sample_size=512,
+        block_out_channels=(128, 256, 512, 512),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=2,
+        latent_channels=4,
+    )
+    text = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=49408,
+            hidden_size=768,
+            intermediate_size=3072,
+            num_hidden_layers=12,
+            num_attention_heads=12,
+            max_position_embeddings=77,
+            hidden_act="quick_gelu",
+            bos_token_id=0,
+            eos_token_id=2,
+        )
+    )
+    return {"unet": unet, "vae": vae, "text_encoder": text}
+
+
+def test_the_parts_have_the_public_models_sizes():
+    with torch.device("meta"):
+        parts = full_size_parts()
+    assert {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()} == PARAMETERS
+
+
+@pytest.fixture(scope="module")
+def full_size_folder(tmp_path_factory, tiny_editor_folder):
+    folder = tmp_path_factory.mktemp("full-size-editor")
+    torch.manual_seed(0)
+    with torch.device("cuda"):
+        for name, part in full_size_parts().items():
+            part.half().save_pretrained(folder / name)
+    for name in ("tokenizer", "scheduler"):
+        (folder / name).symlink_to(tiny_editor_folder / name)
+    torch.cuda.empty_cache()
+    return folder
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_1352x1014_window_fits_in_24_gb(full_size_folder, tmp_path, capsys):
+    store = open_store(tmp_path / "store")
+    frames = np.random.default_rng(0).integers(0, 256, (FRAMES, HEIGHT, WIDTH, 3), dtype=np.uint8)
+    block = write_block(store, frames)
+    at = [FrameAddress(block.digest, i) for i in range(FRAMES)]
+    service = EditorService(
+        store.uri, weights=str(full_size_folder), memory_cap_gb=24, warm_up_size=(HEIGHT, WIDTH), warm_up_batch=FRAMES
+    )
+    info = service.warm_up()
+
+    def task(window):
+        return WindowTask(
+            0, 1, 0, window, (1, 2, 3, 4, 5), tuple(at[1:]), tuple(at[1:]), 0, at[0], at[0], 0, at[0], at[0],
+            FRAMES, Strength(600, 4), EditSettings("make it night", 9.5, 1.5),
+        )  # fmt: skip
+
+    first, second = service.edit_window(task(0)), service.edit_window(task(1))
+    with capsys.disabled():
+        print()
+        for receipt in (first, second):
+            shown = {k: getattr(receipt, k) for k in ("seconds", "flow_seconds", "unet_forwards", "peak_bytes", "notes")}
+            print(json.dumps({"device": info.device_name} | shown))
+    assert BlockReader(store).rows(first.block.digest).shape == (5, HEIGHT, WIDTH, 3)
+    assert first.unet_forwards == 6 * 3 * 4 and second.unet_forwards == 5 * 3 * 4
+    assert max(first.peak_bytes, second.peak_bytes) <= 24 << 30
+    assert first.block == second.block
+    service.set_active(False)
+    assert torch.cuda.memory_allocated() < 1 << 30
