@@ -132,6 +132,7 @@ class EditSettings:
 
     `text_guidance`, `image_guidance` are s_T and s_I of InstructPix2Pix, eq. 3. `norm` "frame" normalises each image by
     itself, "joint" over all images of the window (the authors' code). `flow_mask` tests forward-backward consistency.
+    `noise` "shared": all images of a (view, round) start from one noise, so that it does not flicker; "frame": each its own.
     """
 
     instruction: str
@@ -141,6 +142,7 @@ class EditSettings:
     norm: Literal["frame", "joint"] = "frame"
     flow: str = "auto"
     flow_mask: bool = True
+    noise: Literal["shared", "frame"] = "shared"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from i4d.edit.model import EditCost, EditorModel
-from i4d.edit.repaint import Noise, repaint
+from i4d.edit.repaint import repaint
 from i4d.geometry.cameras import unproject
 from i4d.geometry.warps import warp_average
 from i4d.types import Camera, EditSettings, Strength
@@ -30,14 +30,17 @@ def edit_key_frame(
     sample: Sequence[int],
     strength: Strength,
     settings: EditSettings,
-    noise: Noise,
+    seeds: Sequence[int],
     match_threshold: float,
     fill_threshold: float,
     cost: EditCost,
 ) -> torch.Tensor:
-    """Return all views (view, 3, h, w) after one step: `sample` (rows, anchor first) edited, the others filled."""
+    """Return all views (view, 3, h, w) after one step: `sample` (rows, anchor first) edited, the others filled.
+
+    `seeds` one per sampled view; thresholds in world units.
+    """
     rows = list(sample)
-    edited = repaint(model, images.originals[rows], images.current[rows], strength, settings, noise, cost)
+    edited = repaint(model, images.originals[rows], images.current[rows], strength, settings, seeds, cost)
     return agree(images, rows, edited, match_threshold, fill_threshold)
 
 

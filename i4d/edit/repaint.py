@@ -63,27 +63,18 @@ class AnchorCache:
             self._traces.popitem(last=False)
 
 
-def normal_noise(seed: int, count: int, shape: tuple[int, ...], *, shared: bool) -> torch.Tensor:
-    """Return normal noise (count, *shape) from a seed, drawn on the CPU so that every device gets the same numbers.
+def draw_noise(seeds: Sequence[int], shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the diffusion's noise and that of the draw from the VAE's posterior, (images, *shape) each.
 
-    `shared`: one draw for all; what moves between images is then the picture, not the noise.
+    One seed per image. Images of one seed get the same noise: what then moves between them is the picture, not the
+    noise. Drawn on the CPU, so that every device gets the same numbers.
     """
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn((1 if shared else count, *shape), generator=generator)
-    return noise.expand(count, *shape) if shared else noise
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Where the randomness of a repaint comes from: the diffusion's noise and the draw from the VAE's posterior."""
-
-    seed: int
-    shared: bool = True
-
-    def draw(self, count: int, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return diffusion noise and posterior noise, (count, *shape) each, independent of one another."""
-        both = normal_noise(self.seed, count, (2, *shape), shared=self.shared)
-        return both[:, 0], both[:, 1]
+    drawn = {}
+    for seed in seeds:
+        if seed not in drawn:
+            drawn[seed] = torch.randn((2, *shape), generator=torch.Generator().manual_seed(seed))
+    both = torch.stack([drawn[seed] for seed in seeds])
+    return both[:, 0], both[:, 1]
 
 
 @torch.inference_mode()
@@ -93,18 +84,18 @@ def repaint(
     current: torch.Tensor,
     strength: Strength,
     settings: EditSettings,
-    noise: Noise,
+    seeds: Sequence[int],
     cost: EditCost,
     *,
     anchor: AnchorTrace | None = None,
 ) -> torch.Tensor:
-    """Return images (batch, 3, h, w), float32 in [0, 1]: `current` repainted, conditioned on `originals`.
+    """Return images (batch, 3, h, w), float32 in [0, 1]: `current` repainted, conditioned on `originals`; `seeds` one per image.
 
     Without `anchor`, slot 0 of the batch is the anchor and its own result is returned with the others. EditError when
     the model's answer is not finite.
     """
     height, width = current.shape[-2:]
-    condition, latents = _start(model, originals, current, strength, noise)
+    condition, latents = _start(model, originals, current, strength, seeds)
     latents = _denoise_in_memory(model, latents, condition, strength, settings, cost, anchor)
     images = _by_group(lambda part: model.decoded(part, height, width), latents, height * width)
     if not torch.isfinite(images).all() or not torch.isfinite(latents).all():
@@ -119,12 +110,12 @@ def trace_anchor(
     edited: torch.Tensor,
     strength: Strength,
     settings: EditSettings,
-    noise: Noise,
+    seed: int,
     cost: EditCost,
 ) -> AnchorTrace:
     """Return the keys and values that an anchor (1, 3, h, w) shows its window in a repaint of the same strength."""
     assert len(original) == 1 and settings.norm == "frame", "a trace is of one image, normalised by itself"
-    condition, latents = _start(model, original, edited, strength, noise)
+    condition, latents = _start(model, original, edited, strength, [seed])
     steps: list[Recording] = []
     # alone in its batch, an anchor attends to itself: [anchor; anchor] and [anchor] have the same softmax average
     _denoise(model, latents, condition, strength, settings, cost, attention="own", record=steps)
@@ -132,13 +123,14 @@ def trace_anchor(
 
 
 def _start(
-    model: EditorModel, originals: torch.Tensor, current: torch.Tensor, strength: Strength, noise: Noise
+    model: EditorModel, originals: torch.Tensor, current: torch.Tensor, strength: Strength, seeds: Sequence[int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the condition and the latents at the first timestep, float32, (batch, channel, h, w) each."""
+    assert len(originals) == len(current) == len(seeds), "one original and one seed per image"
     height, width = current.shape[-2:]
     condition = _by_group(model.condition, originals, height * width)
     shape = model.latent_shape(height, width)
-    diffusion, posterior = noise.draw(len(current), shape)
+    diffusion, posterior = draw_noise(seeds, shape)
     diffusion = diffusion.to(model.device)
     if model.schedule.starts_from_noise(strength):
         return condition, diffusion.clone()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from i4d.edit.model import EditCost, EditorModel
-from i4d.edit.repaint import AnchorTrace, Noise, repaint
+from i4d.edit.repaint import AnchorTrace, repaint
 from i4d.flow.warp import consistency_mask, inside, warp
 from i4d.types import EditSettings, Strength
 
@@ -48,6 +48,10 @@ def padded_batch(images: torch.Tensor, size: int) -> torch.Tensor:
     return torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing > 0 else images
 
 
+def _padded(seeds: Sequence[int], size: int) -> list[int]:
+    return [*seeds, *seeds[-1:] * (size - len(seeds))]
+
+
 def uses_trace(settings: EditSettings) -> bool:
     """Return whether the anchor can be denoised by itself: images normalised one by one, and somebody looks at it."""
     return settings.norm == "frame" and settings.attention != "own"
@@ -58,15 +62,17 @@ def edit_window(
     images: WindowImages,
     strength: Strength,
     settings: EditSettings,
-    noise: Noise,
+    anchor_seed: int,
+    seeds: Sequence[int],
     batch: int,
     cost: EditCost,
     trace: Callable[[], AnchorTrace],
 ) -> tuple[torch.Tensor, float]:
     """Return the window's frames edited, (frames, 3, h, w), and the share of pixels explained by the warp.
 
-    `batch` is the number of images of an editor call, anchor included. `trace` gives the anchor's keys and values where
-    it can stand by itself; otherwise the anchor is slot 0 of the batch and its own output is dropped.
+    `seeds` one per frame; `anchor_seed` must be the one that `trace` was made with. `batch` is the number of images of an
+    editor call, anchor included. `trace` gives the anchor's keys and values where it can stand by itself; otherwise the
+    anchor is slot 0 of the batch and its own output is dropped.
     """
     merged, kept = merge_by_flow(
         images.current, images.reference_edited, images.forward, images.backward, settings.flow_mask
@@ -74,9 +80,9 @@ def edit_window(
     frames = len(merged)
     if uses_trace(settings):
         originals, start = (padded_batch(x, batch - 1) for x in (images.originals, merged))
-        out = repaint(model, originals, start, strength, settings, noise, cost, anchor=trace())
+        out = repaint(model, originals, start, strength, settings, _padded(seeds, batch - 1), cost, anchor=trace())
         return out[:frames], kept
     originals = padded_batch(torch.cat([images.anchor_original, images.originals]), batch)
     start = padded_batch(torch.cat([images.anchor_edited, merged]), batch)
-    out = repaint(model, originals, start, strength, settings, noise, cost)
+    out = repaint(model, originals, start, strength, settings, _padded([anchor_seed, *seeds], batch), cost)
     return out[1 : frames + 1], kept

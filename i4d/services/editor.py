@@ -19,7 +19,7 @@ import torch
 from i4d.edit.key_frame import InstantImages, edit_key_frame
 from i4d.edit.load import load_editor
 from i4d.edit.model import EditCost, EditorModel, Guidance
-from i4d.edit.repaint import AnchorCache, AnchorTrace, Noise, repaint, trace_anchor
+from i4d.edit.repaint import AnchorCache, AnchorTrace, repaint, trace_anchor
 from i4d.edit.window import WindowImages, edit_window, padded_batch
 from i4d.errors import ClusterError, EditError
 from i4d.flow.find import find_estimator
@@ -65,7 +65,6 @@ class EditorService:
         cache_dir: str | None = None,
         warm_up_size: tuple[int, int] = (0, 0),
         warm_up_batch: int = 2,
-        shared_noise: bool = True,
     ) -> None:
         self._store = open_store(store)
         self._reader = BlockReader(self._store, cache_dir=cache_dir)
@@ -76,7 +75,6 @@ class EditorService:
         self._num_threads = num_threads
         self._memory_cap_bytes = int(memory_cap_gb * 2**30)
         self._warm_up_size, self._warm_up_batch = warm_up_size, warm_up_batch
-        self._shared_noise = shared_noise
         self._model: EditorModel | None = None
         self._flows: dict[str, FlowStore] = {}
         self._anchors = AnchorCache(ANCHOR_BYTES_CPU)
@@ -93,9 +91,9 @@ class EditorService:
         height, width = self._warm_up_size if self._device.type == "cuda" else (0, 0)
         blank = torch.full((self._warm_up_batch, 3, height or 8 * model.factor, width or 8 * model.factor), 0.5)
         settings = EditSettings("", model.card.text_guidance, model.card.image_guidance)
-        work = (Strength(600, 1), settings, Noise(0), EditCost())
-        trace = trace_anchor(model, blank[:1], blank[:1], *work)
-        repaint(model, blank[1:], blank[1:], *work, anchor=trace)
+        strength, cost, seeds = Strength(600, 1), EditCost(), [0] * (len(blank) - 1)
+        trace = trace_anchor(model, blank[:1], blank[:1], strength, settings, 0, cost)
+        repaint(model, blank[1:], blank[1:], strength, settings, seeds, cost, anchor=trace)
         on_gpu = self._device.type == "cuda"
         device_name = torch.cuda.get_device_name(self._device) if on_gpu else f"{torch.get_num_threads()} threads"
         return WorkerInfo(
@@ -131,7 +129,7 @@ class EditorService:
             torch.from_numpy(np.array(self._reader.rows(task.depth))).to(self._device),
             task.cameras,
         )
-        noise = self._noise(task.run_seed, task.round, None, task.step, "key")
+        seeds = _seeds(task, task.sample, task.step, "key")
         sample = [task.views.index(view) for view in task.sample]
         task_id = f"r{task.round}/key{task.step:02d}"
         with _naming(task_id):
@@ -141,7 +139,7 @@ class EditorService:
                 sample,
                 task.strength,
                 task.settings,
-                noise,
+                seeds,
                 task.match_threshold,
                 task.fill_threshold,
                 cost,
@@ -152,10 +150,11 @@ class EditorService:
         """Repaint some views at the key instant, anchored on the first; a float16 block, one row per view."""
         began, model, cost = self._begin()
         originals, current = (padded_batch(self._images(a), task.batch) for a in (task.originals, task.current))
-        noise = self._noise(task.run_seed, task.round, None, task.window, "rest")
+        seeds = _seeds(task, task.views, task.window, "rest")
+        seeds += seeds[-1:] * (task.batch - len(seeds))
         task_id = f"r{task.round}/rest{task.window:02d}"
         with _naming(task_id):
-            out = repaint(model, originals, current, task.strength, task.settings, noise, cost)
+            out = repaint(model, originals, current, task.strength, task.settings, seeds, cost)
         return self._finish(task_id, began, cost, _rows(out[: len(task.views)], np.float16))
 
     def edit_window(self, task: WindowTask) -> EditReceipt:
@@ -175,20 +174,28 @@ class EditorService:
             forward,
             backward,
         )
-        noise = self._noise(task.run_seed, task.round, task.view, None, "anchor")
+        anchor_seed = seed_for(task.run_seed, task.round, task.view, None, "anchor")
+        seeds = [
+            anchor_seed
+            if task.settings.noise == "shared"
+            else seed_for(task.run_seed, task.round, task.view, None, f"frame {frame}")
+            for frame in task.frames
+        ]
         task_id = f"r{task.round}/v{task.view:02d}/w{task.window:02d}"
 
         def trace() -> AnchorTrace:
             settings = task.settings
             guidance = Guidance(settings.text_guidance, settings.image_guidance)
-            key = (task.anchor_original, task.anchor_edited, task.strength, settings.instruction, guidance, noise.seed)
+            key = (task.anchor_original, task.anchor_edited, task.strength, settings.instruction, guidance, anchor_seed)
             anchor = images.anchor_original, images.anchor_edited
             return self._anchors.get(
-                key, lambda: trace_anchor(model, *anchor, task.strength, settings, noise, cost)
+                key, lambda: trace_anchor(model, *anchor, task.strength, settings, anchor_seed, cost)
             )
 
         with _naming(task_id):
-            out, kept = edit_window(model, images, task.strength, task.settings, noise, task.batch, cost, trace)
+            out, kept = edit_window(
+                model, images, task.strength, task.settings, anchor_seed, seeds, task.batch, cost, trace
+            )
         return self._finish(
             task_id,
             began,
@@ -227,15 +234,12 @@ class EditorService:
         method = method or configured
         if method not in self._flows:
             estimator, sentence = find_estimator(method, checkpoint, device=self._device, iterations=iterations)
-            self._flows[method] = FlowStore(self._store, self._reader, estimator, sentence)
+            self._flows[method] = FlowStore(self._store, self._reader, estimator, sentence, self._device)
         return self._flows[method]
 
     def _images(self, addresses: Sequence[FrameAddress]) -> torch.Tensor:
         pixels = torch.from_numpy(self._reader.images(addresses))
         return pixels.permute(0, 3, 1, 2).contiguous().to(self._device)
-
-    def _noise(self, run_seed: int, round_index: int, view: int | None, window: int | None, purpose: str) -> Noise:
-        return Noise(seed_for(run_seed, round_index, view, window, purpose), self._shared_noise)
 
     def _finish(self, task_id: str, began: float, cost: EditCost, rows: np.ndarray, **measured: float) -> EditReceipt:
         on_gpu = self._device.type == "cuda"
@@ -265,6 +269,12 @@ def choose_device(name: str) -> torch.device:
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ClusterError(f"device {name} was asked for, but this process sees no GPU", "set cluster.device to cpu")
     return torch.device(name)
+
+
+def _seeds(task: KeyFrameTask | RepaintTask, views: Sequence[int], index: int, purpose: str) -> list[int]:
+    """Return one noise seed per view of a joint edit: all the same, or each its own."""
+    shared = task.settings.noise == "shared"
+    return [seed_for(task.run_seed, task.round, None if shared else view, index, purpose) for view in views]
 
 
 def _rows(images: torch.Tensor, dtype: type) -> np.ndarray:

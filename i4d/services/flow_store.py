@@ -15,9 +15,17 @@ from i4d.types import FrameAddress
 class FlowStore:
     """Flow between stored frames by one estimator; what is computed goes into the store as float16."""
 
-    def __init__(self, store: ObjectStore, reader: BlockReader, estimator: FlowEstimator, sentence: str) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        reader: BlockReader,
+        estimator: FlowEstimator,
+        sentence: str,
+        device: torch.device | str = "cpu",
+    ) -> None:
         self._store, self._reader = store, reader
         self.estimator, self.sentence = estimator, sentence
+        self._device = device
         self.passes = 0  # flows computed so far, both directions counted
 
     def between(self, reference: FrameAddress, frame: FrameAddress) -> tuple[torch.Tensor, torch.Tensor]:
@@ -36,8 +44,8 @@ class FlowStore:
         return forward, backward
 
     def _computed(self, name: str, reference: FrameAddress, frame: FrameAddress) -> np.ndarray:
-        a, b = (torch.from_numpy(self._reader.images([at])).permute(0, 3, 1, 2) for at in (reference, frame))
-        flow = self.estimator.estimate(torch.cat([a, b]), torch.cat([b, a]))
+        pair = torch.from_numpy(self._reader.images([reference, frame])).permute(0, 3, 1, 2).to(self._device)
+        flow = self.estimator.estimate(pair, pair.flip(0))
         self.passes += 2
         rows = flow.cpu().numpy().astype(np.float16)
         put_named(self._store, name, write_block(self._store, rows))

@@ -7,7 +7,7 @@ import torch
 from i4d.edit.key_frame import InstantImages, agree, edit_key_frame
 from i4d.edit.load import load_editor
 from i4d.edit.model import EditCost
-from i4d.edit.repaint import Noise, repaint
+from i4d.edit.repaint import repaint
 from i4d.geometry.cameras import camera_rays
 from i4d.types import Camera, EditSettings, Strength
 
@@ -48,9 +48,9 @@ def test_edits_that_differ_are_averaged_by_coverage_and_mixed_half_into_the_rest
 def test_the_edit_of_the_sample_is_one_joint_batch_anchored_on_its_first(tiny_editor_folder):
     model = load_editor(str(tiny_editor_folder))
     images, cost = rig([-0.4, 0.0, 0.4]), EditCost()
-    settings, strength, noise = EditSettings("night", 5.0, 1.5), Strength(800, 2), Noise(1)
-    out = edit_key_frame(model, images, [2, 0], strength, settings, noise, 0.0, 0.0, cost)
+    settings, strength, seeds = EditSettings("night", 5.0, 1.5), Strength(800, 2), [1, 2]
+    out = edit_key_frame(model, images, [2, 0], strength, settings, seeds, 0.0, 0.0, cost)
     assert cost.unet_forwards == 2 * 3 * 2
-    joint = repaint(model, images.originals[[2, 0]], images.current[[2, 0]], strength, settings, noise, EditCost())
+    joint = repaint(model, images.originals[[2, 0]], images.current[[2, 0]], strength, settings, seeds, EditCost())
     torch.testing.assert_close(out[[2, 0]], joint)  # a threshold of nothing: no view matches another
     assert torch.equal(out[1], images.current[1])

@@ -5,7 +5,7 @@ import torch
 
 from i4d.edit.load import load_editor
 from i4d.edit.model import EditCost, Guidance
-from i4d.edit.repaint import AnchorCache, Noise, normal_noise, repaint, trace_anchor
+from i4d.edit.repaint import AnchorCache, draw_noise, repaint, trace_anchor
 from i4d.errors import EditError
 from i4d.types import EditSettings, Strength
 
@@ -61,15 +61,15 @@ def test_guidance_equals_the_full_formula_and_skips_branches_of_weight_zero(mode
 @pytest.mark.parametrize("attention", ["anchor", "anchor_self", "sparse_causal"])
 def test_a_reused_anchor_gives_what_denoising_it_again_gives(model, pictures, attention):
     originals, current = pictures
-    chosen, cost, noise = settings(attention=attention), EditCost(), Noise(7)
+    chosen, cost, noise = settings(attention=attention), EditCost(), [7, 8, 9, 9]
     plain = repaint(model, originals, current, STRENGTH, chosen, noise, cost)
     assert cost.unet_forwards == 4 * 3 * 3
-    trace = trace_anchor(model, originals[:1], current[:1], STRENGTH, chosen, noise, cost)
+    trace = trace_anchor(model, originals[:1], current[:1], STRENGTH, chosen, noise[0], cost)
     cost.unet_forwards = 0
-    reused = repaint(model, originals[1:], current[1:], STRENGTH, chosen, noise, cost, anchor=trace)
+    reused = repaint(model, originals[1:], current[1:], STRENGTH, chosen, noise[1:], cost, anchor=trace)
     assert cost.unet_forwards == 3 * 3 * 3
     torch.testing.assert_close(reused, plain[1:], atol=1e-4, rtol=0)
-    alone = repaint(model, originals[1:2], current[1:2], STRENGTH, chosen, noise, cost, anchor=trace)
+    alone = repaint(model, originals[1:2], current[1:2], STRENGTH, chosen, noise[1:2], cost, anchor=trace)
     torch.testing.assert_close(alone, plain[1:2], atol=1e-4, rtol=0)
     own = repaint(model, originals, current, STRENGTH, settings(attention="own"), noise, cost)
     assert (own - plain)[1:].abs().max() > 1e-3
@@ -77,7 +77,7 @@ def test_a_reused_anchor_gives_what_denoising_it_again_gives(model, pictures, at
 
 def test_equal_work_gives_equal_bits_and_another_seed_does_not(model, pictures):
     originals, current = pictures
-    runs = [repaint(model, originals, current, STRENGTH, settings(), Noise(s), EditCost()) for s in (1, 1, 2)]
+    runs = [repaint(model, originals, current, STRENGTH, settings(), [s] * 4, EditCost()) for s in (1, 1, 2)]
     assert torch.equal(runs[0], runs[1]) and not torch.equal(runs[0], runs[2])
     assert runs[0].shape == current.shape and runs[0].min() >= 0 and runs[0].max() <= 1
 
@@ -93,7 +93,7 @@ def test_sizes_are_padded_and_cropped_never_resampled(model):
 def test_a_weak_repaint_stays_nearer_to_the_start_than_a_strong_one(model, pictures):
     originals, current = pictures
     shape = model.latent_shape(21, 30)
-    noise, posterior = Noise(5).draw(4, shape)
+    noise, posterior = draw_noise([5] * 4, shape)
     with torch.inference_mode():
         latents = model.latents(current, posterior)
     near, far = (model.schedule.noised(latents, noise, t) for t in (1, 951))
@@ -105,16 +105,17 @@ def test_full_strength_on_a_trailing_schedule_forgets_the_current_image(v_model,
 
     def edits(strength):
         starts = (current, 1 - current)
-        return [repaint(v_model, originals, x, strength, settings(), Noise(1), EditCost()) for x in starts]
+        return [repaint(v_model, originals, x, strength, settings(), [1] * 4, EditCost()) for x in starts]
 
     assert torch.equal(*edits(Strength(1000, 2)))
     assert not torch.equal(*edits(Strength(600, 2)))
 
 
-def test_shared_noise_is_one_draw_and_separate_noise_is_not():
-    shared, separate = normal_noise(1, 3, (2, 4), shared=True), normal_noise(1, 3, (2, 4), shared=False)
-    assert torch.equal(shared[0], shared[2]) and not torch.equal(separate[0], separate[2])
-    assert torch.equal(shared[0], normal_noise(1, 5, (2, 4), shared=True)[4])
+def test_noise_follows_each_images_seed_alone():
+    noise, posterior = draw_noise([1, 2, 1], (2, 4))
+    assert torch.equal(noise[0], noise[2]) and not torch.equal(noise[0], noise[1])
+    assert torch.equal(draw_noise([2], (2, 4))[0][0], noise[1])
+    assert not torch.equal(noise[0], posterior[0])
 
 
 class ShortOfMemory(torch.nn.Module):
@@ -135,11 +136,11 @@ class ShortOfMemory(torch.nn.Module):
 @pytest.mark.parametrize("limit,note", [(8, "guidance branches taken 2"), (4, "1 at a time"), (3, "in halves")])
 def test_a_shortage_of_memory_splits_the_batch_and_says_so(model, pictures, monkeypatch, limit, note):
     originals, current = pictures
-    trace = trace_anchor(model, originals[:1], current[:1], STRENGTH, settings(), Noise(7), EditCost())
-    whole = repaint(model, originals, current, STRENGTH, settings(), Noise(7), EditCost(), anchor=trace)
+    trace = trace_anchor(model, originals[:1], current[:1], STRENGTH, settings(), 7, EditCost())
+    whole = repaint(model, originals, current, STRENGTH, settings(), [7] * 4, EditCost(), anchor=trace)
     cost = EditCost()
     monkeypatch.setattr(model, "unet", ShortOfMemory(model.unet, limit))
-    split = repaint(model, originals, current, STRENGTH, settings(), Noise(7), cost, anchor=trace)
+    split = repaint(model, originals, current, STRENGTH, settings(), [7] * 4, cost, anchor=trace)
     torch.testing.assert_close(split, whole, atol=1e-4, rtol=0)
     assert any(note in n for n in cost.notes) and max(model.unet.calls) <= limit
 
@@ -148,13 +149,13 @@ def test_memory_too_small_for_one_image_is_an_error(model, pictures, monkeypatch
     originals, current = pictures
     monkeypatch.setattr(model, "unet", ShortOfMemory(model.unet, 0))
     with pytest.raises(torch.OutOfMemoryError):
-        repaint(model, originals, current, STRENGTH, settings(), Noise(7), EditCost())
+        repaint(model, originals, current, STRENGTH, settings(), [7] * 4, EditCost())
 
 
 def test_nan_is_an_edit_error(model, pictures):
     originals, current = pictures
     with pytest.raises(EditError, match="NaN"):
-        repaint(model, originals, current * float("nan"), STRENGTH, settings(), Noise(1), EditCost())
+        repaint(model, originals, current * float("nan"), STRENGTH, settings(), [1] * 4, EditCost())
 
 
 def test_the_anchor_cache_is_bounded_and_changes_nothing(model, pictures):
@@ -162,7 +163,7 @@ def test_the_anchor_cache_is_bounded_and_changes_nothing(model, pictures):
 
     def make(row):
         images = originals[row : row + 1], current[row : row + 1]
-        return trace_anchor(model, *images, STRENGTH, settings(), Noise(1), EditCost())
+        return trace_anchor(model, *images, STRENGTH, settings(), 1, EditCost())
 
     size = make(0).size_bytes
     cache = AnchorCache(max_bytes=int(1.5 * size))

@@ -5,7 +5,7 @@ import torch
 
 from i4d.edit.load import load_editor
 from i4d.edit.model import EditCost
-from i4d.edit.repaint import Noise, repaint, trace_anchor
+from i4d.edit.repaint import repaint, trace_anchor
 from i4d.edit.window import WindowImages, edit_window, merge_by_flow, padded_batch, uses_trace
 from i4d.types import EditSettings, Strength
 
@@ -50,15 +50,15 @@ def test_inconsistent_flow_keeps_nothing_unless_the_mask_is_off():
 @pytest.mark.parametrize("attention", ["anchor", "anchor_self", "sparse_causal", "own"])
 def test_a_window_equals_the_plain_batch_with_the_anchor_in_slot_0(model, attention):
     settings = EditSettings("night", 5.0, 1.5, attention=attention)
-    images, noise, cost = window(), Noise(3), EditCost()
+    images, cost = window(), EditCost()
 
     def trace():
-        return trace_anchor(model, images.anchor_original, images.anchor_edited, STRENGTH, settings, noise, cost)
+        return trace_anchor(model, images.anchor_original, images.anchor_edited, STRENGTH, settings, 3, cost)
 
-    out, kept = edit_window(model, images, STRENGTH, settings, noise, 4, cost, trace)
+    out, kept = edit_window(model, images, STRENGTH, settings, 3, [4, 5, 5], 4, cost, trace)
     merged, _ = merge_by_flow(images.current, images.reference_edited, images.forward, images.backward)
     originals = torch.cat([images.anchor_original, images.originals])
-    plain = repaint(model, originals, torch.cat([images.anchor_edited, merged]), STRENGTH, settings, noise, EditCost())
+    plain = repaint(model, originals, torch.cat([images.anchor_edited, merged]), STRENGTH, settings, [3, 4, 5, 5], EditCost())
     torch.testing.assert_close(out, plain[1:], atol=1e-4, rtol=0)
     assert out.shape == (3, 3, 20, 28) and kept == pytest.approx(24 / 28)
 
@@ -67,12 +67,11 @@ def test_a_window_equals_the_plain_batch_with_the_anchor_in_slot_0(model, attent
 def test_a_short_window_is_padded_to_the_plans_batch(model, norm):
     settings, cost = EditSettings("night", 5.0, 1.5, norm=norm), EditCost()
     images = window(frames=2)
-    noise = Noise(3)
 
     def trace():
-        return trace_anchor(model, images.anchor_original, images.anchor_edited, STRENGTH, settings, noise, EditCost())
+        return trace_anchor(model, images.anchor_original, images.anchor_edited, STRENGTH, settings, 3, EditCost())
 
-    out, _ = edit_window(model, images, STRENGTH, settings, noise, 6, cost, trace)
+    out, _ = edit_window(model, images, STRENGTH, settings, 3, [3, 3], 6, cost, trace)
     assert out.shape[0] == 2
     assert cost.unet_forwards == (6 if norm == "joint" else 5) * 3 * 2
     assert uses_trace(settings) == (norm == "frame")
@@ -80,7 +79,7 @@ def test_a_short_window_is_padded_to_the_plans_batch(model, norm):
 
 
 def test_frames_do_not_depend_on_their_neighbours_under_anchor_attention(model):
-    settings, images, noise = EditSettings("night", 5.0, 1.5), window(), Noise(3)
+    settings, images = EditSettings("night", 5.0, 1.5), window()
 
     def edit(rows):
         part = WindowImages(
@@ -97,11 +96,12 @@ def test_frames_do_not_depend_on_their_neighbours_under_anchor_attention(model):
             part,
             STRENGTH,
             settings,
-            noise,
+            3,
+            [3] * len(part.current),
             4,
             EditCost(),
             lambda: trace_anchor(
-                model, images.anchor_original, images.anchor_edited, STRENGTH, settings, noise, EditCost()
+                model, images.anchor_original, images.anchor_edited, STRENGTH, settings, 3, EditCost()
             ),
         )[0]
 

@@ -109,7 +109,10 @@ def test_a_frame_that_is_its_own_reference_needs_no_flow(scene):
     assert receipt.flow_passes == 0 and receipt.kept_share == 1.0 and receipt.block.num_rows == 1
 
 
-@pytest.mark.parametrize("change", [{"norm": "joint"}, {"attention": "own"}, {"attention": "anchor_self"}])
+CHANGES = [{"norm": "joint"}, {"attention": "own"}, {"attention": "anchor_self"}, {"noise": "frame"}]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_other_settings_edit_too_and_differ(scene, change):
     service = scene[3]()
     task = window_task(scene, settings=dataclasses.replace(SETTINGS, **change))
