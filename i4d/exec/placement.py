@@ -8,12 +8,13 @@ cpu        no GPU: compute threads
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from i4d.config import ClusterConfig
 from i4d.errors import ClusterError
-from i4d.exec.protocol import Resources
+from i4d.exec.protocol import Resources, ServiceSpec
 
 _USABLE = 0.92  # of a card's memory: the rest is taken by contexts and fragmentation
 _MANY_CORES = 8  # from here on cores are divided among the services, so that a refit can overlap with the windows
@@ -70,6 +71,29 @@ def place(resources: Resources, cluster: ClusterConfig, peaks: Peaks, useful_edi
     if gpus == 1:
         return _on_one_gpu(resources, cluster, peaks)
     return _on_gpus(resources, cluster, gpus, useful_editors)
+
+
+def service_specs(
+    placement: Placement,
+    trainer: tuple[str, Mapping[str, Any]],
+    editor: tuple[str, Mapping[str, Any]],
+    in_process: bool = False,
+) -> list[ServiceSpec]:
+    """Return the specs of the trainer and then of the editors, from (import path, kwargs) of each.
+
+    Every service also gets the kwargs `name`, `device` and `num_threads`. `in_process`: services are threads that see
+    all cards, so each is told its own; else a process sees only the card it was given.
+    """
+
+    def spec(name: str, what: tuple[str, Mapping[str, Any]], share: Share) -> ServiceSpec:
+        device = placement.device
+        if in_process and share.gpu is not None:
+            device = f"cuda:{share.gpu}"
+        kwargs = {**what[1], "name": name, "device": device, "num_threads": share.threads}
+        return ServiceSpec(name, what[0], kwargs, share.num_cpus, share.num_gpus, share.threads)
+
+    editors = [spec(f"editor-{i}", editor, share) for i, share in enumerate(placement.editors)]
+    return [spec("trainer", trainer, placement.trainer), *editors]
 
 
 def _on_cpus(resources: Resources, cluster: ClusterConfig, useful_editors: int) -> Placement:

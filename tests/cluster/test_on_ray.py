@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -15,7 +16,7 @@ from i4d.driver import events
 from i4d.errors import ClusterError
 from i4d.exec.local import LocalExecutor
 from i4d.exec.on_ray.executor import RayExecutor
-from i4d.exec.on_ray.session import connect, token_file
+from i4d.exec.on_ray.session import connect, probe, token_file
 from i4d.exec.protocol import ServiceSpec
 
 
@@ -119,6 +120,26 @@ def test_an_address_where_nobody_answers_is_one_line_and_quick():
     done = subprocess.run([sys.executable, "-c", JOIN.format(address)], capture_output=True, text=True, timeout=60)
     assert time.monotonic() - began < 12
     assert f"ClusterError: no Ray answers at {address}" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("greeting", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""])
+def test_an_address_where_somebody_else_listens_is_one_line_and_quick(greeting):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+
+        def answer():
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(greeting)
+                connection.recv(100)
+
+        threading.Thread(target=answer, daemon=True).start()
+        with pytest.raises(ClusterError, match="something else than Ray answers"):
+            probe(address)
+
+
+def test_a_head_answers_the_probe(session):
+    probe(session.address)
 
 
 @pytest.mark.parametrize("address", ["nonsense", "host:port"])

@@ -73,6 +73,7 @@ def connect(address: str = "", dashboard: bool = True, num_cpus: int | None = No
     if os.environ.get("RAY_AUTH_MODE", "token") == "token":  # unset: ray.init turns it on for clusters that it starts
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_file())
     context = ray.init(
+        address="local",
         num_cpus=num_cpus,
         num_gpus=num_gpus,
         include_dashboard=dashboard and dashboard_installed(),
@@ -104,7 +105,11 @@ def _inside_job() -> bool:
 
 
 def probe(address: str) -> None:
-    """Raise ClusterError if nothing listens at an address such as "10.0.0.5:6379" or "ray://host:10001"."""
+    """Raise ClusterError unless something of Ray's kind listens at "10.0.0.5:6379" or "http://10.0.0.5:8265".
+
+    Ray itself waits two minutes for an address where nobody, or somebody else, listens, and then ends the process. Its
+    head speaks gRPC, so it answers the opening of HTTP/2 with a SETTINGS frame (RFC 9113, section 3.4) at once.
+    """
     parsed = urlparse(address if "://" in address else f"tcp://{address}")
     try:
         host, port = parsed.hostname, parsed.port
@@ -112,11 +117,17 @@ def probe(address: str) -> None:
         host, port = None, None
     if not host or not port:
         raise ClusterError(f"Ray address {address!r} is not of the form host:port")
+    hint = "is `ray start --head` running there?"
     try:
-        socket.create_connection((host, port), timeout=_PROBE_S).close()
+        with socket.create_connection((host, port), timeout=_PROBE_S) as connection:
+            if parsed.scheme in ("http", "https") or os.environ.get("RAY_USE_TLS", "0") not in ("0", ""):
+                return
+            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)))
+            answer = connection.recv(9)
     except OSError as err:
-        reason = err.strerror or str(err)
-        raise ClusterError(f"no Ray answers at {address}: {reason}", "is `ray start --head` running there?") from err
+        raise ClusterError(f"no Ray answers at {address}: {err.strerror or err}", hint) from err
+    if len(answer) < 4 or answer[3] != 4:
+        raise ClusterError(f"something else than Ray answers at {address}", hint)
 
 
 def _worker_env() -> dict[str, str]:

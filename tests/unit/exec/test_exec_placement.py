@@ -4,7 +4,7 @@ import pytest
 
 from i4d.config import ClusterConfig
 from i4d.errors import ClusterError
-from i4d.exec.placement import Peaks, place
+from i4d.exec.placement import Peaks, place, service_specs
 from i4d.exec.protocol import NodeResources, Resources
 
 GIB = 1 << 30
@@ -62,3 +62,14 @@ def test_what_cannot_be_had_is_printed_beside_what_there_is(resources, asked, wo
 
 def test_no_more_editors_than_chains():
     assert len(place(host(64, 8), ClusterConfig(), FITS, 2).editors) == 2
+
+
+def test_specs_tell_every_service_its_place():
+    placement = place(host(16, 3), ClusterConfig(), FITS, 9)
+    trainer, *editors = service_specs(placement, ("a:T", {"x": 1}), ("a:E", {}))
+    assert trainer.kwargs == {"x": 1, "name": "trainer", "device": "cuda", "num_threads": trainer.threads}
+    assert [e.name for e in editors] == ["editor-0", "editor-1"] and all(e.num_gpus == 1 for e in editors)
+    in_process = service_specs(placement, ("a:T", {}), ("a:E", {}), in_process=True)
+    assert [s.kwargs["device"] for s in in_process] == ["cuda:0", "cuda:1", "cuda:2"]
+    on_cpu = service_specs(place(host(2), ClusterConfig(), FITS, 9), ("a:T", {}), ("a:E", {}), in_process=True)
+    assert {s.kwargs["device"] for s in on_cpu} == {"cpu"}
