@@ -17,6 +17,7 @@ from i4d.flow.warp import inside, warp
 
 LUMA = (0.299, 0.587, 0.114)  # Rec. 601
 COARSEST_PX = 16  # shorter side of the coarsest level
+DIS_SMALLEST_PX = 16  # OpenCV refuses images below 12 pixels; those are grown by their border
 
 
 def _grey(image: torch.Tensor) -> torch.Tensor:
@@ -157,6 +158,9 @@ class DisFlow(_WithoutWeights):
     def estimate(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """Return the pull flow from `a` to `b`; see FlowEstimator. OpenCV takes 8-bit grey, so matching sees that."""
         solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        grey = [(_grey(x)[:, 0] * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy() for x in (a, b)]
-        flows = [solver.calc(p, q, None) for p, q in zip(*grey, strict=True)]
-        return torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2).contiguous().to(a.device)
+        height, width = a.shape[-2:]
+        pad = (0, max(0, DIS_SMALLEST_PX - width), 0, max(0, DIS_SMALLEST_PX - height))
+        grey = [F.pad(_grey(x), pad, mode="replicate")[:, 0] for x in (a, b)]
+        eight_bit = [(x * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy() for x in grey]
+        flows = torch.from_numpy(np.stack([solver.calc(p, q, None) for p, q in zip(*eight_bit, strict=True)]))
+        return flows.permute(0, 3, 1, 2)[..., :height, :width].contiguous().to(a.device)

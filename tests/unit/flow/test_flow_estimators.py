@@ -22,6 +22,7 @@ def textured(height, width, dx, dy, seed=0):
     return [torch.from_numpy(p).float().clamp(0, 1)[None, None].repeat(1, 3, 1, 1) for p in pair]
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("estimator", [LucasKanade(), HornSchunck(), DisFlow()], ids=lambda e: e.name)
 def test_a_translation_is_recovered(estimator):
     a, b = textured(72, 93, 4.5, -2.25)
@@ -32,12 +33,22 @@ def test_a_translation_is_recovered(estimator):
     assert error < 0.35
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("estimator", [LucasKanade(), HornSchunck(), DisFlow()], ids=lambda e: e.name)
 def test_a_batch_equals_its_pairs(estimator):
     pairs = [textured(48, 64, 2, 1, seed=1), textured(48, 64, -1, 2, seed=2)]
     a, b = (torch.cat([p[i] for p in pairs]) for i in (0, 1))
     each = torch.cat([estimator.estimate(*p) for p in pairs])
     torch.testing.assert_close(estimator.estimate(a, b), each, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("estimator", [LucasKanade(), HornSchunck(), DisFlow()], ids=lambda e: e.name)
+@pytest.mark.parametrize("size", [(6, 8), (1, 40), (33, 17)])
+def test_any_size_is_taken_and_a_still_image_does_not_move(estimator, size):
+    image = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    flow = estimator.estimate(image, image)
+    assert flow.shape == (1, 2, *size) and flow.abs().max() < 1e-3
 
 
 def read_image(path):
@@ -75,6 +86,7 @@ def test_raft_small_reaches_its_published_accuracy(shared, pair, limit):
     assert end_point_error(raft, pair(shared)) <= limit
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("pair,limit", [(motorcycle, 34.3 / 4), (chairs, 2.99 * 0.9)], ids=["motorcycle", "chairs"])
 @pytest.mark.parametrize("method", ["lucas_kanade", "horn_schunck", "dis"])
 def test_classical_flow_is_clearly_below_zero_flow(shared, method, pair, limit):
