@@ -29,7 +29,7 @@ def scene(num_views: int = 4, num_frames: int = 8, held_out: int = 1) -> Scene:
         pose = np.eye(4)
         pose[0, 3] = 0.1 * i
         cameras.append(Camera(f"cam{i:02d}", 8, 6, K, pose))
-    bounds = Bounds("ndc", ((-1, -1, -1), (1, 1, 1)), 1.0, 10.0)
+    bounds = Bounds("ndc", ((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0)), 1.0, 10.0)
     names = tuple(c.name for c in cameras[:held_out])
     return Scene("null", tuple(cameras), num_frames, 25.0, bounds, names, None, tuple(cameras))
 

@@ -58,6 +58,7 @@ class _Run:
     emit: Emitter
     clock: Callable[[], float]
     turns: bool
+    overlap: bool
     timings: dict[str, float] = field(default_factory=dict)
     receipts: dict[str, Any] = field(default_factory=dict)
 
@@ -104,6 +105,7 @@ def run(
     policy: RetryPolicy | None = None,
     limits: Limits | None = None,
     turns: bool = False,
+    overlap: bool = True,
     renders: Sequence[RenderJob] = (),
     checkpoint: CheckpointReceipt | None = None,
     clock: Callable[[], float] = time.monotonic,
@@ -111,7 +113,8 @@ def run(
     """Carry out a plan, or what is left of it, and return what it made.
 
     `originals` is version 0 of the frames. `turns`: editors and trainer share a device that holds one of them at a time
-    (overlap becomes barrier). `checkpoint`: a trained field to start from in place of the first fit. Raises ConfigError
+    (overlap becomes barrier). `overlap` False: a plan that overlaps refit and windows falls back to barrier, as where they
+    would only compete for the same cores. `checkpoint`: a trained field to start from in place of the first fit. Raises ConfigError
     when the record belongs to another plan, and the I4DError that stopped the run otherwise.
     """
     policy, limits, emit = policy or RetryPolicy(), limits or Limits(), Emitter(sinks)
@@ -121,7 +124,7 @@ def run(
         table, checkpoints = _committed(plan, originals, record)
         pool = EditorPool(executor, editors, policy, limits, emit, clock) if plan.rounds else None
         session = TrainerSession(executor, trainer, policy, record, journal, limits, emit, clock)
-        state = _Run(plan, originals, record, journal, pool, session, policy, limits, emit, clock, turns)
+        state = _Run(plan, originals, record, journal, pool, session, policy, limits, emit, clock, turns, overlap and not turns)
         _announce(state, len(editors), bool(checkpoints))
         try:
             if 0 not in checkpoints:
@@ -163,8 +166,8 @@ def _announce(state: _Run, editors: int, resumed: bool) -> None:
     emit(events.RunStarted(len(plan.rounds), plan.views, windows, predicted_forwards(plan), editors, resumed))
     if plan.rounds and (text := advice(plan, editors)):
         emit(events.Warned(text))
-    if state.turns and plan.refit == "overlap" and plan.rounds:
-        emit(events.Warned("editors and trainer take turns on one device: the refit waits for all windows (barrier)"))
+    if not state.overlap and plan.refit == "overlap" and plan.rounds:
+        emit(events.Warned("editors and trainer share a device: the refit waits for all windows (barrier)"))
     state.session.persist(state.session.warm_up)
     if state.pool:
         if state.turns:
@@ -206,7 +209,7 @@ def _round(state: _Run, part: RoundPlan, table: Table, start: CheckpointReceipt)
     key_frames = key_runs(plan, at_rest.digest)
     jobs = window_jobs(plan, part, state.originals, look, keys)
     loop = _loop(state, part, jobs)
-    if plan.refit == "overlap" and not state.turns:
+    if plan.refit == "overlap" and state.overlap:
         table, receipt = _overlap(state, part, loop, table, key_frames, start)
     else:
         with state.stage(part.index, "windows", len(jobs)):

@@ -1,13 +1,14 @@
 """The dispatch loop: jobs with predecessors go to editors, receipts come back, failures go through the policy.
 
 `planned == waiting + in_flight + stored + failed` holds at every turn and is asserted. A job is ready when its
-predecessors are stored; of the ready ones those with the longest remaining chain go first.
+predecessors are stored. While there is plenty of work, chains that have begun go on before others begin, so that an
+editor holds the anchors of few views at a time; towards the end those with the longest remaining chain go first.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,8 @@ from i4d.driver.protocols import Record
 from i4d.driver.retry import Decision, Failure, RetryPolicy, classify
 from i4d.errors import CallTimeout, ClusterError, EditError, I4DError, WorkerLost
 from i4d.types import EditReceipt
+
+_PLENTY = 2  # chains per editor that must be left for the order of the rest not to matter
 
 Results = Mapping[str, EditReceipt]
 
@@ -105,17 +108,34 @@ class EditLoop:
             return
         while self._reuse_stored():
             pass
-        ready = [job for job in self._waiting.values() if self._is_ready(job)]
-        for job in sorted(ready, key=lambda job: (-job.remaining, job.id)):
-            member = self._pool.choose(job.home)
-            if member is None:
-                continue
+        for job, member in self._assignments():
             task = job.make(self.stored)
             del self._waiting[job.id]
             ticket = self._pool.send(member, job.method, task)
             self._in_flight[ticket] = (job, inputs_digest(task))
             if job.home:
                 self._pool.homes[job.home] = member.name
+
+    def _assignments(self) -> Iterator[tuple[Job, Member]]:
+        """Yield who does what next; each pair is sent before the next one is chosen.
+
+        While there is plenty, begun chains go first, each to the editor that holds its view, and a second call waits
+        behind the one that runs. Near the end a call waiting behind another would keep its chain from an idle editor:
+        then the longest chains go to idle editors only, to their own where it is among those.
+        """
+        ready = [job for job in self._waiting.values() if self._is_ready(job)]
+        longest = max((job.remaining for job in ready), default=0)
+        left = self._planned - len(self.stored)
+        if left > _PLENTY * longest * len(self._pool.members):
+            for job in sorted(ready, key=lambda job: (not job.after, -job.remaining, job.id)):
+                if (member := self._pool.choose(job.home)) is not None:
+                    yield job, member
+            return
+        idle = {member.name: member for member in self._pool.members if member.warm and not member.queue}
+        chosen = sorted(ready, key=lambda job: (-job.remaining, job.id))[: len(idle)]
+        homes = {job.id: self._pool.homes.get(job.home or "", "") for job in chosen}
+        for job in sorted(chosen, key=lambda job: homes[job.id] not in idle):
+            yield job, idle.pop(homes[job.id]) if homes[job.id] in idle else idle.popitem()[1]
 
     def _is_ready(self, job: Job) -> bool:
         return all(before in self.stored for before in job.after)
