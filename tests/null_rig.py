@@ -51,9 +51,9 @@ class NullRig:
     plan: Plan = None
     fresh: bool = True
     events: list = field(default_factory=list)
+    scene: Scene = field(default_factory=scene)
 
     def __post_init__(self) -> None:
-        self.scene = scene()
         self.plan = self.plan or make_plan(self.scene, config(), SETTINGS)
         self.folder = RunFolder.create(self.path, {}) if self.fresh else RunFolder.open(self.path)
         rng = np.random.default_rng(0)

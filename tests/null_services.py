@@ -13,7 +13,7 @@ from i4d.errors import EditError
 class Echo:
     """Answers what it is told to; `broken` makes its constructor raise."""
 
-    def __init__(self, broken: str = "", rank: int = 0, size: int = 1, rendezvous: str = "") -> None:
+    def __init__(self, broken: str = "", rank: int = 0, size: int = 1, rendezvous: str = "", **place: object) -> None:
         if broken:
             raise EditError(broken, "as asked")
         self.calls = 0
@@ -31,6 +31,9 @@ class Echo:
 
     def threads(self) -> str:
         return os.environ.get("OMP_NUM_THREADS", "")
+
+    def cards(self) -> str:
+        return os.environ.get("CUDA_VISIBLE_DEVICES", "")
 
     def double(self, array: np.ndarray) -> np.ndarray:
         return array * 2

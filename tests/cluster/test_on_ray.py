@@ -12,11 +12,13 @@ import pytest
 from executor_contract import WAIT_S, ExecutorContract, ask, digests_do_not_depend_on, spec
 from null_rig import NullRig
 
+from i4d.config import ClusterConfig
 from i4d.driver import events
 from i4d.errors import ClusterError
 from i4d.exec.local import LocalExecutor
 from i4d.exec.on_ray.executor import RayExecutor
 from i4d.exec.on_ray.session import connect, probe, token_file
+from i4d.exec.placement import Peaks, place, service_specs
 from i4d.exec.protocol import ServiceSpec
 
 
@@ -26,7 +28,7 @@ def session(tmp_path_factory):
     before = dict(os.environ)
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(folder / "token")
     os.environ["PYTHONPATH"] = os.pathsep.join([os.path.dirname(os.path.dirname(__file__)), before.get("PYTHONPATH", "")])
-    session = connect(dashboard=False, num_cpus=4)
+    session = connect(dashboard=False, num_cpus=4, num_gpus=3)  # GPUs in name only
     yield session
     session.close()
     os.environ.clear()
@@ -79,11 +81,19 @@ def test_digests_survive_the_kill_of_an_editor_process(tmp_path, executor, on_th
 
 def test_more_than_exists_is_refused_before_any_work(executor):
     began = time.monotonic()
-    with pytest.raises(ClusterError, match="1 GPUs asked, 0 available"):
-        executor.start(ServiceSpec("echo", "null_services:Echo", num_gpus=1), WAIT_S)
+    with pytest.raises(ClusterError, match="5 GPUs asked, 3 available"):
+        executor.start(ServiceSpec("echo", "null_services:Echo", num_gpus=5), WAIT_S)
     with pytest.raises(ClusterError, match="400 CPUs asked, 4 available"):
         executor.start(ServiceSpec("echo", "null_services:Echo", num_cpus=400), WAIT_S)
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("gpus, cards", [(3, 3), (1, 1)])
+def test_services_get_the_cards_that_the_placement_says(executor, gpus, cards):
+    placement = place(executor.resources(), ClusterConfig(gpus=gpus), Peaks(), 9)
+    specs = service_specs(placement, ("null_services:Echo", {}), ("null_services:Echo", {}))
+    seen = [ask(executor, handle, "cards") for handle in executor.start_all(specs, WAIT_S)]
+    assert len(seen) == max(2, gpus) and len(set(seen)) == cards and all(len(s.split(",")) == 1 for s in seen)
 
 
 def test_what_is_in_use_is_waited_for_only_so_long(executor):

@@ -231,3 +231,26 @@ def test_every_event_survives_json(tmp_path, executor):
     for event in rig.events:
         tree = json.loads(json.dumps(event.to_json(), allow_nan=False))
         assert events.from_json(tree).to_json() == tree
+
+
+@pytest.mark.parametrize("refit", ["barrier", "overlap"])
+@pytest.mark.parametrize("num_views, num_frames, key_frame", [(1, 1, 0), (1, 5, 4), (3, 1, 0), (6, 2, 1)])
+def test_small_scenes(tmp_path, executor, refit, num_views, num_frames, key_frame):
+    small = scene(num_views, num_frames, 0)
+    plan = make_plan(small, config(refit=refit, key_frame=key_frame, refit_steps=5, fit_steps=5), SETTINGS)
+    result = NullRig(tmp_path / "run", plan, scene=small).go(executor, 2)
+    assert sorted(result.checkpoints) == [0, 1, 2]
+    assert all(result.table.lookup(v, f) for v in range(num_views) for f in range(num_frames))
+
+
+def test_no_refit_steps_keep_the_field(tmp_path, executor):
+    plan = make_plan(scene(), config(refit="overlap", refit_steps=0), SETTINGS)
+    result = NullRig(tmp_path / "run", plan).go(executor, 2)
+    assert sorted(result.checkpoints) == [0, 1, 2]
+
+
+def test_where_nothing_can_overlap_the_refit_waits(tmp_path, executor, expected):
+    rig = NullRig(tmp_path / "run", make_plan(scene(), config(refit="overlap"), SETTINGS))
+    result = rig.go(executor, 2, overlap=False)
+    assert result.table.digest() == expected.table.digest() and result.digest == expected.digest
+    assert any("barrier" in e.text for e in rig.events if isinstance(e, events.Warned))
