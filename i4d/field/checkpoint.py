@@ -18,7 +18,6 @@ import torch
 from i4d.errors import FitError
 from i4d.field.fit import Fitter
 from i4d.field.model import StreamingField
-from i4d.field.optim import SliceAdam
 
 FORMAT = "i4d streaming field 1"
 
@@ -77,8 +76,7 @@ def restore(fitter: Fitter, data: bytes) -> None:
         )
     if field.space != fitter.field.space:
         raise FitError("checkpoint is of another space (bounds or cameras differ)", "train a field for this scene")
-    fitter.field = field.to(fitter.device)
-    fitter.adam = SliceAdam(field.tensors)
+    fitter.adopt(field)
     if adam:
         fitter.adam.load(adam)
     fitter.phase, fitter.phase_index = progress.phase, progress.phase_index

@@ -59,7 +59,8 @@ def render_settings(config: FieldConfig, grid: tuple[int, int, int]) -> RenderSe
     samples = config.samples or min(96, max(24, max(grid) // 4))
     proposals = config.proposals or min(256, max(48, max(grid) // 2))
     shaded = min(config.shaded, samples) if config.shaded else samples
-    return RenderSettings(proposals, samples, shaded, map_cells=max(32, proposals), background=tuple(config.background))
+    background = tuple(config.background) or None
+    return RenderSettings(proposals, samples, shaded, map_cells=max(32, proposals), background=background)
 
 
 def voxel_levels(config: FieldConfig) -> list[int]:
@@ -81,12 +82,21 @@ class Fitter:
         self.levels = voxel_levels(config)
         generator = torch.Generator().manual_seed(seed_for(seed, 0, None, None, "field"))
         self.field = StreamingField.random(shape_from(config, num_frames), space, self.levels[0], generator).to(device)
-        self.adam = SliceAdam(self.field.tensors)
+        self.adopt(self.field)
         self.phase: Phase = "fit"
         self.phase_index = 0
         self.step = 0
         self.total_steps = 0
         self.level = 0
+
+    def adopt(self, field: StreamingField) -> None:
+        """Take over a field, with fresh moments, in the compute type that the configuration asks for on this device."""
+        self.field = field.to(self.device)
+        name = self.config.dtype
+        if name == "auto":
+            name = "bfloat16" if self.device.type == "cuda" else "float32"
+        self.field.network_dtype = getattr(torch, name)
+        self.adam = SliceAdam(field.tensors)
 
     def begin(self, phase: Phase, steps: int) -> None:
         """Start a phase of `steps` steps: rates and moments start afresh. A refit keeps the grid it finds."""

@@ -108,7 +108,7 @@ class Moment:
         self._columns = torch.cat([
             field.slot_offset(f"colour{pair}") + slices[f"colour{pair}"].slots for pair in range(3)
         ])  # fmt: skip
-        self.compute_dtype = field.compute_dtype
+        self._network_dtype = field.network_dtype
 
     def _leaf(self, name: str, start: int, stop: int, view: Tensor, grad: bool) -> Tensor:
         leaf = view.detach()
@@ -157,9 +157,12 @@ class Moment:
         x = features
         if self.shape.view_frequencies:
             x = torch.cat([x, _encode(directions, self.shape.view_frequencies)], -1)
-        for layer in (1, 2):
-            x = F.relu(x @ self.mlp[f"w{layer}"] + self.mlp[f"b{layer}"])
-        return torch.sigmoid(x @ self.mlp["w3"] + self.mlp["b3"])
+        low = self._network_dtype
+        with torch.autocast(x.device.type, dtype=low, enabled=low != torch.float32):
+            for layer in (1, 2):
+                x = F.relu(torch.addmm(self.mlp[f"b{layer}"], x, self.mlp[f"w{layer}"]))
+            x = torch.addmm(self.mlp["b3"], x, self.mlp["w3"])
+        return torch.sigmoid(x.float())
 
 
 def _encode(directions: Tensor, frequencies: int) -> Tensor:
@@ -176,7 +179,7 @@ class StreamingField:
         self.cells = tuple(int(n) for n in cells)
         self.tensors = tensors
         self.streams = shape.streams()
-        self.compute_dtype = torch.float32
+        self.network_dtype = torch.float32  # of the colour network; positions need float32's resolution
 
     @classmethod
     def random(cls, shape: FieldShape, space: Space, num_voxels: int, generator: torch.Generator) -> StreamingField:

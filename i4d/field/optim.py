@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 from i4d.field.model import Leaf
 
@@ -23,26 +24,29 @@ class SliceAdam:
         self.eps = eps
         self.first = {name: torch.zeros_like(t) for name, t in tensors.items()}
         self.second = {name: torch.zeros_like(t) for name, t in tensors.items()}
-        self.counts = {name: torch.zeros(len(t), dtype=torch.int64) for name, t in tensors.items()}
+        self.counts = {name: torch.zeros(len(t), device=t.device) for name, t in tensors.items()}
 
     @torch.no_grad()
     def step(self, leaves: Iterable[Leaf], rates: dict[str, float]) -> None:
         """Move every leaf that has a gradient, in place in the tensor it is a view of; `rates` by parameter name."""
-        b1, b2 = self.betas
+        by_rate: dict[float, list[Leaf]] = {}
         for leaf in leaves:
-            grad = leaf.tensor.grad
-            if grad is None:
-                continue
-            piece = slice(leaf.start, leaf.stop)
-            counts = self.counts[leaf.name][piece]
-            counts += 1
-            m, v = self.first[leaf.name][piece], self.second[leaf.name][piece]
-            m.lerp_(grad, 1 - b1)
-            v.mul_(b2).addcmul_(grad, grad, value=1 - b2)
-            n = counts.to(torch.float64)
-            scale = ((1 - b2**n).sqrt() / (1 - b1**n) * rates[leaf.name]).float().to(grad.device)
-            update = v.sqrt().add_(self.eps).reciprocal_().mul_(m)
-            leaf.tensor.sub_(update.mul_(scale.view(-1, *[1] * (grad.dim() - 1))))
+            if leaf.tensor.grad is not None:
+                by_rate.setdefault(rates[leaf.name], []).append(leaf)
+        for rate, group in by_rate.items():
+            self._fused([(leaf.tensor, leaf.tensor.grad) for leaf in group], [self._state_of(leaf) for leaf in group], rate)
+
+    def _state_of(self, leaf: Leaf) -> tuple[Tensor, Tensor, Tensor]:
+        piece = slice(leaf.start, leaf.stop)
+        return self.first[leaf.name][piece], self.second[leaf.name][piece], self.counts[leaf.name][piece]
+
+    def _fused(self, values: list[tuple[Tensor, Tensor]], states: list[tuple[Tensor, Tensor, Tensor]], rate: float) -> None:
+        """One fused pass over memory; every channel is a tensor of its own to the kernel, with its own count."""
+        tensors, grads = ([c for pair in values for c in pair[i].unbind(0)] for i in (0, 1))
+        first, second, counts = ([c for state in states for c in state[i].unbind(0)] for i in (0, 1, 2))
+        b1, b2 = self.betas
+        adam(tensors, grads, first, second, [], counts, fused=True, amsgrad=False, beta1=b1, beta2=b2, lr=rate,
+             weight_decay=0.0, eps=self.eps, maximize=False)  # fmt: skip
 
     def state(self) -> dict[str, Tensor]:
         """Return moments and counts as named tensors, for a checkpoint."""
@@ -56,7 +60,7 @@ class SliceAdam:
                 values[name] = state[f"{part}/{name}"].to(old.device, old.dtype).clone()
 
     def to(self, device: torch.device | str) -> None:
-        """Move the moments to a device; the counts stay on the host."""
-        for values in (self.first, self.second):
+        """Move moments and counts to a device."""
+        for values in (self.first, self.second, self.counts):
             for name, tensor in values.items():
                 values[name] = tensor.to(device)

@@ -21,13 +21,19 @@ from torch import Tensor
 from i4d.field.model import Instant
 from i4d.field.spaces import March, Space
 
+Colour = tuple[float, float, float]
+
 
 @dataclass(frozen=True)
 class RenderSettings:
     """How rays are sampled: `proposals` looks at the coarse map, `samples` intervals, colour in `shaded` of them.
 
     `map_cells` bounds the coarse map's cells per axis; `uniform` is the share of intervals spread evenly whatever
-    the map says, so that density can grow where there is none yet. `background` is the colour behind the field.
+    the map says, so that density can grow where there is none yet.
+
+    `background` is the colour behind the field. None makes the field's far end opaque: what light is left meets the
+    last interval, as in NeRF. That fits scenes without an outside, and it keeps a young fit from raising density at
+    the near end only because anything is better than a black background.
     """
 
     proposals: int = 64
@@ -35,7 +41,7 @@ class RenderSettings:
     shaded: int = 8
     map_cells: int = 64
     uniform: float = 0.1
-    background: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    background: Colour | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,14 @@ def composite(density: Tensor, lengths: Tensor) -> Tensor:
     optical = density * lengths
     before = F.pad(optical.cumsum(-1)[:, :-1], (1, 0))
     return torch.exp(-before) * -torch.expm1(-optical)
+
+
+def _close(weights: Tensor, valid: Tensor, background: Colour | None) -> Tensor:
+    """Return weights with the rest of the light given to the last interval, where nothing lies behind the field."""
+    if background is not None:
+        return weights
+    rest = (1 - weights.sum(-1)).clamp_min(0) * valid
+    return torch.cat([weights[:, :-1], weights[:, -1:] + rest[:, None]], -1)
 
 
 def coarse_map(instant: Instant, grid: tuple[int, int, int], limit: int) -> Tensor:
@@ -84,7 +98,7 @@ def propose(
     edges = torch.linspace(0, 1, settings.proposals + 1, device=device).expand(rays, -1)
     middles = (edges[:, 1:] + edges[:, :-1]) / 2
     density = _look_up(cells, space.locate(march, middles))
-    weights = composite(density, space.lengths(march, edges))
+    weights = _close(composite(density, space.lengths(march, edges)), march.valid, settings.background)
     # a surface on the border of two cells must not be missed; widening the weights, not the density: a widened surface
     # would hide the true one behind it
     reach = 1 + settings.proposals // max(cells.shape)
@@ -119,14 +133,14 @@ def _depths(weights: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
 
 def _finish(
     instant: Instant, weights: Tensor, features: Tensor, directions: Tensor, edges: Tensor, shares: Tensor,
-    background: tuple[float, float, float],
+    background: Colour | None,
 ) -> Rendered:  # fmt: skip
     """Colour the averaged features once a ray; `shares` (ray, shaded) are the weights of the features read."""
     opacity = weights.sum(-1)
     scale = shares / shares.sum(-1, keepdim=True).clamp_min(1e-6)
     mean = (features * scale[..., None]).sum(1)
     colour = instant.colour(mean, F.normalize(directions, dim=-1))
-    behind = torch.tensor(background, device=colour.device, dtype=colour.dtype)
+    behind = torch.tensor(background or (0.0, 0.0, 0.0), device=colour.device, dtype=colour.dtype)
     rgb = colour * opacity[:, None] + behind * (1 - opacity)[:, None]
     expected, median = _depths(weights.detach(), edges)
     return Rendered(rgb, opacity, expected, median)
@@ -145,7 +159,7 @@ def render_rays(
         lengths = space.lengths(march, edges)
     rays, samples = middles.shape
     density = instant.density(points.view(-1, 3)).view(rays, samples)
-    weights = composite(density, lengths)
+    weights = _close(composite(density, lengths), march.valid, settings.background)
     shaded = min(settings.shaded, samples)
     if shaded < samples:
         shares, chosen = weights.topk(shaded, dim=-1, sorted=False)
@@ -158,13 +172,13 @@ def render_rays(
 
 def render_dense(
     instant: Instant, space: Space, origins: Tensor, directions: Tensor, samples: int,
-    background: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    background: Colour | None = None,
 ) -> tuple[Rendered, March]:  # fmt: skip
     """Return what world rays (ray, 3) see with `samples` equal intervals each: the plain twin of `render_rays`."""
     march = space.march(origins, directions)
     edges = torch.linspace(0, 1, samples + 1, device=origins.device).expand(len(origins), -1)
     points = space.locate(march, (edges[:, 1:] + edges[:, :-1]) / 2)
     density = instant.density(points.reshape(-1, 3)).view(len(origins), samples)
-    weights = composite(density, space.lengths(march, edges))
+    weights = _close(composite(density, space.lengths(march, edges)), march.valid, background)
     features = instant.features(points.reshape(-1, 3)).view(len(origins), samples, -1)
     return _finish(instant, weights, features, directions, edges, weights, background), march

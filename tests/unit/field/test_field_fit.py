@@ -24,7 +24,7 @@ BOUNDS = Bounds("ndc", ((-1.6, -1.4, -1.0), (1.6, 1.4, 0.7)), near=1.0, far=6.0)
 TINY = FieldConfig(
     grid_start=8000, grid_end=60000, growth_at=[0.3, 0.6], density_components=[6, 3, 3], colour_components=[8, 4, 4],
     channels_per_frame=1.0, feature_dim=8, mlp_width=16, view_frequencies=0, samples=20, proposals=32, shaded=8,
-    fit_steps=40, rays=256, lr_grid=0.1, lr_mlp=0.01, tv_weight=0.1, density="softplus", density_shift=-4.0,
+    fit_steps=40, rays=256, lr_grid=0.1, lr_mlp=0.01, tv_weight=0.1, density="softplus", density_shift=-6.0,
 )  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def picture(camera, frame):
     origins, directions = camera_rays(camera)
     wall = origins + (4 - origins[..., 2:]) * directions
     card = origins + (2 - origins[..., 2:]) * directions
-    rgb = 0.5 + 0.4 * torch.sin(wall[..., :1] * 2.5 + torch.tensor([0.0, 1.0, 2.0])) * torch.cos(wall[..., 1:2] * 2.0)
+    rgb = 0.5 + 0.4 * torch.sin(wall[..., :1] * 5 + torch.tensor([0.0, 1.0, 2.0])) * torch.cos(wall[..., 1:2] * 4.5)
     centre = -0.3 + 0.3 * frame
     on_card = ((card[..., 0] - centre).abs() < 0.35) & ((card[..., 1] - 0.05).abs() < 0.3)
     stripes = 0.5 + 0.4 * torch.sin((card[..., :1] - centre) * 9 + torch.tensor([3.0, 0.5, 1.0]))
@@ -70,19 +70,19 @@ def tensors_equal(a, b):
 
 def test_recovers_a_small_scene_with_its_depth(bank):
     """Held-out camera in the middle of four: the wall, the moving card and their depth come back."""
-    fit = fitter(replace(TINY, fit_steps=260))
-    fit.begin("fit", 260)
+    fit = fitter(replace(TINY, fit_steps=200))
+    fit.begin("fit", 200)
     first = fit.advance(bank, 10).psnr_db
     last = fit.advance(bank, 1000)
-    assert last.step == last.total_steps == 260
+    assert last.step == last.total_steps == 200
     assert last.psnr_db > first + 6
     held_out, errors = cameras()[4], []
     for frame in range(FRAMES):
         image = render_image(fit.field, fit.render_settings(), held_out, frame)
         rgb, depth = picture(held_out, frame)
-        assert psnr(image.rgb, torch.from_numpy(rgb) / 255) > 21
+        assert psnr(image.rgb, torch.from_numpy(rgb) / 255) > 25
         errors.append((image.depth_z - depth).abs().median().item())
-    assert max(errors) < 0.4
+    assert max(errors) < 0.15
 
 
 def test_the_result_does_not_depend_on_how_steps_are_split(bank):
@@ -144,7 +144,7 @@ def test_growth_keeps_the_picture(bank):
     fit.field.grow(20000)
     assert np.prod(fit.field.cells) > 1.5 * np.prod(cells)
     after = render_image(fit.field, settings, cameras()[4], 1)
-    assert (after.rgb - before.rgb).abs().mean() < 0.01
+    assert (after.rgb - before.rgb).abs().mean() < 0.02
 
 
 def test_levels_are_log_spaced():

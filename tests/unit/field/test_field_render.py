@@ -33,6 +33,9 @@ class Solid:
         return self.density(torch.stack([x, y, z], -1).view(-1, 3)).view(z.shape)
 
 
+BLACK = (0.0, 0.0, 0.0)
+
+
 def rays(count=64, spread=0.2):
     generator = torch.Generator().manual_seed(1)
     directions = torch.cat([(torch.rand(count, 2, generator=generator) - 0.5) * spread, torch.ones(count, 1)], -1)
@@ -43,7 +46,7 @@ def test_slab_opacity_and_depth():
     """A slab of density s and thickness d lets exp(-s d) through; its median depth follows from the same law."""
     slab = Solid(lambda p: (p[:, 2] > -0.5) & (p[:, 2] < 0.5), 3.0)
     origins, directions = torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]])
-    out, march = render_dense(slab, SPACE, origins, directions, 1000)
+    out, march = render_dense(slab, SPACE, origins, directions, 1000, BLACK)
     assert out.opacity.item() == pytest.approx(1 - math.exp(-3.0), abs=1e-3)
     median = SPACE.depth_z(march, out.median_t[:, None]).item()
     assert median == pytest.approx(2.5 + math.log(2) / 3, abs=5e-3)
@@ -90,12 +93,12 @@ def test_importance_sampling_equals_the_dense_twin():
     instant = Solid(lambda p: torch.ones(len(p)), 1.0)
     instant.density = blobs
     origins, directions = rays(256, 0.4)
-    dense, march = render_dense(instant, SPACE, origins, directions, 800)
-    settings = RenderSettings(proposals=96, samples=48, shaded=48)
+    dense, _ = render_dense(instant, SPACE, origins, directions, 800, BLACK)
+    settings = RenderSettings(proposals=96, samples=48, shaded=48, background=BLACK)
     fast, _ = render_rays(instant, SPACE, coarse_map(instant, (96, 96, 96), 48), origins, directions, settings)
     assert (fast.rgb - dense.rgb).abs().max() < 0.02
     assert (fast.opacity - dense.opacity).abs().max() < 0.02
-    fewer = RenderSettings(proposals=96, samples=48, shaded=24)
+    fewer = RenderSettings(proposals=96, samples=48, shaded=24, background=BLACK)
     some, _ = render_rays(instant, SPACE, coarse_map(instant, (96, 96, 96), 48), origins, directions, fewer)
     assert (some.rgb - fast.rgb).abs().max() < 0.03
 
@@ -111,3 +114,18 @@ def test_edges_cover_the_ray_and_crowd_where_density_lies():
         assert ((edges > 0.6) & (edges < 0.85)).float().sum(-1).min() > 16
     even = propose(SPACE, march, coarse_map(slab, (64, 64, 64), 32), RenderSettings(uniform=1.0, samples=9), None)
     np.testing.assert_allclose(even[0, 1:-1].numpy(), (np.arange(8) + 0.5) / 8, atol=1e-5)
+
+
+def test_without_background_the_far_end_takes_what_is_left():
+    slab = Solid(lambda p: (p[:, 2] > -0.5) & (p[:, 2] < 0.5), 1.0)
+    origins, directions = torch.zeros(2, 3), torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]])
+    for out, _ in (
+        render_dense(slab, SPACE, origins, directions, 400),
+        render_rays(slab, SPACE, coarse_map(slab, (64, 64, 64), 32), origins, directions, RenderSettings(shaded=24)),
+    ):
+        assert out.opacity.tolist() == pytest.approx([1.0, 0.0])  # the second ray looks away from the field
+        assert out.rgb[1].abs().max() == 0
+        left = math.exp(-1.0)
+        mean_inside = 2.5 + (1 - left * 2) / (1 - left)  # of the light that the slab stops
+        expected = ((1 - left) * (mean_inside - 3) + left * 1.0 + 1) / 2  # blue is z; the far end has z = 1
+        assert out.rgb[0, 2].item() == pytest.approx(expected, abs=0.02)
