@@ -134,11 +134,14 @@ class EditorPool:
         member.warm = True
         self._emit(ready_event(info))
 
+    def allowed_s(self, member: Member) -> float:
+        """Return how long the call that an editor is at may take."""
+        return self._limits.timeout_s if member.warm else self._limits.start_timeout_s
+
     def overdue(self) -> list[Member]:
         """Return the editors whose call has taken longer than allowed."""
         now = self._clock()
-        limits = self._limits
-        return [m for m in self.members if m.queue and now - m.head_since > (limits.timeout_s if m.warm else limits.start_timeout_s)]
+        return [m for m in self.members if m.queue and now - m.head_since > self.allowed_s(m)]
 
     def restart(self, member: Member, reason: str) -> None:
         """Start a lost editor anew; past `max_restarts` go on without it. ClusterError when none is left.
