@@ -66,7 +66,7 @@ def judge_all(judge: Judge, chunks: list[Pairs], args: argparse.Namespace) -> tu
     for pairs in chunks:
         for e, edit in enumerate(EDITS):
             pick = pairs.valid[:, e].nonzero()[:, 0]
-            for part in pick.split(args.batch):
+            for part in pick.split(args.batch) if len(pick) else ():
                 stack = pairs.images[part, 0].float() / 255
                 sentences = [rng.choice(wordings(edit).held_out) for _ in part]
                 out = judge.edit(stack[:, 0], sentences, args.steps, args.text_guidance, args.image_guidance)

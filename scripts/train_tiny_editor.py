@@ -23,21 +23,21 @@ import torch.nn.functional as F
 from tiny_editor_bank import TRAIN_PHOTOS, Pairs, photo_pairs, world_pairs
 from tiny_editor_models import MAX_TOKENS, build_scheduler, build_text_encoder, build_tokenizer, build_unet, build_vae, count
 from torch import Tensor
+from transformers import CLIPTokenizer
 
 from i4d.scenes.repertoire.objects import OBJECTS
-from i4d.scenes.repertoire.phrases import EDITS, FILLERS, varied, wordings
+from i4d.scenes.repertoire.phrases import EDITS, FILLERS, stray_words, varied, wordings
 from i4d.scenes.repertoire.pictures import PAINTERLY
 
 
 class PairAttention:
     """Self-attention over pairs: where `anchored`, the second frame of each pair takes the first one's keys and values."""
 
-    anchored = False
+    anchored: Tensor  # a 0-d bool on the device: both kinds of step then share one compiled graph
 
     def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, **_):
-        source = hidden_states
-        if PairAttention.anchored:
-            source = hidden_states.unflatten(0, (-1, 2))[:, :1].expand(-1, 2, -1, -1).flatten(0, 1)
+        anchor = hidden_states.unflatten(0, (-1, 2))[:, :1].expand(-1, 2, -1, -1).flatten(0, 1)
+        source = torch.where(PairAttention.anchored, anchor, hidden_states)
         q, k, v = attn.to_q(hidden_states), attn.to_k(source), attn.to_v(source)
         q, k, v = (x.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for x in (q, k, v))
         out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
@@ -101,7 +101,8 @@ def encode(vae, pairs: Pairs, device: str) -> Tensor:
 def token_bank(tokenizer, per_edit: int, seed: int, device: str) -> tuple[Tensor, Tensor]:
     """Return token ids (E, per_edit, MAX_TOKENS) of varied training sentences, and those of the empty sentence."""
     rng = random.Random(seed)
-    rows = [[varied(rng.choice(wordings(e).training), rng) for _ in range(per_edit)] for e in EDITS]
+    stray = stray_words()
+    rows = [[varied(rng.choice(wordings(e).training), e, rng, stray) for _ in range(per_edit)] for e in EDITS]
     ids = [tokenizer(r, padding="max_length", truncation=True, max_length=MAX_TOKENS, return_tensors="pt").input_ids for r in rows]
     empty = tokenizer([""], padding="max_length", max_length=MAX_TOKENS, return_tensors="pt").input_ids
     return torch.stack(ids).to(device), empty.to(device)
@@ -123,12 +124,12 @@ def draw(latents: Tensor, weights: Tensor, tokens: Tensor, empty: Tensor, scale:
 
 
 def unet_loss(unet, text_encoder, alphas_bar: Tensor, batch: tuple[Tensor, ...], scale: float) -> Tensor:
-    """Return the v-prediction loss; a third of the pairs at the last timestep, where the whole answer must come from
+    """Return the v-prediction loss; a fifth of the pairs at the last timestep, where the whole answer must come from
     picture and sentence. What an object edit changes counts five times: objects are small."""
     condition, target, ids, is_object = batch
     pairs, device = len(ids), target.device
     t = torch.randint(0, 1000, (pairs,), device=device)
-    t = torch.where(torch.rand(pairs, device=device) < 0.33, 999, t).repeat_interleave(2)
+    t = torch.where(torch.rand(pairs, device=device) < 0.2, 999, t).repeat_interleave(2)
     a, s = (x[t].view(-1, 1, 1, 1) for x in (alphas_bar.sqrt(), (1 - alphas_bar).sqrt()))
     noise = torch.randn_like(target)
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
@@ -147,6 +148,15 @@ def save(out: Path, parts: dict, card: dict) -> None:
     (out / "training.json").write_text(json.dumps(card, indent=1))
 
 
+def initial_state(folder: Path, vae, unet, text_encoder) -> dict:
+    """Return a training state that starts from a finished editor: its weights, a fresh optimiser."""
+    vae.load_state_dict(type(vae).from_pretrained(folder / "vae").state_dict())
+    scale = type(vae).load_config(folder / "vae")["scaling_factor"]
+    unet.load_state_dict(type(unet).from_pretrained(folder / "unet").state_dict())
+    text_encoder.load_state_dict(type(text_encoder).from_pretrained(folder / "text_encoder").state_dict())
+    return {"vae": {k: v.clone() for k, v in vae.state_dict().items()}, "scale": scale}
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True, help="checkpoints between sessions")
@@ -157,6 +167,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--photos", type=int, default=1600)
     parser.add_argument("--batch", type=int, default=192)
     parser.add_argument("--vae-share", type=float, default=0.11, help="share of the budget for the autoencoder")
+    parser.add_argument("--init", type=Path, help="start from the weights of a finished editor instead of from nothing")
+    parser.add_argument("--seed", type=int, default=0, help="draws other worlds and crops")
+    parser.add_argument("--rate", type=float, default=1e-3, help="highest learning rate")
     parser.add_argument("--no-compile", action="store_true")
     return parser.parse_args()
 
@@ -171,9 +184,11 @@ def main() -> None:
     state = torch.load(file, weights_only=True, map_location=device) if file.exists() else {}
     clock = Clock(60 * args.minutes, state.get("spent_s", 0.0), args.stop_after)
     sentences = [s for e in EDITS for s in wordings(e).training] + list(FILLERS)
-    tokenizer = build_tokenizer(sentences, args.work / "tokenizer")
+    tokenizer = CLIPTokenizer.from_pretrained(args.init / "tokenizer") if args.init else build_tokenizer(sentences, args.work / "tokenizer")
     vae, unet, text_encoder = build_vae().to(device), build_unet().to(device), build_text_encoder(tokenizer).to(device)
     print(f"{count(vae, unet, text_encoder) / 1e6:.2f} M parameters, {2 * count(vae, unet, text_encoder) / 2**20:.1f} MiB in fp16")
+    if args.init and not state:
+        state = initial_state(args.init, vae, unet, text_encoder)
     if "vae" in state:
         vae.load_state_dict(state["vae"])
     else:
@@ -182,8 +197,8 @@ def main() -> None:
         train_vae(vae, some, args.vae_share * clock.budget_s, device, 64 if device == "cuda" else 4)
         state = {"vae": {k: v.clone() for k, v in vae.state_dict().items()}}
     vae.eval().requires_grad_(False)
-    chunks = [(encode(vae, p, device), p.valid) for p in world_pairs(args.worlds, 3, device)]
-    photos = photo_pairs(TRAIN_PHOTOS, args.photos, 4, device)
+    chunks = [(encode(vae, p, device), p.valid) for p in world_pairs(args.worlds, 3 + 100 * args.seed, device)]
+    photos = photo_pairs(TRAIN_PHOTOS, args.photos, 4 + 100 * args.seed, device)
     chunks.append((encode(vae, photos, device), photos.valid))
     latents, valid = (torch.cat(x) for x in zip(*chunks, strict=True))
     scale = state.get("scale") or 1 / float(latents[: args.worlds : 7].float().std())
@@ -198,26 +213,27 @@ def train_unet(args, clock: Clock, state: dict, parts: dict, latents: Tensor, we
     device = latents.device
     unet, text_encoder = parts["unet"].to(memory_format=torch.channels_last), parts["text_encoder"]
     own = dict(unet.attn_processors)
+    PairAttention.anchored = torch.zeros((), dtype=torch.bool, device=device)
     unet.set_attn_processor({k: PairAttention() if "attn1" in k else p for k, p in own.items()})
     trained = [*unet.parameters(), *text_encoder.parameters()]
-    optimiser = torch.optim.AdamW(trained, 1e-3, betas=(0.9, 0.99), weight_decay=1e-3, fused=device.type == "cuda")
+    optimiser = torch.optim.AdamW(trained, args.rate, betas=(0.9, 0.99), weight_decay=1e-3, fused=device.type == "cuda")
     average = [p.detach().clone() for p in trained]
     step = state.get("step", 0)
     if "weights" in state:
         for p, a, w, m in zip(trained, average, state["weights"], state["average"], strict=True):
             p.data.copy_(w), a.copy_(m)
         optimiser.load_state_dict(state["optimiser"])
-    tokens, empty = token_bank(parts["tokenizer"], 2000, 5, device)
+    tokens, empty = token_bank(parts["tokenizer"], 4000, 5 + 100 * args.seed, device)
     alphas_bar = build_scheduler().alphas_cumprod.to(device)
     model = unet if args.no_compile else torch.compile(unet)
     start_share = state.get("start_share", clock.spent_s / clock.budget_s)
     running = []
     while not clock.over:
         progress = (clock.spent_s / clock.budget_s - start_share) / (1 - start_share)
-        lr = 1e-3 * min(1, (step + 1) / 300) * (0.02 + 0.98 * math.cos(0.5 * math.pi * min(1, progress)) ** 2)
+        lr = args.rate * min(1, (step + 1) / 300) * (0.02 + 0.98 * math.cos(0.5 * math.pi * min(1, progress)) ** 2)
         for group in optimiser.param_groups:
             group["lr"] = lr
-        PairAttention.anchored = step % 2 == 1
+        PairAttention.anchored.fill_(step % 2 == 1)
         loss = unet_loss(model, text_encoder, alphas_bar, draw(latents, weights, tokens, empty, scale, args.batch // 2), scale)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -47,6 +47,7 @@ COAT_TEMPLATES = (
 )  # fmt: skip
 HELD_OUT_COAT_TEMPLATES = ("please turn that {o} {c}", "could you make the {o} {c}?", "let the {o} become {c}")
 FILLERS = ("please", "now", "really", "a bit more", "in this video", "for me", "the whole scene", "kindly")
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 EDITS: tuple[str, ...] = (*WHOLE, *PAINTERLY, *OBJECTS)
 _KEYWORDS: dict[str, tuple[str, ...]] = {
@@ -76,12 +77,34 @@ def wordings(edit: str) -> Wordings:
     return Wordings(fill(COAT_TEMPLATES, known), fill(HELD_OUT_COAT_TEMPLATES, (*known, last)) + fill(COAT_TEMPLATES, (last,)))
 
 
-def varied(sentence: str, rng: random.Random) -> str:
-    """Return a training sentence with a filler or an odd capital now and then, so that a model reads words, not positions."""
-    if rng.random() < 0.25:
-        filler = rng.choice(FILLERS)
-        sentence = f"{filler} {sentence}" if rng.random() < 0.5 else f"{sentence} {filler}"
-    return sentence.capitalize() if rng.random() < 0.3 else sentence
+def _units(sentence: str, edit: str) -> list[tuple[str, bool]]:
+    """Split a sentence into words and the names that must stay whole; True marks what the meaning hangs on."""
+    keys = _KEYWORDS.get(edit, (edit.replace("_", " "),))
+    if edit in OBJECTS:
+        keys = tuple({word for words in COATS[edit] for word in words.split()} - {"a", "an", "of", "one", "made", "out", "bright", "deep"})
+        keys += (OBJECTS[edit][0],)
+    marked = re.sub("|".join(rf"\b{re.escape(k)}\b" for k in sorted(keys, key=len, reverse=True)), lambda m: f"\0{m[0]}\0", sentence)
+    units = []
+    for i, part in enumerate(marked.split("\0")):
+        units += [(part, True)] if i % 2 else [(word, False) for word in part.split()]
+    return units
+
+
+def stray_words() -> list[str]:
+    """Return the words of all training sentences that no edit's meaning hangs on."""
+    return sorted({w for e in EDITS for s in wordings(e).training for w, key in _units(s, e) if not key} | set(FILLERS))
+
+
+def varied(sentence: str, edit: str, rng: random.Random, stray: list[str]) -> str:
+    """Return a training sentence as somebody else might put it: words dropped, words of other sentences and words that do
+    not exist put in between, an odd capital; the words that name the edit stay. So a model learns to read for those."""
+    units = [u for u in _units(sentence, edit) if u[1] or rng.random() > 0.12]
+    words = [w for w, _ in units]
+    for _ in range(rng.choice((0, 0, 1, 1, 2, 3))):
+        odd = "".join(rng.choice(_LETTERS) for _ in range(rng.randint(2, 8)))
+        words.insert(rng.randint(0, len(words)), rng.choice(stray) if rng.random() < 0.5 else odd)
+    text = " ".join(words)
+    return text.capitalize() if rng.random() < 0.3 else text
 
 
 def edit_named_by(sentence: str) -> str | None:
