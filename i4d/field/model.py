@@ -120,7 +120,7 @@ class Moment:
     def _cut(self, field: StreamingField, name: str, piece: Slice, grad: bool) -> Tensor:
         whole = field.tensors[name]
         parts = [self._leaf(name, a, b, whole[a:b], grad) for a, b in piece.ranges]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        return torch.cat(parts) if len(parts) > 1 else parts[0] if parts else whole[:0]
 
     def _activated(self, raw: Tensor) -> Tensor:
         if self.shape.density == "relu":
@@ -149,7 +149,8 @@ class Moment:
 
     def features(self, points: Tensor) -> Tensor:
         """Return appearance features (point, feature_dim): all pairs' products times the feature basis."""
-        products = [plane_line(*self._factors[f"colour{pair}"], points, pair) for pair in range(3)]
+        factors = [(pair, *self._factors[f"colour{pair}"]) for pair in range(3)]
+        products = [plane_line(plane, line, points, pair) for pair, plane, line in factors if len(plane)]
         return torch.cat(products).T @ self.mlp["basis"][self._columns]
 
     def colour(self, features: Tensor, directions: Tensor) -> Tensor:
