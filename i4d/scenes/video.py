@@ -60,6 +60,27 @@ class VideoWriter:
             self._container.close()
 
 
+class ImageWriter:
+    """Write uint8 (height, width, 3) frames as numbered PNG files of a new folder; the same calls as VideoWriter."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        self._folder, self._count = folder, 0
+
+    def write(self, frame: np.ndarray) -> None:
+        """Append one frame."""
+        from PIL import Image
+
+        Image.fromarray(frame).save(self._folder / f"{self._count:05d}.png", compress_level=1)
+        self._count += 1
+
+    def __enter__(self) -> ImageWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
 @dataclass(frozen=True)
 class VideoFacts:
     """What a container declares; `num_frames` may be 0 where it does not say."""

@@ -1,6 +1,8 @@
 """An editor with the exact shapes of timbrooks/instruct-pix2pix (random weights), through the ordinary path, on a GPU."""
 
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,63 +13,23 @@ from i4d.store.blocks import BlockReader, write_block
 from i4d.store.objects import open_store
 from i4d.types import EditSettings, FrameAddress, Strength, WindowTask
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+import make_random_editor  # noqa: E402
+
 HEIGHT, WIDTH, FRAMES = 1014, 1352, 6
 PARAMETERS = {"unet": 859_532_484, "vae": 83_653_863, "text_encoder": 123_060_480}
 
 
-def full_size_parts():
-    """Return UNet, VAE and text encoder with the values of the public config files, on torch's default device."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    unet = UNet2DConditionModel(
-        sample_size=64,
-        in_channels=8,
-        out_channels=4,
-        block_out_channels=(320, 640, 1280, 1280),
-        layers_per_block=2,
-        cross_attention_dim=768,
-        attention_head_dim=8,
-    )
-    vae = AutoencoderKL(
-        sample_size=512,
-        block_out_channels=(128, 256, 512, 512),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=2,
-        latent_channels=4,
-    )
-    text = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=49408,
-            hidden_size=768,
-            intermediate_size=3072,
-            num_hidden_layers=12,
-            num_attention_heads=12,
-            max_position_embeddings=77,
-            hidden_act="quick_gelu",
-            bos_token_id=0,
-            eos_token_id=2,
-        )
-    )
-    return {"unet": unet, "vae": vae, "text_encoder": text}
-
-
 def test_the_parts_have_the_public_models_sizes():
     with torch.device("meta"):
-        parts = full_size_parts()
+        parts = make_random_editor.full_size_parts()
     assert {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()} == PARAMETERS
 
 
 @pytest.fixture(scope="module")
-def full_size_folder(tmp_path_factory, tiny_editor_folder):
+def full_size_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("full-size-editor")
-    torch.manual_seed(0)
-    with torch.device("cuda"):
-        for name, part in full_size_parts().items():
-            part.half().save_pretrained(folder / name)
-    for name in ("tokenizer", "scheduler"):
-        (folder / name).symlink_to(tiny_editor_folder / name)
+    make_random_editor.write(folder)
     torch.cuda.empty_cache()
     return folder
 

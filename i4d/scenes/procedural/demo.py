@@ -14,7 +14,7 @@ from i4d.errors import SceneError
 from i4d.geometry.cameras import camera_tensors
 from i4d.scenes.procedural.render import exact, exact_flow, render
 from i4d.scenes.procedural.world import World, demo_world
-from i4d.scenes.video import VideoWriter
+from i4d.scenes.video import ImageWriter, VideoWriter
 from i4d.types import Camera
 
 NUM_CAMERAS, NUM_FRAMES, WIDTH, HEIGHT, FPS = 10, 24, 160, 120, 12
@@ -90,11 +90,11 @@ def llff_row(camera: Camera, near: float, far: float) -> np.ndarray:
 
 def write_demo(
     folder: Path, width: int = WIDTH, height: int = HEIGHT, num_frames: int = NUM_FRAMES, num_cameras: int = NUM_CAMERAS,
-    device: str = "cpu", progress: Callable[[int, int], None] | None = None,
+    device: str = "cpu", progress: Callable[[int, int], None] | None = None, images: bool = False,
 ) -> None:  # fmt: skip
     """Write the demo scene in N3DV layout (cam*.mp4, poses_bounds.npy) with `exact/cam*.npz` beside it.
 
-    Deterministic. Made in a temporary folder and renamed, so a half-written scene is never found. `progress` is called with
+    `images` writes `frames/cam*/*.png` instead of videos, for hosts without PyAV. Deterministic. Made in a temporary folder and renamed, so a half-written scene is never found. `progress` is called with
     (frames done, frames in all).
     """
     partial = folder.with_name(folder.name + ".partial")
@@ -105,7 +105,8 @@ def write_demo(
         raise SceneError(f"{partial}: cannot write the demo scene: {err.strerror}", "choose another --data folder") from None
     cameras, rows = demo_cameras(width, height, num_cameras), []
     for i, camera in enumerate(cameras):
-        with VideoWriter(partial / f"{camera.name}.mp4", width, height, FPS, quality="archive") as video:
+        target = partial / "frames" / camera.name if images else partial / f"{camera.name}.mp4"
+        with ImageWriter(target) if images else VideoWriter(target, width, height, FPS, quality="archive") as video:
             for f, image in enumerate(render_frames(camera, range(num_frames), num_frames, device)):
                 video.write(image)
                 if progress:
