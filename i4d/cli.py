@@ -1,0 +1,336 @@
+"""The command line: parse, call, print. Everything heavy is imported inside the commands, so `--help` answers at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="i4d",
+    help='Edit moving 3D scenes (4D) by a sentence.  Example:  i4d edit --scene demo --prompt "make it a pencil sketch" --out runs/demo',
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+scenes_app = typer.Typer(no_args_is_help=False, help="List the scenes that can be named, or fetch one.  Example:  i4d scenes", rich_markup_mode=None)
+app.add_typer(scenes_app, name="scenes", invoke_without_command=True)
+
+# ------------------------------------------------------------------------------------------------ options
+Scene = Annotated[str, typer.Option("--scene", help="A shipped scene (see `i4d scenes`) or your own YAML file.  Example: --scene demo")]
+Prompt = Annotated[str, typer.Option("--prompt", help='What to change, in a sentence.  Example: --prompt "turn the ball gold"')]
+Out = Annotated[Path, typer.Option("--out", help="The run folder to make; it must not hold a run yet.  Example: --out runs/demo")]
+Data = Annotated[str, typer.Option("--data", help="Folder that holds the scenes, each in a folder of its name (else I4D_DATA, else ./data)")]
+Configs = Annotated[list[Path], typer.Option("--config", help="YAML over the scene's settings; may be given several times")]
+Presets = Annotated[list[str], typer.Option("--preset", help="Shipped settings over the scene's: 50_2, 50_4, 300_4, demo")]
+Sets = Annotated[list[str], typer.Option("--set", help="One setting over everything else.  Example: --set field.fit_steps=20000")]
+Address = Annotated[str | None, typer.Option("--address", help="Ray to join, host:port or auto; without it a Ray is started here")]
+Local = Annotated[bool, typer.Option("--local", help="Threads of this process, no Ray")]
+Editors = Annotated[int | None, typer.Option("--editors", help="Editor workers; 0: from the devices there are")]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda")]
+Weights = Annotated[str | None, typer.Option("--weights", help="Editor: folder or hub id of an InstructPix2Pix, tiny-ip2p, or auto")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error")]
+Ckpt = Annotated[Path | None, typer.Option("--ckpt", help="Start from a trained field: a run of `i4d train` or a .safetensors file")]
+Guidance = Annotated[float | None, typer.Option("--guidance-scale", help="How strongly to follow the sentence, s_T (usually 9.5)")]
+ImageGuidance = Annotated[float | None, typer.Option("--image-guidance-scale", help="How strongly to keep the picture, s_I (usually 1.5)")]
+Steps = Annotated[int | None, typer.Option("--diffusion-steps", help="Steps of a full edit of the key frame (usually 20)")]
+RefineT = Annotated[int | None, typer.Option("--refine-num-steps", help="Timesteps that a window's repaint is spread over (usually 600)")]
+RefineN = Annotated[int | None, typer.Option("--refine-diffusion-steps", help="Steps of a window's repaint (usually 4)")]
+RestT = Annotated[int | None, typer.Option("--restview-refine-num-steps", help="Likewise for the other cameras' key frame (usually 700)")]
+RestN = Annotated[int | None, typer.Option("--restview-refine-diffusion-steps", help="Steps of that repaint (usually 6)")]
+Length = Annotated[int | None, typer.Option("--sequence-length", help="New frames per window (usually 5)")]
+Rounds = Annotated[int | None, typer.Option("--rounds", help="Edit-and-refit rounds")]
+Run = Annotated[Path, typer.Argument(help="A run folder.  Example: runs/demo")]
+RunOrJob = Annotated[str, typer.Argument(help="A run folder, or the id of a submitted job")]
+Dashboard = Annotated[str, typer.Option("--address", help="The cluster's dashboard (http://host:8265) or host:port of its head")]
+
+
+def _who(address: str | None, local: bool, editors: int | None, device: str | None) -> dict[str, Any]:
+    return {
+        "cluster.address": address, "cluster.executor": "local" if local else None, "cluster.editors": editors, "cluster.device": device,
+    }  # fmt: skip
+
+
+def _use_data(data: str) -> None:
+    """Make --data the data root of this process and of the workers that it starts."""
+    if data:
+        os.environ["I4D_DATA"] = os.path.abspath(data)
+
+
+# ------------------------------------------------------------------------------------------------ the main job
+@app.command()
+def edit(
+    prompt: Prompt, out: Out, scene: Scene = "", data: Data = "", config: Configs = [], preset: Presets = [], set_: Sets = [],  # noqa: B006
+    ckpt: Ckpt = None, guidance_scale: Guidance = None, image_guidance_scale: ImageGuidance = None, diffusion_steps: Steps = None,
+    refine_num_steps: RefineT = None, refine_diffusion_steps: RefineN = None, restview_refine_num_steps: RestT = None,
+    restview_refine_diffusion_steps: RestN = None, sequence_length: Length = None, rounds: Rounds = None, weights: Weights = None,
+    address: Address = None, local: Local = False, editors: Editors = None, device: Device = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Edit a scene by a sentence: prepare, fit, edit and refit, render, evaluate, report.
+
+    Example:  i4d edit --scene demo --prompt "What if it was painted by Van Gogh?" --out runs/demo
+    """
+    from i4d.commands.runs import edit as carry_out
+
+    _use_data(data)
+    options = {
+        "editor.text_guidance": guidance_scale, "editor.image_guidance": image_guidance_scale, "editor.weights": weights,
+        "schedule.diffusion_steps": diffusion_steps, "schedule.refine_num_steps": refine_num_steps,
+        "schedule.refine_diffusion_steps": refine_diffusion_steps, "schedule.restview_refine_num_steps": restview_refine_num_steps,
+        "schedule.restview_refine_diffusion_steps": restview_refine_diffusion_steps, "schedule.sequence_length": sequence_length,
+        "schedule.rounds": rounds, **_who(address, local, editors, device),
+    }  # fmt: skip
+    raise typer.Exit(carry_out(prompt, out, scene, preset, config, options, set_, ckpt))
+
+
+@app.command()
+def train(
+    out: Out, scene: Scene = "", data: Data = "", config: Configs = [], preset: Presets = [], set_: Sets = [],  # noqa: B006
+    address: Address = None, local: Local = False, device: Device = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Fit a field to a scene and measure it on the held-out cameras; `edit --ckpt` starts from it.
+
+    Example:  i4d train --scene demo --out runs/demo-field
+    """
+    from i4d.commands.runs import train as carry_out
+
+    _use_data(data)
+    raise typer.Exit(carry_out(out, scene, preset, config, _who(address, local, None, device), set_))
+
+
+@app.command()
+def prepare(
+    out: Out, scene: Scene = "", data: Data = "", config: Configs = [], preset: Presets = [], set_: Sets = [],  # noqa: B006
+    debug: Debug = False,
+) -> None:  # fmt: skip
+    """Decode a scene's videos into blocks; `train` and `edit` with the same --out find them there. Can be interrupted.
+
+    Example:  i4d prepare --scene coffee_martini --preset 50_2 --out runs/coffee
+    """
+    from i4d.commands.runs import prepare as carry_out
+
+    _use_data(data)
+    carry_out(out, scene, preset, config, set_)
+
+
+@app.command()
+def resume(
+    run: Run, address: Address = None, local: Local = False, editors: Editors = None, device: Device = None, debug: Debug = False
+) -> None:
+    """Go on with a run that was stopped or killed; nothing that is stored is done again.
+
+    Example:  i4d resume runs/demo
+    """
+    from i4d.commands.runs import resume as carry_out
+
+    raise typer.Exit(carry_out(run, _who(address, local, editors, device)))
+
+
+@app.command()
+def render(
+    run: Run,
+    path: Annotated[str, typer.Option("--path", help="held-out, spiral or side-by-side")] = "spiral",
+    frames: Annotated[int, typer.Option("--frames", help="Frames of the spiral; 0: as many as the scene has")] = 0,
+    turns: Annotated[float, typer.Option("--turns", help="Turns of the spiral")] = 1.0,
+    before: Annotated[bool, typer.Option("--before", help="The field before the edit")] = False,
+    scale: Annotated[float, typer.Option("--scale", help="Size relative to the scene's images")] = 1.0,
+    address: Address = None, local: Local = False, device: Device = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Render a run as H.264: the held-out cameras, a novel path, or original, reconstruction and edit side by side.
+
+    Example:  i4d render runs/demo --path spiral --scale 2
+    """
+    from i4d.commands.show import render as carry_out
+
+    carry_out(run, path, frames, turns, before, scale, _who(address, local, None, device))
+
+
+@app.command("eval")
+def evaluate(
+    run: Run,
+    each: Annotated[int, typer.Option("--each-frame", help="Also edit this many frames each by itself, for comparison")] = 0,
+    debug: Debug = False,
+) -> None:
+    """Measure a run again and write metrics.json.
+
+    Example:  i4d eval runs/demo
+    """
+    from i4d.commands.show import evaluate as carry_out
+
+    carry_out(run, each)
+
+
+@app.command()
+def report(run: Run, debug: Debug = False) -> None:
+    """Write a run's report and videos again from what is stored.
+
+    Example:  i4d report runs/demo
+    """
+    from i4d.commands.show import report as carry_out
+
+    carry_out(run)
+
+
+# ------------------------------------------------------------------------------------------------ jobs
+@app.command()
+def submit(
+    prompt: Prompt, out: Out, address: Dashboard = "auto", scene: Scene = "", data: Data = "", config: Configs = [],  # noqa: B006
+    preset: Presets = [], set_: Sets = [],  # noqa: B006
+    follow: Annotated[bool, typer.Option("--follow", help="Show the job's output until it ends")] = False,
+    python: Annotated[str, typer.Option("--python", help="The interpreter on the cluster")] = sys.executable,
+    probe: Annotated[bool, typer.Option(help="First find out whether scene and storage can be read there")] = True,
+    editors: Editors = None, device: Device = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Send an edit to a Ray cluster as a job: code and configuration travel, scene and storage must be reachable there.
+
+    Example:  i4d submit --address http://head:8265 --scene demo --prompt "make it night" --out /shared/runs/night --follow
+    """
+    from i4d.commands.jobs import submit as carry_out
+
+    _use_data(data)
+    options = _who(None, False, editors, device)
+    raise typer.Exit(carry_out(address, prompt, out, scene, preset, config, options, set_, follow, python, probe))
+
+
+@app.command()
+def jobs(address: Dashboard = "auto", debug: Debug = False) -> None:
+    """List the jobs of a cluster, newest first.
+
+    Example:  i4d jobs --address http://head:8265
+    """
+    from i4d.commands.jobs import table
+
+    table(address)
+
+
+@app.command()
+def status(run: RunOrJob, address: Dashboard = "auto", debug: Debug = False) -> None:
+    """Say where a run or a job stands.
+
+    Example:  i4d status runs/demo
+    """
+    from i4d.commands.jobs import status as carry_out
+
+    carry_out(run, address)
+
+
+@app.command()
+def logs(run: RunOrJob, address: Dashboard = "auto", debug: Debug = False) -> None:
+    """Print what a run or a job has told so far.
+
+    Example:  i4d logs runs/demo
+    """
+    from i4d.commands.jobs import logs as carry_out
+
+    carry_out(run, address)
+
+
+@app.command()
+def stop(run: RunOrJob, address: Dashboard = "auto", debug: Debug = False) -> None:
+    """Ask a run or a job to finish what it has in hand and end; `i4d resume` goes on with it.
+
+    Example:  i4d stop runs/demo
+    """
+    from i4d.commands.jobs import stop as carry_out
+
+    carry_out(run, address)
+
+
+@app.command(hidden=True)
+def readable(paths: list[str], debug: Debug = False) -> None:
+    """Find out whether every node of this job's cluster can read some paths (the probe of `submit`)."""
+    from i4d.commands.jobs import readable as carry_out
+
+    carry_out(paths)
+
+
+# ------------------------------------------------------------------------------------------------ scenes, doctor
+@scenes_app.callback()
+def scenes(context: typer.Context) -> None:
+    """List the scenes that can be named, or fetch one.
+
+    Example:  i4d scenes
+    """
+    if context.invoked_subcommand is None:
+        from i4d.commands.show import scenes as carry_out
+
+        carry_out()
+
+
+@scenes_app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="A public scene.  Example: coffee_martini")],
+    data: Data = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask")] = False,
+    debug: Debug = False,
+) -> None:
+    """Get a public scene from its authors' release: shows address, size and licence first; an interrupted fetch goes on.
+
+    Example:  i4d scenes fetch coffee_martini --data data
+    """
+    from i4d.commands.show import fetch as carry_out
+
+    carry_out(name, data, yes)
+
+
+@app.command()
+def doctor(
+    scene: Scene = "", data: Data = "", config: Configs = [], preset: Presets = [], set_: Sets = [],  # noqa: B006
+    address: Address = None, local: Local = False, device: Device = None, weights: Weights = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Check versions, devices, memory, weights, Ray and disk against what a configuration needs; each line has its fix.
+
+    Example:  i4d doctor --scene coffee_martini --preset 50_2
+    """
+    from i4d.commands.doctor import doctor as carry_out
+
+    _use_data(data)
+    options = {**_who(address, local, None, device), "editor.weights": weights}
+    raise typer.Exit(carry_out(scene, preset, config, options, set_))
+
+
+# ------------------------------------------------------------------------------------------------ errors
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; an I4DError becomes one line on stderr and its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    from i4d.errors import I4DError
+
+    try:
+        code = app(arguments, prog_name="i4d", standalone_mode=False)
+    except I4DError as err:
+        if debug:
+            raise
+        sys.exit(_failed(f"error: {' '.join(str(err).split())}", err.exit_code))
+    except KeyboardInterrupt:
+        sys.exit(_failed("stopped; what was stored is kept, `i4d resume RUN` goes on with a run", 130))
+    except Exception as err:
+        if type(err).__module__.split(".")[0] in ("typer", "click"):
+            sys.exit(_usage(err))
+        if debug:
+            raise
+        text = " ".join(str(err).split())
+        sys.exit(_failed(f"error: {type(err).__name__}: {text} (this is a bug; --debug shows where)", 1))
+    sys.exit(code or 0)
+
+
+def _failed(text: str, code: int) -> int:
+    print(text, file=sys.stderr)
+    return code
+
+
+def _usage(err: Any) -> int:
+    """Print what is wrong with the command line; exit code 2, or 130 when a question was broken off."""
+    if type(err).__name__ == "Abort":
+        return _failed("stopped", 130)
+    context = getattr(err, "ctx", None)
+    where = f" (see `{context.command_path} --help`)" if context is not None else ""
+    return _failed(f"error: {err.format_message()}{where}", getattr(err, "exit_code", 2))
+
+
+if __name__ == "__main__":
+    main()

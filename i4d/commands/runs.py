@@ -1,0 +1,92 @@
+"""The commands that compute: prepare, train, edit, resume. Each returns its exit code."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from i4d import compose
+from i4d import config as cfg
+from i4d.commands.layers import layered, settled
+from i4d.commands.run_request import Request, checked_prompt
+from i4d.config import Config
+from i4d.driver.events import Emitter
+from i4d.driver.rounds import RunResult
+from i4d.report.console import Console, duration
+from i4d.report.make import finish
+from i4d.scenes.load import load_scene
+from i4d.store.objects import open_store
+from i4d.store.run_folder import RunFolder
+
+STOPPED = 130
+Options = Mapping[str, Any]
+
+
+def edit(
+    prompt: str, out: Path, scene: str, presets: Sequence[str], files: Sequence[Path], options: Options, sets: Sequence[str],
+    ckpt: Path | None = None,
+) -> int:  # fmt: skip
+    """Carry out an edit into a new run folder; returns the exit code."""
+    request = Request("edit", checked_prompt(prompt))
+    compose.check_out(out)
+    config = settled(layered(scene, presets, files, options, sets))
+    start = compose.checkpoint_from(ckpt) if ckpt else None
+    return _carried_out(out, lambda console: compose.start_run(request, config, out, console, start_from=start))
+
+
+def train(out: Path, scene: str, presets: Sequence[str], files: Sequence[Path], options: Options, sets: Sequence[str]) -> int:
+    """Fit a field into a new run folder; returns the exit code."""
+    compose.check_out(out)
+    config = settled(layered(scene, presets, files, options, sets))
+    return _carried_out(out, lambda console: compose.start_run(Request("train"), config, out, console))
+
+
+def prepare(out: Path, scene: str, presets: Sequence[str], files: Sequence[Path], sets: Sequence[str]) -> None:
+    """Decode a scene into the store that a run in `out` will use."""
+    compose.check_out(out)
+    config = settled(layered(scene, presets, files, {}, sets))
+    console = Console()
+    loaded = load_scene(config.scene, None, console.making)
+    path = out.absolute()
+    folder = RunFolder(path, open_store(config.storage_path or path / "store"))
+    prepared = compose.prepare_scene(loaded, config, folder, Emitter([console]), console.progress)
+    size = loaded.cameras[0]
+    print(f"{len(loaded.cameras)} cameras, {loaded.num_frames} frames of {size.width}x{size.height}: {prepared.originals.digest()}")
+
+
+def resume(run: Path, options: Options) -> int:
+    """Go on with a run, perhaps with other workers; returns the exit code."""
+    return _carried_out(run, lambda console: compose.resume_run(run, console, changed(options)))
+
+
+def changed(options: Options) -> Callable[[Config], None]:
+    """Return a function that puts the options that were given into a configuration."""
+
+    def change(config: Config) -> None:
+        for key, value in options.items():
+            if value is not None:
+                cfg.set_key(config, key, value, "option")
+
+    return change
+
+
+def _carried_out(out: Path, work: Callable[[Console], RunResult]) -> int:
+    console, began = Console(), time.monotonic()
+    try:
+        result = work(console)
+        if result.stopped:
+            console.line(f"stopped; everything stored is kept. Go on with: i4d resume {out}")
+            return STOPPED
+        places = finish(RunFolder.open(out), console)
+    except KeyboardInterrupt:
+        console.close()
+        console.line(f"stopped; everything stored is kept. Go on with: i4d resume {out}")
+        return STOPPED
+    finally:
+        console.close()
+    console.line(f"finished in {duration(time.monotonic() - began)}")
+    for what, place in places.items():
+        print(f"{what}: {place}")
+    return 0

@@ -1,0 +1,58 @@
+"""Where a run computes: threads of this process, a Ray of its own, or a Ray that is there already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from i4d.config import ClusterConfig
+from i4d.exec.protocol import Executor, Resources
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """An executor and a sentence about it. `shared` when its nodes may be other machines than this one."""
+
+    executor: Executor
+    resources: Resources
+    sentence: str
+    in_process: bool
+    shared: bool
+
+    def device(self, cluster: ClusterConfig) -> str:
+        """Return "cuda" or "cpu": where services will run."""
+        return "cuda" if self.resources.gpus and cluster.device != "cpu" else "cpu"
+
+
+@contextmanager
+def workplace(cluster: ClusterConfig) -> Iterator[Workplace]:
+    """Open the workplace that a configuration asks for; it ends with the context, a joined Ray stays.
+
+    ClusterError when nobody answers at the address.
+    """
+    if cluster.executor == "local":
+        from i4d.exec.local import LocalExecutor
+
+        executor = LocalExecutor()
+        try:
+            yield Workplace(executor, executor.resources(), "threads of this process", True, False)
+        finally:
+            executor.shutdown()
+        return
+    from i4d.exec.on_ray.executor import RayExecutor
+    from i4d.exec.on_ray.session import connect
+
+    session = connect(cluster.address, dashboard=cluster.dashboard)
+    try:
+        executor = RayExecutor()
+        try:
+            resources = executor.resources()
+            how = "a local Ray" if session.started else f"Ray at {session.address} ({len(resources.nodes)} nodes)"
+            if session.dashboard:
+                how += f", dashboard {session.dashboard}"
+            yield Workplace(executor, resources, how, False, not session.started)
+        finally:
+            executor.shutdown()
+    finally:
+        session.close()

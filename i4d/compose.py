@@ -1,0 +1,389 @@
+"""A whole run put together: scene, plan, placement, services, driver, evaluation, report.
+
+    start_run(request, config, out, console)     edit and train
+    resume_run(path, console)                    goes on where a run stopped
+    render_run(path, jobs, console)              more renders of a finished run
+
+The only modules above this one are the command line and its commands; everything below can be used without it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from i4d import config as cfg
+from i4d.commands.peaks import predicted_peaks
+from i4d.commands.run_request import Request
+from i4d.commands.workplace import Workplace, workplace
+from i4d.config import Config
+from i4d.driver import events
+from i4d.driver.events import Emitter
+from i4d.driver.journal import Journal, plain
+from i4d.driver.plan import Plan, advice, make_plan, predicted_forwards, useful_editors
+from i4d.driver.pool import Limits
+from i4d.driver.renders import RenderJob, Shot, render_all
+from i4d.driver.retry import RetryPolicy
+from i4d.driver.rounds import RunResult, run
+from i4d.driver.training import TrainerSession
+from i4d.edit.card import EditorCard, read_card
+from i4d.edit.load import HUB_DEFAULT, resolve_weights
+from i4d.errors import ConfigError, I4DError
+from i4d.exec.placement import Peaks, Placement, place, service_specs
+from i4d.field.checkpoint import decode
+from i4d.geometry.paths import spiral
+from i4d.scenes.bounds import scene_middle
+from i4d.scenes.load import load_scene
+from i4d.scenes.prepare import prepare, scene_to_dict
+from i4d.scenes.record import scene_from_dict
+from i4d.services.trainer import TrainerScene
+from i4d.store.named import get_checkpoint, put_checkpoint
+from i4d.store.objects import write_error
+from i4d.store.run_folder import RunFolder, check_run_id
+from i4d.store.tables import FrameTable
+from i4d.types import CheckpointReceipt, EditSettings, Scene
+
+TRAINER = "i4d.services.trainer:TrainerService"
+EDITOR = "i4d.services.editor:EditorService"
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A scene in a run's store."""
+
+    scene: Scene
+    originals: FrameTable
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """The editor that a run uses: where it is, its card, and the settings that follow."""
+
+    place: str
+    card: EditorCard
+    settings: EditSettings
+
+
+# ------------------------------------------------------------------------------------------------ scene
+def prepare_scene(scene: Scene, config: Config, folder: RunFolder, emit: Emitter, progress: Progress) -> Prepared:
+    """Decode a scene into a run's store and write down what the run keeps of it."""
+    total = len(scene.cameras) * scene.num_frames
+    with stage(emit, "prepare", total):
+        originals = FrameTable.of(prepare(scene, config.scene, folder.store, progress))
+    folder.write_json("originals.json", originals.to_json())
+    folder.write_json("scene.json", scene_to_dict(scene))
+    return Prepared(scene, originals)
+
+
+def prepared_scene(folder: RunFolder) -> Prepared | None:
+    """Return the scene of a run that was prepared, or None."""
+    scene, originals = folder.read_json("scene.json"), folder.read_json("originals.json")
+    if scene is None or originals is None:
+        return None
+    return Prepared(scene_from_dict(scene), FrameTable.from_json(originals))
+
+
+@contextmanager
+def stage(emit: Emitter, name: str, total: int) -> Iterator[None]:
+    """Emit the beginning and end of a stage outside the driver's rounds."""
+    began = time.monotonic()
+    emit(events.StageStarted(0, name, total))
+    yield
+    emit(events.StageFinished(0, name, time.monotonic() - began))
+
+
+# ------------------------------------------------------------------------------------------------ choices
+def choose_editor(config: Config, prompt: str, device: str) -> Chosen:
+    """Return the editor for a device, and write the weights and guidance that were chosen into the configuration.
+
+    WeightsError when a folder is named that holds no editor.
+    """
+    place_ = resolve_weights(config.editor.weights, device)
+    card = read_card(place_) if Path(place_).is_dir() else EditorCard()
+    if config.editor.weights == "auto":
+        config.editor.weights = HUB_DEFAULT if place_ == HUB_DEFAULT else "tiny-ip2p"
+    config.editor.text_guidance = config.editor.text_guidance or card.text_guidance
+    config.editor.image_guidance = config.editor.image_guidance or card.image_guidance
+    settings = EditSettings(
+        prompt, config.editor.text_guidance, config.editor.image_guidance, config.editor.attention, config.editor.norm,
+        config.flow.method, config.flow.mask,
+    )  # fmt: skip
+    return Chosen(place_, card, settings)
+
+
+def notices_of(chosen: Chosen) -> tuple[str, ...]:
+    """Return what must be said of an editor: that it is a demonstration, that the prompt is outside its repertoire."""
+    out = []
+    if chosen.card.demonstration:
+        name = chosen.card.name or "this editor"
+        out.append(f"{name} is a demonstration editor: small, trained for a short list of edits; for real work use {HUB_DEFAULT} on a GPU")
+    warning = chosen.card.warning(chosen.settings.instruction)
+    return tuple([*out, warning] if warning else out)
+
+
+def plan_for(scene: Scene, config: Config, request: Request, settings: EditSettings) -> Plan:
+    """Return the plan of a request."""
+    return make_plan(scene, config, settings, 0 if request.kind == "train" else None)
+
+
+def placement_for(work: Workplace, config: Config, scene: Scene, chosen: Chosen, plan: Plan) -> Placement:
+    """Return which service runs where; ClusterError prints asked beside available."""
+    card_bytes = max((n.gpu_memory_bytes for n in work.resources.nodes), default=0)
+    on_gpu = work.device(config.cluster) == "cuda"
+    peaks = predicted_peaks(config, scene, chosen.place, card_bytes) if on_gpu else Peaks()
+    return place(work.resources, config.cluster, peaks, useful_editors(plan))
+
+
+# ------------------------------------------------------------------------------------------------ renders
+def render_jobs(scene: Scene) -> list[RenderJob]:
+    """Return what every run renders: held-out cameras (else the first), a novel path, the key views before any edit."""
+    watched = scene.held_out_views or scene.train_views[:1]
+    every = tuple(range(scene.num_frames))
+    shots = tuple(Shot(scene.cameras[view], every) for view in watched)
+    path = path_shots(scene)
+    return [
+        RenderJob("watched_before", shots, 0),
+        RenderJob("path_before", path, 0),
+        RenderJob("watched_after", shots),
+        RenderJob("path_after", path),
+    ]
+
+
+def path_shots(scene: Scene) -> tuple[Shot, ...]:
+    """Return a novel camera path, one shot per frame of the video."""
+    cameras = [scene.cameras[view] for view in scene.train_views]
+    target, _ = scene_middle(cameras)
+    path = spiral(cameras, target, scene.num_frames, scene.bounds.kind == "ndc")
+    return tuple(Shot(camera, (frame,)) for frame, camera in enumerate(path))
+
+
+def key_job(scene: Scene, plan: Plan) -> RenderJob:
+    """Return colour and depth of the unedited field at the key instant, for the agreement between views."""
+    shots = tuple(Shot(scene.cameras[view], (plan.key_frame,)) for view in plan.views)
+    return RenderJob("key_before", shots, 0, ("rgb", "depth"))
+
+
+# ------------------------------------------------------------------------------------------------ runs
+def start_run(
+    request: Request, config: Config, out: Path, console: Any, data: str | None = None, start_from: Callable | None = None
+) -> RunResult:
+    """Carry out a request into a new run folder; `start_from` puts a trained field into it and returns its receipt.
+
+    What the user got wrong is found before the folder is made: scene, prompt, weights, devices. An input that proves corrupt
+    while it is prepared leaves no folder behind either.
+    """
+    check_out(out)
+    scene = load_scene(config.scene, data, console.making)
+    if config.editor.weights != "auto":
+        resolve_weights(config.editor.weights, "cpu")
+    console.line("starting " + ("Ray" if config.cluster.executor == "ray" else "threads"))
+    with workplace(config.cluster) as work:
+        console.line(f"computing on {work.sentence}")
+        chosen = choose_editor(config, request.prompt, work.device(config.cluster))
+        known = chosen.card.knows(request.prompt) if request.kind == "edit" else ""
+        notices = notices_of(chosen) if request.kind == "edit" else ()
+        request = replace(
+            request, editor=chosen.place, demonstration=chosen.card.demonstration, known=known, notices=notices
+        )
+        plan = plan_for(scene, config, request, chosen.settings)
+        placement = placement_for(work, config, scene, chosen, plan)
+        fresh = not out.exists()
+        folder = RunFolder.create(out, cfg.to_dict(config), config.storage_path)
+        emit = Emitter([console, lambda event: folder.append_event(event.to_json())])
+        try:
+            if work.shared:
+                work.executor.require_paths(_local_places(folder))
+            console.describe(request, config, scene, plan, predicted_forwards(plan))
+            prepared = prepare_scene(scene, config, folder, emit, console.progress)
+            if start_from is not None:
+                request = replace(request, start=start_from(folder))
+            request.write(folder)
+        except I4DError:
+            _forget(folder, fresh)
+            raise
+        return _drive(request, config, folder, prepared, plan, placement, chosen, work, emit, console)
+
+
+def resume_run(path: Path, console: Any, change: Callable[[Config], None] | None = None, data: str | None = None) -> RunResult:
+    """Go on with a run; `change` may alter who computes (cluster section), never what."""
+    folder = RunFolder.open(path)
+    config = cfg.from_dict(folder.config(), str(path / "config.yaml"))
+    if change is not None:
+        change(config)
+    request = Request.read(folder)
+    console.line("starting " + ("Ray" if config.cluster.executor == "ray" else "threads"))
+    with workplace(config.cluster) as work:
+        console.line(f"computing on {work.sentence}")
+        chosen = choose_editor(config, request.prompt, work.device(config.cluster))
+        emit = Emitter([console, lambda event: folder.append_event(event.to_json())])
+        prepared = prepared_scene(folder)
+        if prepared is None:
+            prepared = prepare_scene(load_scene(config.scene, data), config, folder, emit, console.progress)
+        plan = plan_for(prepared.scene, config, request, chosen.settings)
+        placement = placement_for(work, config, prepared.scene, chosen, plan)
+        console.describe(request, config, prepared.scene, plan, predicted_forwards(plan))
+        return _drive(request, config, folder, prepared, plan, placement, chosen, work, emit, console)
+
+
+def render_run(path: Path, jobs: Callable[[Scene], Sequence[RenderJob]], console: Any, change: Callable[[Config], None]) -> dict:
+    """Render more of a run from its committed checkpoints; returns images by job as in renders.json."""
+    folder = RunFolder.open(path)
+    config = cfg.from_dict(folder.config(), str(path / "config.yaml"))
+    change(config)
+    prepared, manifests = prepared_scene(folder), folder.manifests()
+    if prepared is None or not manifests:
+        raise I4DError(f"{path}: nothing is committed yet", "continue it with `i4d resume` first")
+    last = max(manifests)
+    known = {r: m["checkpoint"]["digest"] for r, m in manifests.items() if r in (0, last)}
+    with workplace(config.cluster) as work:
+        scene = prepared.scene
+        placement = place(work.resources, config.cluster, Peaks(), 1)
+        specs = _specs(config, folder, scene, placement, "", 2, work.in_process)[:1]
+        emit = Emitter([console])
+        with folder.lock():
+            trainer = work.executor.start_all(specs, config.cluster.start_timeout_s)[0]
+            session = TrainerSession(
+                work.executor, trainer, RetryPolicy(), folder, Journal(folder), _limits(config), emit, time.monotonic
+            )
+            session.persist(session.warm_up)
+            with stage(emit, "renders", 0):
+                return render_all(session, jobs(scene), known, scene.num_frames, emit)
+
+
+def _drive(
+    request: Request, config: Config, folder: RunFolder, prepared: Prepared, plan: Plan, placement: Placement, chosen: Chosen,
+    work: Workplace, emit: Emitter, console: Any,
+) -> RunResult:  # fmt: skip
+    emit(events.Placed(placement.sentence, placement.mode))
+    for text in request.notices:
+        emit(events.Warned(text))
+    if text := (advice(plan, config.cluster.editors) if config.cluster.editors else ""):
+        emit(events.Warned(text))
+    specs = _specs(config, folder, prepared.scene, placement, chosen.place, plan.batch, work.in_process)
+    specs = specs if plan.rounds else specs[:1]
+    began = time.monotonic()
+    emit(events.StageStarted(0, "start services", len(specs)))
+    trainer, *editors = work.executor.start_all(specs, config.cluster.start_timeout_s)
+    emit(events.StageFinished(0, "start services", time.monotonic() - began))
+    jobs = render_jobs(prepared.scene)
+    if plan.rounds:
+        jobs.insert(2, key_job(prepared.scene, plan))
+    else:
+        jobs = [job for job in jobs if job.round == 0]
+    start = CheckpointReceipt(**request.start) if request.start else None
+    with stopping_on_signals(folder, console):
+        return run(
+            plan, prepared.originals, folder, work.executor, editors, trainer, [console, _to_file(folder)],
+            RetryPolicy(max_retries=config.cluster.max_retries), _limits(config), placement.turns, placement.overlap, jobs, start,
+        )  # fmt: skip
+
+
+def _to_file(folder: RunFolder) -> events.Sink:
+    return lambda event: folder.append_event(event.to_json())
+
+
+def _specs(
+    config: Config, folder: RunFolder, scene: Scene, placement: Placement, editor: str, batch: int, in_process: bool
+) -> list:
+    known = TrainerScene(scene.cameras, scene.bounds, scene.num_frames, scene.train_views)
+    cap = config.editor.memory_cap_gb
+    store = folder.store.uri
+    common: dict[str, Any] = {"store": store, "memory_cap_gb": cap}
+    if "://" in store:  # blocks of a remote store are copied once per node
+        common["cache_dir"] = str(Path(tempfile.gettempdir()) / "i4d-blocks")
+    camera = scene.cameras[scene.train_views[0]]
+    trainer = {**common, "scene": known, "field": config.field, "seed": config.seed}
+    editor_kwargs = {
+        **common, "weights": editor, "dtype": config.editor.dtype, "flow_method": config.flow.method,
+        "flow_checkpoint": config.flow.checkpoint, "flow_iterations": config.flow.iterations,
+        "warm_up_size": (camera.height, camera.width), "warm_up_batch": batch,
+    }  # fmt: skip
+    return service_specs(placement, (TRAINER, trainer), (EDITOR, editor_kwargs), in_process)
+
+
+def _limits(config: Config) -> Limits:
+    return Limits(config.cluster.timeout_s, config.cluster.start_timeout_s)
+
+
+def _local_places(folder: RunFolder) -> list[str]:
+    """Return the local paths that every node must be able to read."""
+    return [] if "://" in folder.store.uri else [str(folder.path), folder.store.uri]
+
+
+def _forget(folder: RunFolder, fresh: bool) -> None:
+    """Remove what was begun of a run that cannot start; a folder that was there before keeps its other files."""
+    if fresh:
+        shutil.rmtree(folder.path, ignore_errors=True)
+    else:
+        (folder.path / "config.yaml").unlink(missing_ok=True)
+
+
+def check_out(out: Path) -> None:
+    """Raise ConfigError where a run stands in the folder already, I4DError where it cannot be written."""
+    check_run_id(out.name)
+    if (out / "config.yaml").exists():
+        raise ConfigError(f"{out} holds a run already", f"choose another --out, or continue it with `i4d resume {out}`")
+    try:
+        made = not out.exists()
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+        if made:
+            out.rmdir()
+    except OSError as err:
+        raise write_error(out, err) from err
+
+
+@contextmanager
+def stopping_on_signals(folder: RunFolder, console: Any) -> Iterator[None]:
+    """Turn the first Ctrl-C or SIGTERM into a request to stop after the work in hand, the second into KeyboardInterrupt."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked = []
+
+    def ask(number: int, frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        folder.request_stop()
+        console.line("stopping after the work in hand; once more stops at once")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def checkpoint_from(place: Path) -> Callable[[RunFolder], dict]:
+    """Return a function that puts a trained field into a run: `place` is another run (its first fit) or a checkpoint file.
+
+    ConfigError where there is none.
+    """
+    if place.is_dir():
+        other = RunFolder.open(place)
+        manifest = other.manifests().get(0)
+        if manifest is None:
+            raise ConfigError(f"--ckpt {place}: this run has no trained field yet", f"`i4d resume {place}`")
+        data, step = get_checkpoint(other.store, manifest["checkpoint"]["digest"]), manifest["checkpoint"]["step"]
+    elif place.is_file():
+        data = place.read_bytes()
+        step = decode(data)[1].step
+    else:
+        raise ConfigError(f"--ckpt {place}: no such run or checkpoint file", "give a run of `i4d train` or a .safetensors file")
+
+    def put(folder: RunFolder) -> dict:
+        return plain(CheckpointReceipt(put_checkpoint(folder.store, data), step, len(data)))
+
+    return put

@@ -1,0 +1,34 @@
+"""What a run keeps of its scene, read back: cameras, timeline and bounds without the videos behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from i4d.errors import SceneError
+from i4d.types import Bounds, Camera, Scene
+
+
+class NoSource:
+    """Stands where the videos were: a prepared scene is read from its blocks."""
+
+    def read(self, camera: str, start: int, stop: int) -> Iterator[np.ndarray]:
+        raise SceneError(f"{camera}: this scene is known from its prepared blocks only", "run `i4d prepare` on the videos")
+
+
+def scene_from_dict(tree: dict) -> Scene:
+    """Return the scene that `prepare.scene_to_dict` wrote; SceneError if the record is not one."""
+    try:
+        cameras = tuple(
+            Camera(c["name"], c["width"], c["height"], np.array(c["K"], float), np.array(c["world_from_camera"], float))
+            for c in tree["cameras"]
+        )
+        bounds = dict(tree["bounds"])
+        bounds["aabb"] = tuple(tuple(map(float, corner)) for corner in bounds["aabb"])
+        return Scene(
+            tree["name"], cameras, tree["num_frames"], tree["fps"], Bounds(**bounds), tuple(tree["held_out"]), NoSource(), cameras,
+            tree["exact"],
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError) as err:
+        raise SceneError("scene.json of this run is not a scene", f"{type(err).__name__}: {err}") from err
