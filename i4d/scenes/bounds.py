@@ -58,14 +58,16 @@ def frustum_bounds(cameras: Sequence[Camera], kind: str, near: float, far: float
 
 def scene_middle(cameras: Sequence[Camera]) -> tuple[np.ndarray, np.ndarray]:
     """Return the point (3,) nearest to all optical axes in the least-squares sense and its depth along each, or a point
-    one unit ahead of parallel cameras."""
+    three baselines ahead of parallel cameras (one unit ahead of a single one)."""
     normal, right = np.zeros((3, 3)), np.zeros(3)
     for camera in cameras:
         axis = camera.world_from_camera[:3, 2] / np.linalg.norm(camera.world_from_camera[:3, 2])
         across = np.eye(3) - np.outer(axis, axis)
         normal, right = normal + across, right + across @ camera.centre
     if np.linalg.cond(normal) > 1e6:
-        middle = np.mean([c.centre + c.world_from_camera[:3, 2] for c in cameras], 0)
+        centres = np.stack([c.centre for c in cameras])
+        ahead = 3 * np.linalg.norm(centres[:, None] - centres, axis=-1).max() or 1.0
+        middle = np.mean([c.centre + ahead * c.world_from_camera[:3, 2] for c in cameras], 0)
     else:
         middle = np.linalg.solve(normal, right)
     depths = np.array([(middle - c.centre) @ c.world_from_camera[:3, 2] for c in cameras])
