@@ -17,10 +17,11 @@ from i4d.config import FieldConfig
 from i4d.errors import FitError
 from i4d.field.factors import add_line_variation_grad, add_plane_variation_grad
 from i4d.field.frames import FrameBank
-from i4d.field.model import FieldShape, Moment, StreamingField
+from i4d.field.model import FieldShape, Leaf, StreamingField
 from i4d.field.optim import SliceAdam
 from i4d.field.render import RenderSettings, coarse_map, render_rays
 from i4d.field.spaces import Space
+from i4d.field.workers import Workers
 from i4d.seeds import seed_for
 
 Phase = Literal["fit", "refit"]
@@ -60,7 +61,7 @@ def render_settings(config: FieldConfig, grid: tuple[int, int, int]) -> RenderSe
     proposals = config.proposals or min(256, max(48, max(grid) // 2))
     shaded = min(config.shaded, samples) if config.shaded else samples
     background = tuple(config.background) or None
-    return RenderSettings(proposals, samples, shaded, map_cells=max(32, proposals), background=background)
+    return RenderSettings(proposals, samples, shaded, max(32, proposals * 3 // 4), background=background)
 
 
 def voxel_levels(config: FieldConfig) -> list[int]:
@@ -75,7 +76,11 @@ def voxel_levels(config: FieldConfig) -> list[int]:
 class Fitter:
     """Owns a field under optimisation: `begin` a phase, then `advance`."""
 
-    def __init__(self, config: FieldConfig, space: Space, num_frames: int, seed: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, config: FieldConfig, space: Space, num_frames: int, seed: int, device: torch.device | str = "cpu",
+        workers: Workers | None = None,
+    ) -> None:  # fmt: skip
+        self.workers = workers or Workers()
         self.config = config
         self.seed = seed
         self.device = torch.device(device)
@@ -146,25 +151,32 @@ class Fitter:
 
     def _one_step(self, bank: FrameBank) -> float:
         self._grow_if_due()
-        config = self.config
+        config, settings = self.config, self._settings()
         frame = self._frame(bank.num_frames)
         generator = torch.Generator().manual_seed(seed_for(self.seed, self.phase_index, None, self.step, "rays"))
         watch_motion = self.phase == "fit" or 2 * self.step < self.total_steps
         batch = bank.draw(frame, config.rays, generator, config.motion_share if watch_motion else 0.0)
-        moment = self.field.at(frame, grad=True)
-        settings = self._settings()
-        cells = coarse_map(moment, self.field.cells, settings.map_cells)
-        origins, directions, target = (t.to(self.device) for t in (batch.origins, batch.directions, batch.rgb))
-        rendered, _ = render_rays(moment, self.field.space, cells, origins, directions, settings, generator)
-        loss = (rendered.rgb - target).square().mean()
-        value = loss.item()
-        if not math.isfinite(value):  # before it reaches the factors: lookups at points that are not numbers may crash
-            raise FitError(f"step {self.step}: the loss is not finite", "lower field.lr_grid or field.lr_mlp")
-        loss.backward()
-        self._add_variation(moment)
-        self.adam.step(moment.leaves, self._rates())
+        offsets = torch.rand(config.rays, settings.samples - 1, generator=generator)
+        rays = [t.to(self.device) for t in (batch.origins, batch.directions, batch.rgb, offsets)]
+        moments = [self.field.at(frame, grad=True) for _ in range(self.workers.count)]
+        cells = coarse_map(moments[0], self.field.cells, settings.map_cells)
+
+        def part(index: int) -> tuple[list[Leaf], float]:
+            moment, piece = moments[index], pieces[index]
+            origins, directions, target, jitter = (t[piece] for t in rays)
+            seen, _ = render_rays(moment, self.field.space, cells, origins, directions, settings, jitter)
+            loss = (seen.rgb - target).square().sum() / (3 * config.rays)
+            value = loss.item()
+            if not math.isfinite(value):  # it must not reach the factors: lookups at points that are no numbers crash
+                raise FitError(f"step {self.step}: the loss is not finite", "lower field.lr_grid or field.lr_mlp")
+            loss.backward()
+            return moment.leaves, value
+
+        pieces = self.workers.parts(config.rays)
+        done = self.workers.map(part, range(len(pieces)))
+        self._update([leaves for leaves, _ in done])
         self.step += 1
-        return value
+        return sum(value for _, value in done)
 
     def _settings(self) -> RenderSettings:
         """Return how this step samples. A fit starts with even intervals: at first the map knows nothing."""
@@ -174,15 +186,22 @@ class Fitter:
         done = self.step / max(1.0, EXPLORE_SHARE * self.total_steps)
         return replace(settings, uniform=max(settings.uniform, 1 - done))
 
-    def _add_variation(self, moment: Moment) -> None:
-        weight = self.config.tv_weight
-        if weight == 0:
-            return
-        for leaf in moment.leaves:
-            if leaf.name.endswith(".plane"):
-                add_plane_variation_grad(leaf.tensor.grad, leaf.tensor.detach(), 1e-2 * weight)
-            elif leaf.name.endswith(".line"):
-                add_line_variation_grad(leaf.tensor.grad, leaf.tensor.detach(), 1e-3 * weight)
+    def _update(self, parts: list[list[Leaf]]) -> None:
+        """Add up the gradients of all parts of the rays and move the parameters, each worker its share of them."""
+        rates, weight = self._rates(), self.config.tv_weight
+
+        def share(first: int) -> None:
+            mine = slice(first, None, self.workers.count)  # big and small leaves take turns in the list
+            for leaf, *others in list(zip(*parts, strict=True))[mine]:
+                for other in others:
+                    leaf.tensor.grad.add_(other.tensor.grad)
+                if weight and leaf.name.endswith(".plane"):
+                    add_plane_variation_grad(leaf.tensor.grad, leaf.tensor.detach(), 1e-2 * weight)
+                elif weight and leaf.name.endswith(".line"):
+                    add_line_variation_grad(leaf.tensor.grad, leaf.tensor.detach(), 1e-3 * weight)
+            self.adam.step(parts[0][mine], rates)
+
+        self.workers.map(share, range(self.workers.count))
 
     def advance(self, bank: FrameBank, num_steps: int) -> FitReport:
         """Take up to `num_steps` steps, not beyond the phase's end; FitError names the step of a loss not finite."""

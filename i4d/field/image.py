@@ -9,10 +9,11 @@ from torch import Tensor
 
 from i4d.field.model import StreamingField
 from i4d.field.render import RenderSettings, coarse_map, render_rays
+from i4d.field.workers import Workers
 from i4d.geometry.cameras import camera_rays
 from i4d.types import Camera
 
-RAYS_PER_CALL = {"cpu": 4096, "cuda": 65536}  # bounds the temporaries: about 60 MB and 1 GB
+RAYS_PER_CALL = {"cpu": 2048, "cuda": 65536}  # bounds the temporaries: about 30 MB and 1 GB
 
 
 @dataclass(frozen=True)
@@ -26,16 +27,22 @@ class FieldImage:
 
 
 @torch.no_grad()
-def render_image(field: StreamingField, settings: RenderSettings, camera: Camera, frame: float) -> FieldImage:
-    """Return what a camera sees of a field at a frame. Deterministic; where nothing is met the depth is the farthest."""
+def render_image(
+    field: StreamingField, settings: RenderSettings, camera: Camera, frame: float, workers: Workers | None = None
+) -> FieldImage:
+    """Return what a camera sees of a field at a frame. Deterministic; rays that meet nothing have the farthest depth."""
     instant = field.at(frame)
     cells = coarse_map(instant, field.cells, settings.map_cells)
     origins, directions = (t.reshape(-1, 3) for t in camera_rays(camera, field.device))
-    parts: list[tuple[Tensor, Tensor, Tensor]] = []
-    for chunk in torch.arange(len(origins), device="cpu").split(RAYS_PER_CALL[field.device.type]):
-        rays = slice(int(chunk[0]), int(chunk[-1]) + 1)
+    step = RAYS_PER_CALL[field.device.type]
+
+    @torch.no_grad()
+    def part(start: int) -> tuple[Tensor, Tensor, Tensor]:
+        rays = slice(start, start + step)
         seen, march = render_rays(instant, field.space, cells, origins[rays], directions[rays], settings)
-        parts.append((seen.rgb, field.space.depth_z(march, seen.median_t[:, None])[:, 0], seen.opacity))
+        return seen.rgb, field.space.depth_z(march, seen.median_t[:, None])[:, 0], seen.opacity
+
+    parts = (workers or Workers()).map(part, range(0, len(origins), step))
     rgb, depth, opacity = (torch.cat(column) for column in zip(*parts, strict=True))
     size = (camera.height, camera.width)
     return FieldImage(rgb.view(*size, 3), depth.view(size), opacity.view(size))

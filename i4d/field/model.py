@@ -81,12 +81,16 @@ class FieldShape:
 
 @dataclass(frozen=True)
 class Leaf:
-    """A piece of a parameter: channels start..stop-1 of `name` (a whole network weight: 0..len), as a leaf tensor."""
+    """A piece of a parameter: channels start..stop-1 of `name` (a whole network weight: 0..len), as a leaf tensor.
+
+    `shared`: every frame reads all of it, so all of its channels have seen the same number of steps.
+    """
 
     name: str
     start: int
     stop: int
     tensor: Tensor
+    shared: bool
 
 
 class Moment:
@@ -96,31 +100,35 @@ class Moment:
         self.shape = field.shape
         self.leaves: list[Leaf] = []
         self.mlp: dict[str, Tensor] = {}
+        self._tensors, self._grad = field.tensors, grad
         self._factors: dict[str, tuple[Tensor, Tensor]] = {}
-        device = field.device
-        slices = {key: stream.at(frame, device) for key, stream in field.streams.items()}
-        for key, piece in slices.items():
-            plane = self._cut(field, f"{key}.plane", piece, grad)
-            line = self._cut(field, f"{key}.line", piece, grad)
-            self._factors[key] = (plane, line * piece.weights[:, None])
+        self._slices = {key: stream.at(frame, field.device) for key, stream in field.streams.items()}
         for name in field.network_names:
-            self.mlp[name] = self._leaf(name, 0, len(field.tensors[name]), field.tensors[name], grad)
+            self.mlp[name] = self._leaf(name, 0, len(field.tensors[name]), True)
         self._columns = torch.cat([
-            field.slot_offset(f"colour{pair}") + slices[f"colour{pair}"].slots for pair in range(3)
+            field.slot_offset(f"colour{pair}") + self._slices[f"colour{pair}"].slots for pair in range(3)
         ])  # fmt: skip
         self._network_dtype = field.network_dtype
 
-    def _leaf(self, name: str, start: int, stop: int, view: Tensor, grad: bool) -> Tensor:
-        leaf = view.detach()
-        if grad:
+    def _leaf(self, name: str, start: int, stop: int, shared: bool) -> Tensor:
+        leaf = self._tensors[name][start:stop].detach()
+        if self._grad:
             leaf.requires_grad_(True)
-            self.leaves.append(Leaf(name, start, stop, leaf))
+            self.leaves.append(Leaf(name, start, stop, leaf, shared))
         return leaf
 
-    def _cut(self, field: StreamingField, name: str, piece: Slice, grad: bool) -> Tensor:
-        whole = field.tensors[name]
-        parts = [self._leaf(name, a, b, whole[a:b], grad) for a, b in piece.ranges]
-        return torch.cat(parts) if len(parts) > 1 else parts[0] if parts else whole[:0]
+    def _cut(self, name: str, piece: Slice) -> Tensor:
+        parts = [self._leaf(name, a, b, b <= piece.permanent) for a, b in piece.ranges]
+        return torch.cat(parts) if len(parts) > 1 else parts[0] if parts else self._tensors[name][:0]
+
+    def _factor(self, key: str) -> tuple[Tensor, Tensor]:
+        """Return plane and weighted line of a factor, cut out at first use: a coarse map needs no colour."""
+        if key not in self._factors:
+            piece = self._slices[key]
+            with torch.set_grad_enabled(self._grad):  # also when a coarse map is the first to ask
+                plane, line = self._cut(f"{key}.plane", piece), self._cut(f"{key}.line", piece)
+                self._factors[key] = (plane, line * piece.weights[:, None])
+        return self._factors[key]
 
     def _activated(self, raw: Tensor) -> Tensor:
         if self.shape.density == "relu":
@@ -131,7 +139,7 @@ class Moment:
         """Return density (point,) per field unit at points (point, 3)."""
         raw = points.new_zeros(len(points))
         for pair in range(3):
-            plane, line = self._factors[f"density{pair}"]
+            plane, line = self._factor(f"density{pair}")
             if len(plane):
                 raw = raw + plane_line(plane, line, points, pair).sum(0)
         return self._activated(raw)
@@ -141,7 +149,7 @@ class Moment:
         with torch.no_grad():
             raw = None
             for pair in range(3):
-                plane, line = self._factors[f"density{pair}"]
+                plane, line = self._factor(f"density{pair}")
                 if len(plane):
                     part = lattice(plane, line, pair, cells)
                     raw = part if raw is None else raw + part
@@ -149,7 +157,7 @@ class Moment:
 
     def features(self, points: Tensor) -> Tensor:
         """Return appearance features (point, feature_dim): all pairs' products times the feature basis."""
-        factors = [(pair, *self._factors[f"colour{pair}"]) for pair in range(3)]
+        factors = [(pair, *self._factor(f"colour{pair}")) for pair in range(3)]
         products = [plane_line(plane, line, points, pair) for pair, plane, line in factors if len(plane)]
         return torch.cat(products).T @ self.mlp["basis"][self._columns]
 

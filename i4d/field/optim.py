@@ -34,16 +34,21 @@ class SliceAdam:
             if leaf.tensor.grad is not None:
                 by_rate.setdefault(rates[leaf.name], []).append(leaf)
         for rate, group in by_rate.items():
-            self._fused([(leaf.tensor, leaf.tensor.grad) for leaf in group], [self._state_of(leaf) for leaf in group], rate)
+            self._fused([entry for leaf in group for entry in self._entries(leaf)], rate)
 
-    def _state_of(self, leaf: Leaf) -> tuple[Tensor, Tensor, Tensor]:
+    def _entries(self, leaf: Leaf) -> list[tuple[Tensor, ...]]:
+        """Return (value, gradient, first, second, count) per channel, or once for all where one count serves all."""
         piece = slice(leaf.start, leaf.stop)
-        return self.first[leaf.name][piece], self.second[leaf.name][piece], self.counts[leaf.name][piece]
+        moments = self.first[leaf.name][piece], self.second[leaf.name][piece]
+        counts = self.counts[leaf.name]
+        if leaf.shared:
+            return [(leaf.tensor, leaf.tensor.grad, *moments, counts[leaf.start])]
+        columns = (leaf.tensor, leaf.tensor.grad, *moments, counts[piece])
+        return list(zip(*(column.unbind(0) for column in columns), strict=True))
 
-    def _fused(self, values: list[tuple[Tensor, Tensor]], states: list[tuple[Tensor, Tensor, Tensor]], rate: float) -> None:
-        """One fused pass over memory; every channel is a tensor of its own to the kernel, with its own count."""
-        tensors, grads = ([c for pair in values for c in pair[i].unbind(0)] for i in (0, 1))
-        first, second, counts = ([c for state in states for c in state[i].unbind(0)] for i in (0, 1, 2))
+    def _fused(self, entries: list[tuple[Tensor, ...]], rate: float) -> None:
+        """One fused pass over memory for all entries."""
+        tensors, grads, first, second, counts = (list(column) for column in zip(*entries, strict=True))
         b1, b2 = self.betas
         adam(tensors, grads, first, second, [], counts, fused=True, amsgrad=False, beta1=b1, beta2=b2, lr=rate,
              weight_decay=0.0, eps=self.eps, maximize=False)  # fmt: skip

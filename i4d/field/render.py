@@ -87,12 +87,12 @@ def _look_up(cells: Tensor, points: Tensor) -> Tensor:
 
 
 def propose(
-    space: Space, march: March, cells: Tensor, settings: RenderSettings, generator: torch.Generator | None
+    space: Space, march: March, cells: Tensor, settings: RenderSettings, offsets: Tensor | None = None
 ) -> Tensor:
     """Return increasing interval edges (ray, samples + 1) in [0, 1], dense where the map's weights are high.
 
-    With a generator the edges are stratified at random (one offset a ray and edge); without, they are at the strata's
-    centres. The first edge is 0 and the last 1: no part of a ray goes unread.
+    `offsets` (ray, samples - 1) in [0, 1) say where in its stratum an edge lies; None takes the strata's centres. The
+    first edge is 0 and the last 1: no part of a ray goes unread.
     """
     rays, device = len(march.start), march.start.device
     edges = torch.linspace(0, 1, settings.proposals + 1, device=device).expand(rays, -1)
@@ -108,8 +108,7 @@ def propose(
     cdf = F.pad(share.cumsum(-1), (1, 0))
     cdf = cdf / cdf[:, -1:]
     count = settings.samples - 1
-    offset = 0.5 if generator is None else torch.rand(rays, count, generator=generator).to(device)
-    u = (torch.arange(count, device=device) + offset) / count
+    u = (torch.arange(count, device=device) + (0.5 if offsets is None else offsets)) / count
     u = u.expand(rays, count).contiguous()
     right = torch.searchsorted(cdf, u, right=True).clamp_(1, settings.proposals)
     low, high = cdf.gather(1, right - 1), cdf.gather(1, right)
@@ -148,12 +147,12 @@ def _finish(
 
 def render_rays(
     instant: Instant, space: Space, cells: Tensor, origins: Tensor, directions: Tensor, settings: RenderSettings,
-    generator: torch.Generator | None = None,
+    offsets: Tensor | None = None,
 ) -> tuple[Rendered, March]:  # fmt: skip
     """Return what world rays (ray, 3) see, sampled where the coarse map `cells` shows density."""
     march = space.march(origins, directions)
     with torch.no_grad():
-        edges = propose(space, march, cells, settings, generator)
+        edges = propose(space, march, cells, settings, offsets)
         middles = (edges[:, 1:] + edges[:, :-1]) / 2
         points = space.locate(march, middles)
         lengths = space.lengths(march, edges)

@@ -238,14 +238,16 @@ def space_for(bounds: Bounds, cameras: Sequence[Camera]) -> Space:
         raise FitError(f"bounds: need 0 < near < far, have near {bounds.near}, far {bounds.far}")
     if any(high <= low for low, high in zip(*bounds.aabb, strict=True)):
         raise FitError(f"bounds: the box {bounds.aabb} is empty")
+    aabb = tuple(tuple(float(x) for x in corner) for corner in bounds.aabb)
+    near, far = float(bounds.near), float(bounds.far)
     if bounds.kind != "ndc":
-        return _KINDS[bounds.kind](bounds.aabb, bounds.near, bounds.far)
+        return _KINDS[bounds.kind](aabb, near, far)
     if not cameras:
         raise FitError("bounds: an NDC space needs at least one camera")
     first = cameras[0]
     image_from_camera = first.K[:2] * np.array([[2 / first.width], [2 / first.height]])
     (sx, skew, ox), (_, sy, oy) = ((float(x) for x in row) for row in image_from_camera)
-    return NdcSpace(bounds.aabb, bounds.near, bounds.far, (sx, sy), skew, (ox - 1, oy - 1))
+    return NdcSpace(aabb, near, far, (sx, sy), skew, (ox - 1, oy - 1))
 
 
 def space_to_dict(space: Space) -> dict:

@@ -20,6 +20,7 @@ from i4d.field.fit import Fitter
 from i4d.field.frames import FrameBank
 from i4d.field.image import render_image
 from i4d.field.spaces import Space, space_for
+from i4d.field.workers import Workers
 from i4d.services.device import Device
 from i4d.store.blocks import BlockReader, write_block
 from i4d.store.named import get_checkpoint, put_checkpoint
@@ -69,6 +70,9 @@ class TrainerService:
         self._reader = BlockReader(self._store, cache_dir=cache_dir)
         self._scene, self._config, self._seed, self._name = scene, field, seed, name
         self._device = Device(device, num_threads, memory_cap_gb)
+        self._workers = Workers(1 if self._device.on_gpu else num_threads or torch.get_num_threads())
+        if self._workers.count > 1:
+            self._device.num_threads = 1  # the workers are the threads
         self._space: Space = space_for(scene.bounds, scene.cameras)
         self._bank = self._empty_bank()
         self._fitter: Fitter | None = None
@@ -143,7 +147,7 @@ class TrainerService:
             raise FitError(f"render: frames {task.frames} of {task.num_frames}", f"scene: {self._scene.num_frames}")
         parts: dict[str, list[np.ndarray]] = {name: [] for name in task.want}
         for frame in task.frames:
-            image = render_image(fitter.field, fitter.render_settings(), task.camera, frame)
+            image = render_image(fitter.field, fitter.render_settings(), task.camera, frame, self._workers)
             if "rgb" in parts:
                 parts["rgb"].append(_rows(image.rgb, task.rows))
             if "depth" in parts:
@@ -177,7 +181,7 @@ class TrainerService:
         return self._fitter
 
     def _new_fitter(self) -> Fitter:
-        return Fitter(self._config, self._space, self._scene.num_frames, self._seed, self._device.torch)
+        return Fitter(self._config, self._space, self._scene.num_frames, self._seed, self._device.torch, self._workers)
 
     def _empty_bank(self) -> FrameBank:
         return FrameBank(self._scene.cameras, self._scene.train_views, self._scene.num_frames)

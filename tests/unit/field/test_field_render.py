@@ -108,11 +108,11 @@ def test_edges_cover_the_ray_and_crowd_where_density_lies():
     origins, directions = rays(32)
     march = SPACE.march(origins, directions)
     settings = RenderSettings(proposals=64, samples=32, uniform=0.1)
-    for generator in (None, torch.Generator().manual_seed(0)):
-        edges = propose(SPACE, march, coarse_map(slab, (64, 64, 64), 32), settings, generator)
+    for offsets in (None, torch.rand(32, 31, generator=torch.Generator().manual_seed(0))):
+        edges = propose(SPACE, march, coarse_map(slab, (64, 64, 64), 32), settings, offsets)
         assert (edges[:, 0] == 0).all() and (edges[:, -1] == 1).all() and (edges.diff(dim=-1) >= 0).all()
         assert ((edges > 0.6) & (edges < 0.85)).float().sum(-1).min() > 16
-    even = propose(SPACE, march, coarse_map(slab, (64, 64, 64), 32), RenderSettings(uniform=1.0, samples=9), None)
+    even = propose(SPACE, march, coarse_map(slab, (64, 64, 64), 32), RenderSettings(uniform=1.0, samples=9))
     np.testing.assert_allclose(even[0, 1:-1].numpy(), (np.arange(8) + 0.5) / 8, atol=1e-5)
 
 
