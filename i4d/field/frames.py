@@ -72,7 +72,7 @@ class FrameBank:
     def draw(self, frame: int, num_rays: int, generator: torch.Generator, motion_share: float = 0.0) -> RayBatch:
         """Return random rays of a frame over all views; a share of them from pixels that move.
 
-        Moving pixels are found by drawing four candidates for every such ray and keeping the ones that differ most
+        Moving pixels are found by drawing eight candidates for every such ray and keeping the ones that differ most
         from the same pixel in a frame a few steps away, in proportion to the difference.
         """
         total = int(self._ends[-1])
@@ -86,7 +86,7 @@ class FrameBank:
         return RayBatch(origins, directions, rgb)
 
     def _moving_pixels(self, frame: int, count: int, total: int, generator: torch.Generator) -> np.ndarray:
-        candidates = torch.randint(total, (4 * count,), generator=generator).numpy()
+        candidates = torch.randint(total, (8 * count,), generator=generator).numpy()
         slot, inside = self._gather(frame, candidates)
         reach = max(1, min(4, self.num_frames - 1))
         other = frame + reach if frame + reach < self.num_frames else frame - reach
