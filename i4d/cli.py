@@ -17,14 +17,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-scenes_app = typer.Typer(no_args_is_help=False, help="List the scenes that can be named, or fetch one.  Example:  i4d scenes", rich_markup_mode=None)
+scenes_app = typer.Typer(help="List the scenes that can be named, or fetch one.  Example:  i4d scenes", rich_markup_mode=None)
 app.add_typer(scenes_app, name="scenes", invoke_without_command=True)
 
 # ------------------------------------------------------------------------------------------------ options
 Scene = Annotated[str, typer.Option("--scene", help="A shipped scene (see `i4d scenes`) or your own YAML file.  Example: --scene demo")]
 Prompt = Annotated[str, typer.Option("--prompt", help='What to change, in a sentence.  Example: --prompt "turn the ball gold"')]
 Out = Annotated[Path, typer.Option("--out", help="The run folder to make; it must not hold a run yet.  Example: --out runs/demo")]
-Data = Annotated[str, typer.Option("--data", help="Folder that holds the scenes, each in a folder of its name (else I4D_DATA, else ./data)")]
+Data = Annotated[str, typer.Option("--data", help="Folder that holds the scenes, each under its name (else I4D_DATA, else ./data)")]
 Configs = Annotated[list[Path], typer.Option("--config", help="YAML over the scene's settings; may be given several times")]
 Presets = Annotated[list[str], typer.Option("--preset", help="Shipped settings over the scene's: 50_2, 50_4, 300_4, demo")]
 Sets = Annotated[list[str], typer.Option("--set", help="One setting over everything else.  Example: --set field.fit_steps=20000")]
@@ -150,18 +150,14 @@ def render(
 
 
 @app.command("eval")
-def evaluate(
-    run: Run,
-    each: Annotated[int, typer.Option("--each-frame", help="Also edit this many frames each by itself, for comparison")] = 0,
-    debug: Debug = False,
-) -> None:
+def evaluate(run: Run, debug: Debug = False) -> None:
     """Measure a run again and write metrics.json.
 
     Example:  i4d eval runs/demo
     """
     from i4d.commands.show import evaluate as carry_out
 
-    carry_out(run, each)
+    carry_out(run)
 
 
 @app.command()

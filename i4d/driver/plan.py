@@ -19,7 +19,11 @@ from i4d.errors import ConfigError
 from i4d.seeds import seed_for
 from i4d.types import Camera, EditSettings, Scene, Strength
 
-BRANCHES = 3  # of the guidance: none, image, image and text
+
+def branches(settings: EditSettings) -> int:
+    """Return how many branches of the guidance (none, image, image and text) have a weight: at 1 / 1 one is enough."""
+    s_T, s_I = settings.text_guidance, settings.image_guidance
+    return sum(weight != 0 for weight in (1 - s_I, s_I - s_T, s_T))
 
 
 @dataclass(frozen=True)
@@ -188,7 +192,7 @@ def predicted_forwards(plan: Plan) -> int:
         per_window = plan.batch - 1 if once else plan.batch
         anchors = len({chain.view for chain in part.chains}) if once else 0
         images += (part.num_windows * per_window + anchors) * plan.window_strength.n
-    return images * BRANCHES
+    return images * branches(plan.settings)
 
 
 def useful_editors(plan: Plan) -> int:

@@ -106,7 +106,8 @@ class Console:
         self.line(f"note: {event.text}", "yellow")
 
     def _on_WorkerReady(self, event: events.WorkerReady) -> None:
-        self.line(f"{event.worker} on {event.device} ({event.device_name}), ready after {duration(event.seconds)}: " + "; ".join(event.notes))
+        where = f"{event.worker} on {event.device} ({event.device_name}), ready after {duration(event.seconds)}"
+        self.line(": ".join([where, *filter(None, ["; ".join(event.notes)])]))
 
     def _on_WorkerRestarted(self, event: events.WorkerRestarted) -> None:
         self.line(f"{event.worker} was lost and is started again: {event.reason}", "yellow")

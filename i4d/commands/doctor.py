@@ -1,0 +1,185 @@
+"""`i4d doctor`: what is there against what a configuration needs, one line each, with its fix."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from i4d.commands.layers import layered, settled
+from i4d.commands.peaks import editor_bytes, trainer_bytes
+from i4d.config import Config
+from i4d.edit.card import read_card
+from i4d.edit.load import HUB_DEFAULT, resolve_weights
+from i4d.errors import I4DError
+from i4d.exec.hardware import visible_cards
+from i4d.flow.find import find_estimator
+from i4d.scenes.load import load_scene
+from i4d.scenes.procedural.demo import HEIGHT, NUM_CAMERAS, NUM_FRAMES, WIDTH
+
+NEEDED = ("torch", "ray", "diffusers", "transformers", "accelerate", "numpy", "pyarrow", "safetensors", "av", "opencv-python-headless")
+HOST_BYTES = 4 << 30  # driver, trainer and an editor of the demonstration together
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: how it stands, what was looked at, what was found, what to do about it."""
+
+    state: Literal["ok", "warn", "fail"]
+    what: str
+    found: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.state:4}  {self.what:9} {self.found}" + (f"  -> {self.fix}" if self.fix else "")
+
+
+def doctor(scene: str, presets: Sequence[str], files: Sequence[Path], options: Mapping[str, Any], sets: Sequence[str]) -> int:
+    """Print every finding; returns 0 unless one fails, else the exit code of the first failure's kind."""
+    config = settled(layered(scene, presets, files, options, sets))
+    failed = 0
+    for finding in examine(config):
+        print(finding, flush=True)
+        failed += finding.state == "fail"
+    print("everything this configuration needs is there" if not failed else f"{failed} of the lines above must be mended first")
+    return 1 if failed else 0
+
+
+def examine(config: Config) -> Iterator[Finding]:
+    """Yield the findings about a configuration, cheap ones first."""
+    yield from versions()
+    cards = visible_cards()
+    device = "cuda" if cards and config.cluster.device != "cpu" else "cpu"
+    yield devices(config, cards)
+    size, scene = _scene(config)
+    yield scene
+    place, weights = _weights(config, device)
+    yield weights
+    yield _flow(config)
+    if size is not None:
+        yield memory(config, device, cards, place, size)
+        yield _disk(config, size)
+    yield _ray(config)
+
+
+def versions() -> Iterator[Finding]:
+    """Yield the interpreter and the packages that a run needs."""
+    state = "ok" if sys.version_info >= (3, 11) else "fail"
+    yield Finding(state, "python", platform.python_version(), "" if state == "ok" else "use Python 3.11 or later")
+    found, missing = [], []
+    for name in NEEDED:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    yield Finding("fail" if missing else "ok", "packages", ", ".join(found), f"pip install {' '.join(missing)}" if missing else "")
+
+
+def devices(config: Config, cards: Sequence[tuple[str, int]]) -> Finding:
+    """Return what computes."""
+    names = ", ".join(f"{name} ({size / GIB:.0f} GiB)" for name, size in cards)
+    cores = len(os.sched_getaffinity(0))
+    if config.cluster.device == "cuda" and not cards:
+        return Finding("fail", "devices", f"no GPU, {cores} cores", "use --device cpu, or a host with an NVIDIA driver")
+    if config.cluster.gpus > len(cards):
+        return Finding("fail", "devices", f"{len(cards)} GPUs, cluster.gpus asks for {config.cluster.gpus}", "lower cluster.gpus")
+    return Finding("ok", "devices", f"{names or 'no GPU'}, {cores} cores")
+
+
+def _scene(config: Config) -> tuple[tuple[int, int, int, int] | None, Finding]:
+    """Return (cameras, frames, width, height) of the scene, where it can be read, and the finding about it."""
+    root = Path(config.scene.root)
+    width, height, frames = config.scene.width or WIDTH, config.scene.height or HEIGHT, config.scene.num_frames or NUM_FRAMES
+    if config.scene.reader == "demo" and not (root / f"{width}x{height}x{frames}").exists():
+        return (NUM_CAMERAS, frames, width, height), Finding("ok", "scene", "the demo is made on first use")
+    try:
+        scene = load_scene(config.scene)
+    except I4DError as err:
+        return None, Finding("fail", "scene", err.message, err.hint)
+    camera = scene.cameras[0]
+    shape = (len(scene.cameras), scene.num_frames, camera.width, camera.height)
+    return shape, Finding("ok", "scene", f"{scene.name}: {shape[0]} cameras, {shape[1]} frames of {camera.width}x{camera.height}")
+
+
+def _weights(config: Config, device: str) -> tuple[str, Finding]:
+    try:
+        place = resolve_weights(config.editor.weights, device)
+        if Path(place).is_dir():
+            card = read_card(place)
+            kind = "a demonstration editor" if card.demonstration else "an InstructPix2Pix"
+            fix = f"for real work: --weights {HUB_DEFAULT} on a GPU" if card.demonstration else ""
+            return place, Finding("warn" if card.demonstration else "ok", "editor", f"{place}, {kind}", fix)
+    except I4DError as err:
+        return "", Finding("fail", "editor", err.message, err.hint)
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(place, "unet/config.json"), str):
+        return place, Finding("ok", "editor", f"{place}, in the local cache")
+    fix = f"fetch it once with network, or give a folder with --weights (tiny-ip2p instead of {HUB_DEFAULT} needs none)"
+    if constants.HF_HUB_OFFLINE:
+        return place, Finding("fail", "editor", f"{place} is not in the local cache, and the hub is switched off", fix)
+    return place, Finding("warn", "editor", f"{place} is not in the local cache: about 2.1 GB will be downloaded", fix)
+
+
+def _flow(config: Config) -> Finding:
+    try:
+        _, sentence = find_estimator(config.flow.method, config.flow.checkpoint)
+    except I4DError as err:
+        return Finding("fail", "flow", err.message, err.hint)
+    plain = config.flow.method == "auto" and "DIS" in sentence
+    fix = "set flow.checkpoint or I4D_RAFT to raft-things.pth for better motion" if plain else ""
+    return Finding("warn" if plain else "ok", "flow", sentence.removeprefix("flow: "), fix)
+
+
+def memory(
+    config: Config, device: str, cards: Sequence[tuple[str, int]], place: str, size: tuple[int, int, int, int]
+) -> Finding:
+    """Return predicted peaks beside what there is."""
+    _, frames, width, height = size
+    if device == "cpu":
+        host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        state = "ok" if host >= HOST_BYTES else "warn"
+        fix = "" if state == "ok" else "close other programs, or use --local"
+        return Finding(state, "memory", f"{host / GIB:.1f} GiB of host memory", fix)
+    smallest = min(card for _, card in cards)
+    trainer = trainer_bytes(config, frames)
+    editor = editor_bytes(config, place, width, height, smallest)
+    found = f"predicted peaks: trainer {trainer / GIB:.1f} GiB, editor {editor / GIB:.1f} GiB; {len(cards)} x {smallest / GIB:.0f} GiB"
+    if max(trainer, editor) > smallest:
+        return Finding("fail", "memory", found, "more scene.downsample, a smaller field.grid_end or schedule.sequence_length")
+    if len(cards) == 1 and trainer + editor > smallest:
+        return Finding("warn", "memory", found, "they take turns on the one GPU; a second GPU lets them work side by side")
+    return Finding("ok", "memory", found)
+
+
+def _disk(config: Config, size: tuple[int, int, int, int]) -> Finding:
+    cameras, frames, width, height = size
+    needed = cameras * frames * width * height * (3 * (2 + config.schedule.rounds) + 8) + (1 << 28)
+    where = Path.cwd()
+    free = shutil.disk_usage(where).free
+    found = f"{free / GIB:.1f} GiB free at {where}, about {needed / GIB:.2f} GiB needed for a run"
+    return Finding("ok" if free > needed else "fail", "disk", found, "" if free > needed else "free some space, or set storage_path")
+
+
+def _ray(config: Config) -> Finding:
+    if config.cluster.executor == "local":
+        return Finding("ok", "ray", "not used: threads of this process")
+    from i4d.exec.on_ray.session import dashboard_installed, probe
+
+    address = config.cluster.address or os.environ.get("RAY_ADDRESS", "")
+    if address and address != "auto":
+        try:
+            probe(address)
+        except I4DError as err:
+            return Finding("fail", "ray", err.message, err.hint)
+        return Finding("ok", "ray", f"a head answers at {address}")
+    if not dashboard_installed():
+        return Finding("warn", "ray", "a local Ray is started with each run, without a dashboard", 'pip install "ray[default]"')
+    return Finding("ok", "ray", "a local Ray is started with each run, with a dashboard")

@@ -1,0 +1,188 @@
+"""The commands about runs elsewhere: submit, jobs, status, logs, stop. A name that is a folder is a run, else a job's id."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from i4d import config as cfg
+from i4d.commands.layers import layered, settled
+from i4d.commands.run_request import Request, checked_prompt
+from i4d.config import Config
+from i4d.errors import ClusterError, ConfigError
+from i4d.exec.on_ray.jobs import Job, Jobs
+from i4d.store.run_folder import RunFolder, check_run_id
+
+FAILED = 1
+
+
+def submit(
+    address: str, prompt: str, out: Path, scene: str, presets: Sequence[str], files: Sequence[Path], options: Mapping[str, Any],
+    sets: Sequence[str], follow: bool, python: str, probe: bool,
+) -> int:  # fmt: skip
+    """Send an edit as a job; returns the exit code (that of the job where it is followed)."""
+    prompt = checked_prompt(prompt)
+    check_run_id(out.name)
+    config = settled(layered(scene, presets, files, options, sets))
+    config.cluster.executor, config.cluster.address = "ray", ""  # a job joins the cluster that it runs in
+    jobs = Jobs(address)
+    out = out.absolute()
+    if probe:
+        _probe(jobs, python, _places(config, out))
+    folder = Path(tempfile.mkdtemp(prefix="i4d-submit-"))
+    try:
+        (folder / "run.yaml").write_text(yaml.safe_dump(cfg.to_dict(config), sort_keys=False))
+        arguments = ["edit", "--config", "run.yaml", "--prompt", prompt, "--out", str(out)]
+        id = jobs.submit(arguments, folder, {"prompt": prompt, "scene": config.scene.name, "out": str(out)}, python=python)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(f"job: {id}\nrun: {out}\ndashboard: {jobs.url}", flush=True)
+    return followed(jobs, id) if follow else 0
+
+
+def _places(config: Config, out: Path) -> list[str]:
+    """Return the local paths that the cluster must be able to read: the scene (the demo makes itself) and the storage."""
+    places = [] if config.scene.reader == "demo" else [config.scene.root]
+    storage = config.storage_path or str(out)
+    if "://" not in storage:
+        there = Path(storage)
+        while not there.exists():
+            there = there.parent
+        places.append(str(there))
+    return places
+
+
+def _probe(jobs: Jobs, python: str, places: list[str]) -> None:
+    """Raise ClusterError naming path and node where the cluster cannot read a place; a small job finds out."""
+    if not places:
+        return
+    id = jobs.submit(["readable", *places], metadata={"purpose": "probe"}, python=python)
+    text = "".join(jobs.follow(id))
+    job = jobs.get(id)
+    if job.status != "SUCCEEDED":
+        told = [line for line in text.splitlines() if line.startswith("error: ")]
+        reason = told[-1].removeprefix("error: ") if told else (job.message.splitlines() or ["it said nothing"])[0]
+        raise ClusterError(f"the cluster cannot run this: {reason}", f"`i4d logs {id} --address ...` shows more")
+
+
+def readable(paths: Sequence[str]) -> None:
+    """Raise ClusterError unless every node of the cluster of this job can read the paths."""
+    from i4d.commands.workplace import workplace
+
+    config = Config()
+    config.cluster.address = "auto"
+    with workplace(config.cluster) as work:
+        work.executor.require_paths(list(paths))
+    print(f"readable on {len(work.resources.nodes)} nodes: {', '.join(paths)}")
+
+
+def followed(jobs: Jobs, id: str) -> int:
+    """Print what a job writes until it has ended; returns 0 where it succeeded."""
+    try:
+        for piece in jobs.follow(id):
+            print(piece, end="", flush=True)
+    except KeyboardInterrupt:
+        print(f"\nthe job goes on; `i4d stop {id}` ends it, `i4d logs {id}` shows it")
+        return 130
+    job = jobs.get(id)
+    print(f"job {id}: {job.status}")
+    return 0 if job.status == "SUCCEEDED" else FAILED
+
+
+def table(address: str) -> None:
+    """Print the jobs of a cluster, newest first."""
+    jobs = Jobs(address).list()
+    if not jobs:
+        print("no jobs")
+    for job in jobs:
+        began = time.strftime("%Y-%m-%d %H:%M", time.localtime(job.started_s)) if job.started_s else "not begun"
+        print(f"{job.id}  {job.status:9}  {began}  {_took(job):>8}  {job.metadata.get('prompt') or job.entrypoint}")
+
+
+def _took(job: Job) -> str:
+    from i4d.report.console import duration
+
+    return duration((job.ended_s or time.time()) - job.started_s) if job.started_s else ""
+
+
+# ------------------------------------------------------------------------------------------------ runs or jobs
+def status(name: str, address: str) -> None:
+    """Print where a run or job stands."""
+    if not _is_run(name):
+        job = Jobs(address).get(name)
+        print(f"{job.id}: {job.status} {job.message}".rstrip())
+        return
+    folder = RunFolder.open(name)
+    request, events = Request.read(folder), folder.events()
+    rounds = [index for index in folder.manifests() if index > 0]
+    plan = folder.read_json("plan.json")
+    wanted = len(plan["rounds"]) if plan else 0
+    print(f"{folder.path}: {request.kind} {request.prompt!r}".rstrip())
+    print(f"state: {_state(folder, len(rounds), wanted)}; rounds committed: {len(rounds)} of {wanted}")
+    for event in reversed(events):
+        if event["event"] == "StageStarted":
+            print(f"last stage: {event['stage']}")
+            break
+    working = [e for e in events if "done" in e or e["event"] == "FitProgress"]
+    if working:
+        last = working[-1]
+        fit = last["event"] == "FitProgress"
+        where = f"step {last['step']} of {last['total']}" if fit else f"{last['task']}, {last['done']} of {last['total']}"
+        print(f"last work: {where}, {time.time() - last['at_s']:.0f} s ago")
+
+
+def _state(folder: RunFolder, rounds: int, wanted: int) -> str:
+    if (folder.path / "metrics.json").exists():
+        return "finished"
+    if _driven(folder):
+        return "running"
+    told = "stopped" if folder.events() else "not begun"
+    return f"{told}; `i4d resume {folder.path}` goes on" if rounds <= wanted else told
+
+
+def _driven(folder: RunFolder) -> bool:
+    """Return whether a driver holds the run's lock at this moment."""
+    path = folder.path / "lock"
+    if not path.exists():
+        return False
+    with open(path) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def logs(name: str, address: str) -> None:
+    """Print what a run or a job has told so far."""
+    if not _is_run(name):
+        print(Jobs(address).logs(name), end="")
+        return
+    for event in RunFolder.open(name).events():
+        when = time.strftime("%H:%M:%S", time.localtime(event.pop("at_s")))
+        kind = event.pop("event")
+        print(when, kind, " ".join(f"{key}={value}" for key, value in event.items()))
+
+
+def stop(name: str, address: str) -> None:
+    """Ask a run or a job to end."""
+    if not _is_run(name):
+        ended = not Jobs(address).stop(name)
+        print(f"{name} " + ("has ended already" if ended else "is asked to end"))
+        return
+    folder = RunFolder.open(name)
+    if not _driven(folder):
+        raise ConfigError(f"{folder.path} is not running", f"`i4d status {name}` says where it stands")
+    folder.request_stop()
+    print(f"asked to stop after the work in hand; `i4d resume {name}` goes on with it")
+
+
+def _is_run(name: str) -> bool:
+    return Path(name).is_dir()

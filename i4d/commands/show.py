@@ -1,0 +1,126 @@
+"""The commands that look at what is there: render, eval, report, scenes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import typer
+
+from i4d import compose
+from i4d import config as cfg
+from i4d.commands.runs import changed
+from i4d.driver.renders import RenderJob, Shot
+from i4d.errors import ConfigError
+from i4d.geometry.paths import spiral
+from i4d.report.console import Console
+from i4d.report.facts import read_run
+from i4d.report.make import measure
+from i4d.report.make import report as write_report
+from i4d.report.videos import write_panels
+from i4d.scenes import fetch as fetching
+from i4d.scenes.bounds import scene_middle
+from i4d.scenes.load import data_root
+from i4d.store.run_folder import RunFolder
+from i4d.types import Camera, FrameAddress, Scene
+
+PATHS = ("spiral", "held-out", "side-by-side")
+
+
+def report(run: Path) -> None:
+    """Write a run's videos and page again."""
+    for what, place in write_report(read_run(RunFolder.open(run)), Console()).items():
+        print(f"{what}: {place}")
+
+
+def evaluate(run: Path) -> None:
+    """Measure a run again."""
+    facts = read_run(RunFolder.open(run))
+    console = Console()
+    measure(facts, console)
+    print(f"metrics: {facts.folder.path / 'metrics.json'}")
+
+
+# ------------------------------------------------------------------------------------------------ renders
+def render(run: Path, path: str, frames: int, turns: float, before: bool, scale: float, options: Mapping[str, Any]) -> None:
+    """Render a run's field and write H.264 under its `videos/`; ConfigError for a path that is not known."""
+    if path not in PATHS:
+        raise ConfigError(f"--path {path}", f"one of {', '.join(PATHS)}")
+    if frames < 0 or not 0.1 <= scale <= 8:
+        raise ConfigError(f"--frames {frames} --scale {scale:g} is out of range", "frames from 0 on, scale 0.1 to 8")
+    folder = RunFolder.open(run)
+    when = 0 if before else -1
+    jobs = _spiral(frames, turns, scale, when) if path == "spiral" else _watched(path == "side-by-side", scale, when)
+    console = Console()
+    made = compose.render_run(run, jobs, console, changed(options))
+    console.close()
+    prepared = compose.prepared_scene(folder)
+    assert prepared is not None, "render_run has read it"
+    panels = {job: _images(folder, parts) for job, parts in made.items()}
+    if path == "side-by-side":
+        views = prepared.scene.held_out_views or prepared.scene.train_views[:1]
+        frames_of = [folder.reader.images([prepared.originals.lookup(v, f) for f in range(prepared.scene.num_frames)]) for v in views]
+        panels = {"original": np.concatenate(frames_of), **panels}
+    suffix = "-before" if before else ""
+    place = folder.path / "videos" / f"{path}{suffix}.mp4"
+    write_panels(place, panels, prepared.scene.fps, None if path == "side-by-side" else 1.0)
+    print(f"video: {place}")
+
+
+def _scaled(camera: Camera, scale: float) -> Camera:
+    return camera.resized(round(camera.width * scale), round(camera.height * scale))
+
+
+def _spiral(frames: int, turns: float, scale: float, when: int) -> Callable[[Scene], Sequence[RenderJob]]:
+    def jobs(scene: Scene) -> Sequence[RenderJob]:
+        cameras = [scene.cameras[view] for view in scene.train_views]
+        count = frames or scene.num_frames
+        path = spiral(cameras, scene_middle(cameras)[0], count, scene.bounds.kind == "ndc", turns)
+        shots = tuple(Shot(_scaled(camera, scale), (i % scene.num_frames,)) for i, camera in enumerate(path))
+        return [RenderJob("spiral", shots, when)]
+
+    return jobs
+
+
+def _watched(both: bool, scale: float, when: int) -> Callable[[Scene], Sequence[RenderJob]]:
+    def jobs(scene: Scene) -> Sequence[RenderJob]:
+        views = scene.held_out_views or scene.train_views[:1]
+        every = tuple(range(scene.num_frames))
+        shots = tuple(Shot(_scaled(scene.cameras[v], 1.0 if both else scale), every) for v in views)
+        if both:
+            return [RenderJob("reconstruction", shots, 0), RenderJob("edited", shots, -1)]
+        return [RenderJob("held-out", shots, when)]
+
+    return jobs
+
+
+def _images(folder: RunFolder, parts: list[dict]) -> np.ndarray:
+    return folder.reader.images([FrameAddress(p["blocks"]["rgb"]["digest"], row) for p in parts for row in range(len(p["frames"]))])
+
+
+# ------------------------------------------------------------------------------------------------ scenes
+def scenes() -> None:
+    """List the shipped scenes and what each comes from."""
+    for path in sorted(cfg.shipped("scenes").glob("*.yaml")):
+        first = path.read_text().splitlines()[0].lstrip("# ")
+        print(f"{path.stem:18} {first}")
+    print("presets:           " + ", ".join(sorted(p.stem for p in cfg.shipped("presets").glob("*.yaml"))))
+    print("Fetch one:         i4d scenes fetch " + "|".join(sorted(fetching.PUBLIC)))
+
+
+def fetch(name: str, data: str, yes: bool) -> None:
+    """Get a public scene into the data root, after saying what it is and asking."""
+    scene = fetching.public_scene(name)
+    root = data_root(data or None)
+    print(fetching.describe(scene, root))
+    if not yes and not typer.confirm("Fetch it?"):
+        print("nothing was fetched")
+        return
+    free = shutil.disk_usage(root if root.exists() else root.absolute().parent).free
+    console = Console()
+    place = fetching.fetch(scene, root, free, console.progress, console.line)
+    console.close()
+    print(f"scene: {place}")
