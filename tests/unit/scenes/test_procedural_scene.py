@@ -11,6 +11,7 @@ from i4d.scenes.procedural.render import exact, render
 from i4d.scenes.procedural.world import FIRST_SOLID_ID, demo_world
 from i4d.scenes.repertoire.objects import OBJECTS, edited_world, solid_of
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 CAMERAS = demo_cameras(80, 60)
 ON_SURFACE = {
     "ball": lambda p: p.norm(dim=0) - 1,
@@ -40,11 +41,11 @@ def test_a_ray_that_misses_hits_nothing_nearer(kind):
     o = torch.nn.functional.normalize(torch.randn(3, 300, generator=generator), dim=0) * 3
     d = 3 * (torch.rand(3, 300, generator=generator) - 0.5) - o
     t, _ = shapes.SOLIDS[kind](o, d)
-    steps = torch.linspace(0, 2, 3000)
+    steps = torch.linspace(0, 2, 1000)
     inside = torch.stack([ON_SURFACE[kind](o + s * d) < -5e-3 for s in steps])
     first = torch.where(inside.any(0), steps[inside.float().argmax(0)], torch.full_like(t, shapes.INF))
     entered = first < shapes.INF
-    assert (t[entered] <= first[entered] + 1e-3).all() and (first[entered] - t[entered]).abs().median() < 0.02
+    assert (t[entered] <= first[entered] + 1e-3).all() and (first[entered] - t[entered]).abs().median() < 0.05
 
 
 def test_depth_points_agree_between_cameras():
