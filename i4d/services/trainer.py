@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -94,7 +94,8 @@ class TrainerService:
         fitter.advance(bank, 1)
         cells = " x ".join(map(str, fitter.field.cells))
         note = f"field: {self._scene.bounds.kind}, {cells} at the start, {self._config.grid_end:,} voxels at the end"
-        return self._device.info(self._name, time.perf_counter() - began, (note,))
+        info = self._device.info(self._name, time.perf_counter() - began, (note,))
+        return info if self._device.on_gpu else replace(info, device_name=f"{self._workers.count} threads")
 
     def set_active(self, active: bool) -> None:
         """Move the field and its optimiser onto or off the device."""
