@@ -5,6 +5,7 @@ Only safetensors and JSON are read. Only the parts that editing needs are loaded
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ BUNDLED_NAME = "tiny-ip2p"
 BUNDLED = Path(__file__).resolve().parents[1] / "assets" / BUNDLED_NAME
 WAYS_OUT = f"download it with network, or set editor.weights to a folder that holds it, or to {BUNDLED_NAME}"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+_LOADING = threading.Lock()  # diffusers' lazy imports and its meta device are process-wide: two loads at once break each other
 
 
 def resolve_weights(weights: str, device: torch.device | str) -> str:
@@ -62,8 +65,13 @@ def load_editor(
     """Return an editor ready to edit, its self-attention and normalisation made steerable.
 
     Raises WeightsError, naming what was looked for and where, when the weights cannot be had or are not those of an
-    InstructPix2Pix (a UNet with 8 input channels).
+    InstructPix2Pix (a UNet with 8 input channels). Editors that are threads of one process load one after the other.
     """
+    with _LOADING:
+        return _load(weights, device, dtype, channels_last)
+
+
+def _load(weights: str, device: torch.device | str, dtype: str | torch.dtype, channels_last: bool) -> EditorModel:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
     from transformers.utils import logging
