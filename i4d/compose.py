@@ -30,7 +30,7 @@ from i4d.driver.events import Emitter
 from i4d.driver.journal import Journal, plain
 from i4d.driver.plan import Plan, advice, make_plan, predicted_forwards, useful_editors
 from i4d.driver.pool import Limits
-from i4d.driver.renders import RenderJob, Shot, render_all
+from i4d.driver.renders import RenderJob, render_all
 from i4d.driver.retry import RetryPolicy
 from i4d.driver.rounds import RunResult, run
 from i4d.driver.training import TrainerSession
@@ -39,8 +39,7 @@ from i4d.edit.load import HUB_DEFAULT, resolve_weights
 from i4d.errors import ConfigError, I4DError
 from i4d.exec.placement import Peaks, Placement, place, service_specs
 from i4d.field.checkpoint import decode
-from i4d.geometry.paths import spiral
-from i4d.scenes.bounds import scene_middle
+from i4d.report.shots import render_jobs
 from i4d.scenes.load import load_scene
 from i4d.scenes.prepare import prepare, scene_to_dict
 from i4d.scenes.record import scene_from_dict
@@ -141,35 +140,6 @@ def placement_for(work: Workplace, config: Config, scene: Scene, chosen: Chosen,
     on_gpu = work.device(config.cluster) == "cuda"
     peaks = predicted_peaks(config, scene, chosen.place, card_bytes) if on_gpu else Peaks()
     return place(work.resources, config.cluster, peaks, useful_editors(plan))
-
-
-# ------------------------------------------------------------------------------------------------ renders
-def render_jobs(scene: Scene) -> list[RenderJob]:
-    """Return what every run renders: held-out cameras (else the first), a novel path, the key views before any edit."""
-    watched = scene.held_out_views or scene.train_views[:1]
-    every = tuple(range(scene.num_frames))
-    shots = tuple(Shot(scene.cameras[view], every) for view in watched)
-    path = path_shots(scene)
-    return [
-        RenderJob("watched_before", shots, 0),
-        RenderJob("path_before", path, 0),
-        RenderJob("watched_after", shots),
-        RenderJob("path_after", path),
-    ]
-
-
-def path_shots(scene: Scene) -> tuple[Shot, ...]:
-    """Return a novel camera path, one shot per frame of the video."""
-    cameras = [scene.cameras[view] for view in scene.train_views]
-    target, _ = scene_middle(cameras)
-    path = spiral(cameras, target, scene.num_frames, scene.bounds.kind == "ndc")
-    return tuple(Shot(camera, (frame,)) for frame, camera in enumerate(path))
-
-
-def key_job(scene: Scene, plan: Plan) -> RenderJob:
-    """Return colour and depth of the unedited field at the key instant, for the agreement between views."""
-    shots = tuple(Shot(scene.cameras[view], (plan.key_frame,)) for view in plan.views)
-    return RenderJob("key_before", shots, 0, ("rgb", "depth"))
 
 
 # ------------------------------------------------------------------------------------------------ runs
@@ -274,11 +244,7 @@ def _drive(
     emit(events.StageStarted(0, "start services", len(specs)))
     trainer, *editors = work.executor.start_all(specs, config.cluster.start_timeout_s)
     emit(events.StageFinished(0, "start services", time.monotonic() - began))
-    jobs = render_jobs(prepared.scene)
-    if plan.rounds:
-        jobs.insert(2, key_job(prepared.scene, plan))
-    else:
-        jobs = [job for job in jobs if job.round == 0]
+    jobs = render_jobs(prepared.scene, plan.key_frame if plan.rounds else None)
     start = CheckpointReceipt(**request.start) if request.start else None
     with stopping_on_signals(folder, console):
         return run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,9 @@ from i4d.driver.renders import RenderJob, Shot
 from i4d.errors import ConfigError
 from i4d.geometry.paths import spiral
 from i4d.report.console import Console
-from i4d.report.facts import read_run
 from i4d.report.make import measure
 from i4d.report.make import report as write_report
-from i4d.report.videos import write_panels
+from i4d.report.videos import SHORT_SIDE, Clip, write_clip
 from i4d.scenes import fetch as fetching
 from i4d.scenes.bounds import scene_middle
 from i4d.scenes.load import data_root
@@ -32,16 +32,15 @@ PATHS = ("spiral", "held-out", "side-by-side")
 
 def report(run: Path) -> None:
     """Write a run's videos and page again."""
-    for what, place in write_report(read_run(RunFolder.open(run)), Console()).items():
+    for what, place in write_report(RunFolder.open(run), Console()).items():
         print(f"{what}: {place}")
 
 
 def evaluate(run: Path) -> None:
     """Measure a run again."""
-    facts = read_run(RunFolder.open(run))
-    console = Console()
-    measure(facts, console)
-    print(f"metrics: {facts.folder.path / 'metrics.json'}")
+    folder = RunFolder.open(run)
+    measure(folder, Console())
+    print(f"metrics: {folder.path / 'metrics.json'}")
 
 
 # ------------------------------------------------------------------------------------------------ renders
@@ -59,14 +58,16 @@ def render(run: Path, path: str, frames: int, turns: float, before: bool, scale:
     console.close()
     prepared = compose.prepared_scene(folder)
     assert prepared is not None, "render_run has read it"
-    panels = {job: _images(folder, parts) for job, parts in made.items()}
+    panels = {job: _addresses(parts) for job, parts in made.items()}
     if path == "side-by-side":
         views = prepared.scene.held_out_views or prepared.scene.train_views[:1]
-        frames_of = [folder.reader.images([prepared.originals.lookup(v, f) for f in range(prepared.scene.num_frames)]) for v in views]
-        panels = {"original": np.concatenate(frames_of), **panels}
+        panels = {"original": [prepared.originals.lookup(v, f) for v in views for f in range(prepared.scene.num_frames)], **panels}
+    reads = tuple(partial(_frame, folder, places) for places in panels.values())
+    names = tuple(panels) if len(panels) > 1 else ()
+    clip = Clip(path, "", path, reads, min(map(len, panels.values())), names)
     suffix = "-before" if before else ""
     place = folder.path / "videos" / f"{path}{suffix}.mp4"
-    write_panels(place, panels, prepared.scene.fps, None if path == "side-by-side" else 1.0)
+    write_clip(place, clip, prepared.scene.fps, SHORT_SIDE if path == "side-by-side" else 1)
     print(f"video: {place}")
 
 
@@ -97,8 +98,12 @@ def _watched(both: bool, scale: float, when: int) -> Callable[[Scene], Sequence[
     return jobs
 
 
-def _images(folder: RunFolder, parts: list[dict]) -> np.ndarray:
-    return folder.reader.images([FrameAddress(p["blocks"]["rgb"]["digest"], row) for p in parts for row in range(len(p["frames"]))])
+def _addresses(parts: list[dict]) -> list[FrameAddress]:
+    return [FrameAddress(p["blocks"]["rgb"]["digest"], row) for p in parts for row in range(len(p["frames"]))]
+
+
+def _frame(folder: RunFolder, places: list[FrameAddress], index: int) -> np.ndarray:
+    return folder.reader.row(places[index])
 
 
 # ------------------------------------------------------------------------------------------------ scenes

@@ -1,212 +1,273 @@
-"""Measuring a run: reconstruction, the edit against a known answer, steadiness in time and agreement between cameras.
-
-Every figure is of images as they lie (8 bit), of the field's renders unless it says otherwise. `metrics.json` holds
-numbers under fixed keys; where a figure cannot be had, it is null and a sentence under `notes` says why.
-"""
+"""Evaluation of a run: metrics.json. A figure that cannot be computed is null, with the reason beside it."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections import defaultdict
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 
 import numpy as np
 import torch
 
-from i4d.errors import SceneError
-from i4d.flow.find import FlowEstimator, find_estimator
-from i4d.metrics.cross_view import cross_view_error
-from i4d.metrics.image import psnr, ssim
-from i4d.metrics.temporal import Unsteadiness, neighbour_flows, temporal_warp_error
-from i4d.report.facts import RunFacts
-from i4d.scenes.procedural.demo import demo_cameras, render_frames
-from i4d.scenes.procedural.world import FIRST_SOLID_ID
-from i4d.scenes.repertoire.objects import OBJECTS, edited_world, solid_of
+from i4d import __version__
+from i4d.metrics.image import ssim
+from i4d.metrics.temporal import FLOOR, Unsteadiness
+from i4d.report.answers import ObjectAnswers, picture_answer
+from i4d.report.footage import Footage
+from i4d.report.shots import KEY_BEFORE, after, before
+from i4d.report.steadiness import FLOW, temporal_errors, view_errors
+from i4d.report.workload import Workload, stage_seconds, workload_of
+from i4d.scenes.repertoire.objects import OBJECTS
 from i4d.scenes.repertoire.phrases import edit_named_by
-from i4d.scenes.repertoire.pictures import PICTURES
+from i4d.store.run_folder import RunFolder
 
-MOST_FRAMES = 60  # of one video, that steadiness is measured over
+_SMALLEST_FOR_SSIM = 11
 
 
-def evaluate(run: RunFacts) -> dict:
-    """Return a run's metrics as they go into metrics.json."""
-    began = time.monotonic()
-    notes: list[str] = []
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    originals = [run.original_frames(view) for view in run.watched]
-    out: dict[str, Any] = {
-        "scene": run.scene.name,
-        "prompt": run.request.prompt,
-        "cameras": [run.scene.cameras[view].name for view in run.watched],
-        "reconstruction": reconstruction(run, originals, notes),
+def evaluate(run: RunFolder) -> dict:
+    """Measure a run and write metrics.json; returns what it says.
+
+    I4DError where nothing is committed yet. PSNR is the mean over images of each image's PSNR in dB; every figure says of how
+    many frames (of how many cameras) it is a mean.
+    """
+    footage, load, began = Footage(run), workload_of(run), time.monotonic()
+    metrics = {
+        "version": __version__,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "scene": footage.scene.name,
+        "prompt": footage.prompt,
+        "cameras": [footage.camera(v).name for v in footage.watched],
+        "held_out": bool(footage.scene.held_out),
+        "reconstruction": reconstruction(footage),
+        **({"edit": edit(footage)} if footage.edited else {}),
+        "timing": timing(load),
+        "unet_forwards": forwards(footage),
+        "peak_memory_bytes": max((w.peak_bytes for w in load.workers.values()), default=0) or None,
+        "placement": load.placement,
+        "workers": workers(load),
     }
-    if run.edited:
-        estimator, sentence = find_estimator(
-            run.config.flow.method, run.config.flow.checkpoint, device=device, iterations=run.config.flow.iterations
-        )
-        out["edit"] = {
-            **known_answer(run, originals, notes),
-            **steadiness(run, originals, estimator, device),
-            **agreement(run, device),
-        }
-        notes.append(f"steadiness measured with {sentence}")
-    out["work"] = work_done(run.events)
-    out["timing"] = {**timing(run.events), "evaluate_s": round(time.monotonic() - began, 2)}
-    out["notes"] = notes
-    return out
+    metrics["timing"]["evaluate_s"] = round(time.monotonic() - began, 2)
+    run.write_json("metrics.json", metrics)
+    return metrics
 
 
-def reconstruction(run: RunFacts, originals: list[np.ndarray], notes: list[str]) -> dict:
-    """Return PSNR and SSIM of the unedited field on held-out cameras; null where none is held out."""
-    if not run.scene.held_out_views:
-        notes.append("no camera is held out in this scene: reconstruction cannot be measured on unseen views")
-        return {"psnr_db": None, "ssim": None}
-    before = np.concatenate(run.watched_frames("watched_before"))
-    truth = np.concatenate(originals)
-    structure = [ssim(_tensor(a), _tensor(b)) for a, b in zip(before, truth, strict=True)]
-    return {"psnr_db": round(psnr(_tensor(before), _tensor(truth)), 3), "ssim": round(float(np.mean(structure)), 4)}
+class Mean:
+    """Collects PSNRs (or any figure) image by image."""
+
+    def __init__(self) -> None:
+        self._values: list[float] = []
+
+    def add(self, value: float) -> None:
+        self._values.append(value)
+
+    def value(self, digits: int = 4) -> float | None:
+        """Return the mean, or None where nothing was added."""
+        return round(float(np.mean(self._values)), digits) if self._values else None
 
 
-# ------------------------------------------------------------------------------------------------ known answers
-def known_answer(run: RunFacts, originals: list[np.ndarray], notes: list[str]) -> dict:
-    """Return how near the edit comes to the exact answer, and how near the unedited video is to it."""
-    out: dict[str, Any] = {"known_answer_psnr_db": None, "unedited_to_answer_psnr_db": None}
-    name = edit_named_by(run.request.prompt)
-    if not run.scene.exact or name is None:
-        why = "this scene has no exact answers" if not run.scene.exact else "the instruction is not one with an exact answer"
-        notes.append(f"no known answer: {why}")
-        return out
-    answers = [answer(run, view, name, frames) for view, frames in zip(run.watched, originals, strict=True)]
-    after, truth, unedited = (_tensor(np.concatenate(x)) for x in (run.watched_frames("watched_after"), answers, originals))
-    out |= {"known_edit": name, "known_answer_psnr_db": _db(after, truth), "unedited_to_answer_psnr_db": _db(unedited, truth)}
-    if name in OBJECTS:
-        inside = torch.from_numpy(np.concatenate([object_mask(run, view, name) for view in run.watched]))
-        before = _tensor(np.concatenate(run.watched_frames("watched_before")))
-        out |= {
-            "inside_answer_psnr_db": _db(after, truth, inside), "inside_unedited_psnr_db": _db(unedited, truth, inside),
-            "outside_psnr_db": _db(after, truth, ~inside), "outside_unedited_field_psnr_db": _db(before, unedited, ~inside),
-        }  # fmt: skip
-    return out
+def image_psnr(image: np.ndarray, reference: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """Return the PSNR in dB of two uint8 images, inside a mask (height, width) where given; at most 100."""
+    error = (image.astype(np.float64) - reference) / 255
+    error = (error if mask is None else error[mask]) ** 2
+    return min(100.0, -10 * math.log10(max(float(error.mean()), 1e-12)))
 
 
-def answer(run: RunFacts, view: int, name: str, originals: np.ndarray) -> np.ndarray:
-    """Return the exact answer to a known edit for one view, (frame, height, width, 3) in [0, 1]."""
+# ------------------------------------------------------------------------------------------------ reconstruction
+def reconstruction(footage: Footage) -> dict:
+    """Return PSNR and SSIM of the unedited field on the held-out cameras, against their original frames."""
+    watched = [v for v in footage.watched if footage.has(before(footage.camera(v).name))]
+    quality, likeness, frames = Mean(), Mean(), 0
+    for view in watched:
+        for i, (rendered, original) in enumerate(_pairs(footage, view, before(footage.camera(view).name))):
+            frames += 1
+            quality.add(image_psnr(rendered, original))
+            if min(rendered.shape[:2]) >= _SMALLEST_FOR_SSIM and i % 4 == 0:  # SSIM is slow: every fourth frame
+                likeness.add(ssim(*(torch.from_numpy(x.copy()).float() / 255 for x in (rendered, original))))
+    figures = {"psnr_db": quality.value(3), "ssim": likeness.value()}
+    about = {"frames": frames, "cameras": [footage.camera(v).name for v in watched], "ssim_frames": len(likeness._values)}
+    if not watched:
+        return {"psnr_db": None, "ssim": None, **about, "reason": "nothing was rendered from the unedited field"}
+    if not footage.scene.held_out:
+        reason = "no camera is held out: every one was trained on, so there is no unseen view to compare with"
+        return {"psnr_db": None, "ssim": None, "reason": reason, "of_trained_camera": {**figures, **about}}
+    return {**figures, **about}
+
+
+def _pairs(footage: Footage, view: int, name: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for frame in range(footage.num_rendered(name)):
+        yield footage.rendered(name, frame), footage.original(view, frame)
+
+
+# ------------------------------------------------------------------------------------------------ edit
+def edit(footage: Footage) -> dict:
+    """Return the figures of the edit: nearness to the known answer, steadiness in time, agreement of the views.
+
+    `temporal_warp_error` and `cross_view_error` are relative to the images' mean gradient; what they are made of stands under
+    `temporal` and `cross_view`.
+    """
+    name = edit_named_by(footage.prompt) if footage.prompt else None
+    reasons = [reason for v in footage.watched if (reason := footage.why_not_after(v))]
+    views = [v for v in footage.watched if not footage.why_not_after(v)]
+    out: dict = {"name": name}
+    out |= _known_answer(footage, name, views, reasons)
+    parts = {"temporal": _temporal(footage, views) if views else _nothing(reasons[0]), "cross_view": _cross_view(footage)}
+    for part, figure in (("temporal", "temporal_warp_error"), ("cross_view", "cross_view_error")):
+        found = parts[part]
+        for key, whose in (("", "edited"), ("_unedited", "unedited_field")):
+            out[figure + key] = found[whose]["relative"] if found[whose] else None
+        out[f"{part}_ratio"] = found["ratio"]
+    return {**out, **parts}
+
+
+def _nothing(reason: str) -> dict:
+    return {"edited": None, "unedited_field": None, "ratio": None, "frames": 0, "reason": reason}
+
+
+def _known_answer(footage: Footage, name: str | None, views: list[int], reasons: list[str]) -> dict:
+    nothing = {"known_answer_psnr_db": None, "unedited_to_answer_psnr_db": None, "known_answer_frames": 0}
+    if not views:
+        return {**nothing, "known_answer_reason": reasons[0], "object": None, "object_reason": reasons[0]}
+    if not footage.scene.exact:
+        reason = "the scene has no exact answers: only procedural scenes do"
+        return {**nothing, "known_answer_reason": reason, "object": None, "object_reason": reason}
+    if name is None:
+        reason = "the sentence names no single edit of the demonstration editor's repertoire"
+        return {**nothing, "known_answer_reason": reason, "object": None, "object_reason": reason}
+    near, far, frames, inside = Mean(), Mean(), 0, _ObjectFigures()
+    for view in views:
+        camera = footage.camera(view)
+        count = min(footage.num_rendered(after(camera.name)), footage.num_rendered(before(camera.name)))
+        exact = ObjectAnswers(footage.scene.exact, camera, name) if name in OBJECTS else None
+        source = _source_frames(footage, count)
+        for i, answer in enumerate(_answers(footage, exact, name, view, source)):
+            edited, original = footage.rendered(after(camera.name), i), footage.original(view, i)
+            near.add(image_psnr(edited, answer))
+            far.add(image_psnr(original, answer))
+            frames += 1
+            if exact:
+                unedited = footage.rendered(before(camera.name), i)
+                inside.add(edited, original, unedited, answer, exact.inside(source[i]), exact.outside(source[i]))
+    out = {"known_answer_psnr_db": near.value(3), "unedited_to_answer_psnr_db": far.value(3), "known_answer_frames": frames}
     if name not in OBJECTS:
-        edited = PICTURES[name](_tensor(originals).permute(0, 3, 1, 2))
-        return edited.permute(0, 2, 3, 1).numpy()
-    cameras = demo_cameras(*_exact_size(run, view))
-    camera = next(c for c in cameras if c.name == run.scene.cameras[view].name)
-    total, frames = _source_frames(run)
-    images = render_frames(camera, frames, total, edit=lambda world: edited_world(world, name))
-    return np.stack(list(images)).astype(np.float32) / 255
+        return {**out, "object": None, "object_reason": f"{name} changes the whole image"}
+    return {**out, "object": inside.to_json()}
 
 
-def object_mask(run: RunFacts, view: int, name: str) -> np.ndarray:
-    """Return where the edited object is seen, bool (frame, height, width), from the scene's exact ids."""
-    path = Path(run.scene.exact) / f"{run.scene.cameras[view].name}.npz"
-    if not path.exists():
-        raise SceneError(f"{path}: the exact answers of this scene are gone", "make the scene anew, or evaluate without them")
-    _, frames = _source_frames(run)
-    with np.load(path) as exact:
-        return exact["id"][list(frames)] == FIRST_SOLID_ID + solid_of(name)
+def _source_frames(footage: Footage, count: int) -> list[int]:
+    scene = footage.run.config().get("scene", {})
+    return [scene.get("start", 0) + i * scene.get("stride", 1) for i in range(count)]
 
 
-def _exact_size(run: RunFacts, view: int) -> tuple[int, int]:
-    camera = run.scene.cameras[view]
-    return camera.width, camera.height
+def _answers(footage: Footage, exact: ObjectAnswers | None, name: str, view: int, source: list[int]) -> Iterable[np.ndarray]:
+    if exact:
+        return exact.frames(source)
+    return (picture_answer(name, footage.original(view, i)) for i in range(len(source)))
 
 
-def _source_frames(run: RunFacts) -> tuple[int, range]:
-    """Return how many frames the procedural video has and which of them the scene uses."""
-    scene = run.config.scene
-    first = Path(run.scene.exact) / f"{run.scene.cameras[0].name}.npz"
-    with np.load(first) as exact:
-        total = len(exact["id"])
-    return total, range(scene.start, scene.start + run.scene.num_frames * scene.stride, scene.stride)
+class _ObjectFigures:
+    """What an object edit does inside the object's mask, and what it leaves alone outside."""
+
+    NAMES = ("inside_db", "unedited_inside_db", "outside_db", "unedited_field_outside_db")
+
+    def __init__(self) -> None:
+        self._means = {name: Mean() for name in self.NAMES}
+        self._frames = 0
+
+    def add(
+        self, edited: np.ndarray, original: np.ndarray, unedited: np.ndarray, answer: np.ndarray, inside: np.ndarray, outside: np.ndarray
+    ) -> None:
+        self._frames += 1
+        if inside.any():  # the object may be hidden or out of the picture
+            self._means["inside_db"].add(image_psnr(edited, answer, inside))
+            self._means["unedited_inside_db"].add(image_psnr(original, answer, inside))
+        if outside.any():
+            self._means["outside_db"].add(image_psnr(edited, original, outside))
+            self._means["unedited_field_outside_db"].add(image_psnr(unedited, original, outside))
+
+    def to_json(self) -> dict:
+        return {**{name: mean.value(3) for name, mean in self._means.items()}, "frames": self._frames}
 
 
-# ------------------------------------------------------------------------------------------------ consistency
-def steadiness(run: RunFacts, originals: list[np.ndarray], estimator: FlowEstimator, device: torch.device) -> dict:
-    """Return the temporal warp error of the edited field's render beside the unedited field's, each over its mean gradient."""
-    edited, unedited = [], []
-    for video, after, before in zip(originals, run.watched_frames("watched_after"), run.watched_frames("watched_before"), strict=True):
-        if len(video) < 2:
-            return {"temporal_warp_error": None, "temporal_warp_error_unedited": None, "temporal_ratio": None}
-        flows = list(neighbour_flows(_planes(video[:MOST_FRAMES], device), estimator))
-        edited.append(temporal_warp_error(_planes(after[:MOST_FRAMES], device), flows))
-        unedited.append(temporal_warp_error(_planes(before[:MOST_FRAMES], device), flows))
-    return _compared("temporal_warp_error", "temporal_ratio", _mean(edited), _mean(unedited))
-
-
-def agreement(run: RunFacts, device: torch.device) -> dict:
-    """Return the cross-view error of the edited key frames before the refit beside that of the unedited field's renders."""
-    views = run.plan["views"]
-    names = ("cross_view_error", "cross_view_ratio")
-    if len(views) < 2:
-        return {names[0]: None, f"{names[0]}_unedited": None, names[1]: None}
-    cameras = [run.scene.cameras[view] for view in views]
-    key, threshold = run.plan["key_frame"], run.plan["match_threshold"]
-    edited = [_planes(run.edited_frames(view, [key]), device)[0] for view in views]
-    depths = [torch.from_numpy(np.array(d)).to(device) for d in run.look_depths(run.rounds)]
-    unedited = list(_planes(run.rendered("key_before"), device))
-    first = [torch.from_numpy(np.array(d)).to(device) for d in run.rendered("key_before", "depth")]
-    return _compared(
-        *names, cross_view_error(edited, depths, cameras, threshold), cross_view_error(unedited, first, cameras, threshold)
-    )
-
-
-def _compared(name: str, ratio: str, edited: Unsteadiness, unedited: Unsteadiness) -> dict:
+# ------------------------------------------------------------------------------------------------ agreement
+def _figure(found: Unsteadiness) -> dict:
     return {
-        name: round(edited.relative, 5), f"{name}_unedited": round(unedited.relative, 5), ratio: round(edited.ratio_to(unedited), 3),
-        f"{name}_compared_share": round(edited.compared, 3),
+        "error": round(found.error, 6), "gradient": round(found.gradient, 6), "relative": round(found.relative, 4),
+        "compared": round(found.compared, 4),
     }  # fmt: skip
 
 
-def _mean(parts: list[Unsteadiness]) -> Unsteadiness:
-    return Unsteadiness(*(float(np.mean([getattr(p, k) for p in parts])) for k in ("error", "gradient", "compared")))
-
-
-# ------------------------------------------------------------------------------------------------ time and work
-def timing(events: tuple[dict, ...]) -> dict:
-    """Return seconds per stage, summed over rounds and over resumed attempts, and their total."""
-    seconds: dict[str, float] = defaultdict(float)
-    for event in events:
-        if event["event"] == "StageFinished":
-            seconds[event["stage"].replace(" ", "_") + "_s"] += event["seconds"]
-    return {**{name: round(value, 2) for name, value in seconds.items()}, "stages_s": round(sum(seconds.values()), 2)}
-
-
-def work_done(events: tuple[dict, ...]) -> dict:
-    """Return what the workers did: UNet forwards, flow passes, busy seconds and peak memory of each."""
-    busy: dict[str, float] = defaultdict(float)
-    peak: dict[str, int] = defaultdict(int)
-    forwards = flows = 0
-    for event in events:
-        if "worker" not in event or "started_s" not in event or event.get("reused"):
-            continue
-        busy[event["worker"]] += event["seconds"]
-        peak[event["worker"]] = max(peak[event["worker"]], event.get("peak_bytes", 0))
-        forwards += event.get("unet_forwards", 0)
-        flows += event.get("flow_passes", 0)
-    return {
-        "unet_forwards": forwards,
-        "flow_passes": flows,
-        "busy_s": {name: round(value, 2) for name, value in sorted(busy.items())},
-        "peak_mib": {name: round(value / 2**20) for name, value in sorted(peak.items())},
+def _temporal(footage: Footage, views: list[int]) -> dict:
+    """Return the warp error of the first watched camera's renders, edited and unedited, and the originals' own."""
+    view = views[0]
+    name = footage.camera(view).name
+    count = min(footage.num_rendered(after(name)), footage.num_rendered(before(name)))
+    if count < 2:
+        return _nothing("a video of one frame has no steadiness")
+    videos = {
+        "edited": lambda i: footage.rendered(after(name), i),
+        "unedited_field": lambda i: footage.rendered(before(name), i),
+        "originals": lambda i: footage.original(view, i),
     }
+    found = temporal_errors(videos["originals"], videos, count)
+    ratio = found["edited"].ratio_to(found["unedited_field"])
+    about = {"ratio": round(ratio, 4), "floor": round(FLOOR, 6), "frames": count, "camera": name, "flow": FLOW}
+    return {**{key: _figure(value) for key, value in found.items()}, **about}
 
 
-def _tensor(images: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(images))
+def _cross_view(footage: Footage) -> dict:
+    """Return how far the views disagree at the key instant: as edited before the refit, and the unedited field's renders."""
+    views = footage.scene.train_views
+    if not footage.edited:
+        return _nothing("this run edited nothing")
+    if not footage.has(KEY_BEFORE):
+        return _nothing("the key instant was not rendered from the unedited field")
+    if len(views) < 2:
+        return _nothing("one camera has nobody to disagree with")
+    key, unit = footage.key_frame, footage.scene.bounds.unit
+    threshold = float(footage.plan.get("match_threshold", 0.05 * unit))
+    depths = [footage.rendered(KEY_BEFORE, i, "depth") for i in range(len(views))]
+    images = {
+        "edited": [footage.edited_frame(view, key) for view in views],
+        "unedited_field": [footage.rendered(KEY_BEFORE, i) for i in range(len(views))],
+        "originals": [footage.original(view, key) for view in views],
+    }
+    found = view_errors(images, depths, [footage.camera(v) for v in views], threshold)
+    if found["edited"].compared == 0:
+        return {**_nothing("no two cameras see a common surface point within the threshold"), "frames": len(views)}
+    ratio = found["edited"].ratio_to(found["unedited_field"])
+    about = {"ratio": round(ratio, 4), "floor": round(FLOOR, 6), "frames": len(views), "key_frame": key, "threshold": threshold}
+    return {**{name: _figure(value) for name, value in found.items()}, **about}
 
 
-def _planes(images: np.ndarray, device: torch.device) -> torch.Tensor:
-    return _tensor(images).permute(0, 3, 1, 2).contiguous().to(device)
+# ------------------------------------------------------------------------------------------------ cost
+def timing(load: Workload) -> dict:
+    """Return seconds per stage (summed over rounds), in all, and of work per kind of service."""
+    stages = {name.replace(" ", "_") + "_s": round(seconds, 2) for name, seconds in stage_seconds(load).items()}
+    busy = {"trainer": 0.0, "editors": 0.0}
+    for worker in load.workers:
+        busy["trainer" if worker.startswith("trainer") else "editors"] += load.busy(worker)
+    total = sum(stage.ended_s - stage.began_s for stage in load.stages)
+    return {**stages, "total_s": round(total, 2), **{f"{who}_busy_s": round(s, 2) for who, s in busy.items()}}
 
 
-def _db(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor | None = None) -> float | None:
-    if mask is not None and not mask.any():
-        return None
-    value = psnr(a, b, mask)
-    return round(value, 3) if np.isfinite(value) else None
+def forwards(footage: Footage) -> int:
+    """Return how many images times guidance branches went through the editor's network in the committed rounds."""
+    receipts = [r for manifest in footage.manifests.values() for r in manifest["receipts"].values()]
+    return sum(int(receipt.get("unet_forwards", 0)) for receipt in receipts)
+
+
+def workers(load: Workload) -> list[dict]:
+    """Return who took part, on which device, how much memory was needed at most and how long they had nothing to do."""
+    out = []
+    for worker in load.workers.values():
+        stages = load.driven if worker.name.startswith("trainer") else load.editing
+        idle = load.idle_share(worker.name, stages)
+        out.append(
+            {
+                "name": worker.name, "device": worker.device, "device_name": worker.device_name, "node": worker.node,
+                "busy_s": round(load.busy(worker.name), 2), "idle_share": None if idle is None else round(idle, 4),
+                "peak_memory_bytes": worker.peak_bytes or None, "warm_up_s": round(worker.warm_up_s, 2), "notes": list(worker.notes),
+            }
+        )  # fmt: skip
+    return out

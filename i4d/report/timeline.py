@@ -1,121 +1,168 @@
-"""Who worked when: events as an SVG with one row per worker."""
+"""Charts of the report as inline SVG: who worked when, and how the fit went. Colours come from the page's style."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 
-KINDS = {
-    "FitProgress": ("fit", "refit"),
-    "KeyFrameStepStored": "key frame",
-    "RestViewsStored": "rest of the views",
-    "WindowStored": "windows",
-    "RenderStored": "renders",
-}
-COLOURS = {
-    "fit": "#4c78a8", "refit": "#72b7b2", "key frame": "#e45756", "rest of the views": "#f58518", "windows": "#eeca3b",
-    "renders": "#9d9da1",
-}  # fmt: skip
-LEFT, WIDTH, ROW, TOP = 190, 960, 30, 26
+from i4d.report.workload import KINDS, Span, Workload
+
+WIDTH, LEFT, RIGHT = 1000.0, 170.0, 12.0  # drawing units; the page scales them
+_ROW, _BAR, _TOP, _AXIS = 34.0, 20.0, 44.0, 26.0
+_BREAK_S = 45.0  # pauses between two sessions of a run longer than this are cut out
 
 
-@dataclass(frozen=True)
-class Span:
-    """One piece of work on one worker, unix seconds."""
+class Clock:
+    """Maps unix seconds to drawing units, with the pauses between sessions cut out."""
 
-    worker: str
-    kind: str
-    task: str
-    start_s: float
-    stop_s: float
+    def __init__(self, load: Workload) -> None:
+        points = sorted([t for s in load.spans for t in (s.began_s, s.ended_s)] + [t for s in load.stages for t in (s.began_s, s.ended_s)])
+        points = points or [load.began_s, load.ended_s]
+        self.begin = points[0]
+        self.cuts: list[tuple[float, float]] = []
+        for start, stop in zip(points[:-1], points[1:], strict=True):
+            resumed = any(start < session <= stop for session in load.sessions[1:])
+            working = any(s.began_s <= start and s.ended_s >= stop for s in [*load.spans, *load.stages])
+            if resumed and not working and stop - start > _BREAK_S:
+                self.cuts.append((start, stop))
+        self.length = max(points[-1] - self.begin - sum(b - a for a, b in self.cuts), 1e-3)
+
+    def seconds(self, at_s: float) -> float:
+        """Return the seconds of work time before a moment."""
+        return at_s - self.begin - sum(max(0.0, min(at_s, b) - a) for a, b in self.cuts)
+
+    def x(self, at_s: float) -> float:
+        return self.at(self.seconds(at_s))
+
+    def at(self, seconds: float) -> float:
+        return LEFT + seconds / self.length * (WIDTH - LEFT - RIGHT)
 
 
-def spans_of(events: Sequence[dict]) -> list[Span]:
-    """Return the work of all workers, in the order of its beginning; what was taken over from a journal is left out."""
-    out = []
-    for event in events:
-        kind = KINDS.get(event["event"])
-        if kind is None or event.get("reused"):
-            continue
-        if event["event"] == "FitProgress":
-            kind, task = event["phase"], f"to step {event['step']}"
+def clock_text(seconds: float) -> str:
+    """Return a time of the axis: 45 s, 2:05, 1:02:05."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02d}"
+    return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
+
+
+def tick_step(length: float, wanted: int = 8) -> float:
+    """Return a round number of seconds that divides a length into about `wanted` parts."""
+    steps = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400)
+    return next((s for s in steps if length / s <= wanted), math.ceil(length / wanted / 86400) * 86400)
+
+
+def merged(spans: Sequence[Span], gap_s: float) -> list[Span]:
+    """Return spans of one worker in order, neighbours of one kind joined: a fit is hundreds of short calls."""
+    out: list[Span] = []
+    for span in sorted(spans, key=lambda s: s.began_s):
+        last = out[-1] if out else None
+        if last and last.kind == span.kind and span.kind in ("fit", "refit", "render") and span.began_s - last.ended_s <= gap_s:
+            out[-1] = Span(last.worker, last.device, last.kind, span.task, last.began_s, max(last.ended_s, span.ended_s))
         else:
-            task = event["task"]
-        out.append(Span(event["worker"], kind, task, event["started_s"], event["started_s"] + event["seconds"]))
-    return sorted(out, key=lambda span: span.start_s)
+            out.append(span)
+    return out
 
 
-def devices_of(events: Sequence[dict]) -> dict[str, str]:
-    """Return where each worker ran, as a reader knows it: node, device and its name."""
-    return {
-        e["worker"]: f"{e['device']} ({e['device_name']})" + (f" on {e['node']}" if e.get("node") else "")
-        for e in events
-        if e["event"] == "WorkerReady"
-    }
-
-
-def timeline(events: Sequence[dict]) -> str:
-    """Return the SVG, or "" where nothing was done. A resumed run's pauses are cut out of the axis."""
-    spans = spans_of(events)
-    if not spans:
-        return ""
-    moved, total = _without_pauses(spans)
-    devices = devices_of(events)
-    workers = sorted({s.worker for s in spans}, key=lambda name: (not name.startswith("trainer"), name))
-    height = TOP + ROW * len(workers) + 24
-    scale = (WIDTH - LEFT - 10) / max(total, 1e-6)
-    parts = [
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="Which worker did what over {total:.0f} seconds" '
-        'xmlns="http://www.w3.org/2000/svg" class="timeline">'
-    ]
-    step = _tick(total)
-    for i in range(int(total / step) + 1):
-        x = LEFT + i * step * scale
-        parts.append(f'<line x1="{x:.1f}" y1="{TOP - 4}" x2="{x:.1f}" y2="{height - 22}" class="tick"/>')
-        parts.append(f'<text x="{x:.1f}" y="{height - 8}" class="axis" text-anchor="middle">{i * step:g} s</text>')
+def timeline_svg(load: Workload) -> str:
+    """Return the picture of who worked when: the stages on top, then a row per worker with its device."""
+    clock = Clock(load)
+    workers = list(load.workers.values())
+    bottom = _TOP + _ROW * len(workers)
+    parts = [*_axis(clock, bottom), *_stages(load, clock)]
     for row, worker in enumerate(workers):
-        y = TOP + row * ROW
-        parts.append(f'<text x="4" y="{y + 12}" class="who">{escape(worker)}</text>')
-        parts.append(f'<text x="4" y="{y + 23}" class="axis">{escape(_short(devices.get(worker, "")))}</text>')
-        for span, start in moved:
-            if span.worker == worker:
-                width = max(0.7, (span.stop_s - span.start_s) * scale)
-                text = f"{span.kind} {span.task}: {span.stop_s - span.start_s:.2f} s"
-                parts.append(
-                    f'<rect x="{LEFT + start * scale:.1f}" y="{y + 3}" width="{width:.1f}" height="{ROW - 8}" '
-                    f'fill="{COLOURS[span.kind]}"><title>{escape(text)}</title></rect>'
-                )
-    parts.append(_legend({s.kind for s in spans}))
-    return "".join(parts) + "</svg>"
+        y = _TOP + row * _ROW
+        parts.append(f'<text class="who" x="4" y="{y + 14:.1f}">{escape(worker.name)}</text>')
+        parts.append(f'<text class="where" x="4" y="{y + 27:.1f}">{escape(_short(worker.label, 27))}</text>')
+        parts.append(f'<rect class="lane" x="{LEFT}" y="{y + 5:.1f}" width="{WIDTH - LEFT - RIGHT:.1f}" height="{_BAR}" rx="3"/>')
+        spans = merged([s for s in load.spans if s.worker == worker.name], 0.004 * clock.length)
+        parts += [_bar(span, clock, y + 5) for span in spans]
+    names = ", ".join(f"{w.name} on {w.label}" for w in workers)
+    return (
+        f'<svg viewBox="0 0 {WIDTH:.0f} {bottom + _AXIS:.0f}" role="img" aria-label="Timeline: {escape(names)}">'
+        f"<title>Who worked when</title>{''.join(parts)}</svg>"
+    )
 
 
-def _without_pauses(spans: list[Span], longest: float = 60.0) -> tuple[list[tuple[Span, float]], float]:
-    """Return each span with its start in seconds on an axis where pauses of more than `longest` are cut to nothing."""
-    first, reached, cut, out, end = spans[0].start_s, spans[0].start_s, 0.0, [], 0.0
-    for span in spans:
-        if span.start_s - reached > longest:
-            cut += span.start_s - reached
-        reached = max(reached, span.stop_s)
-        start = span.start_s - first - cut
-        out.append((span, start))
-        end = max(end, start + span.stop_s - span.start_s)
-    return out, end
+def _bar(span: Span, clock: Clock, y: float) -> str:
+    x = clock.x(span.began_s)
+    width = max(clock.x(span.ended_s) - x, 0.8)
+    kind = span.kind if span.kind in KINDS else "render"
+    title = f"{span.kind}: {span.task}, {span.seconds:.1f} s on {span.device}"
+    css = f"k-{kind.replace(' ', '-')}"
+    return (
+        f'<rect class="{css}" x="{x:.2f}" y="{y:.1f}" width="{width:.2f}" height="{_BAR}" rx="{min(2.0, width / 3):.1f}">'
+        f"<title>{escape(title)}</title></rect>"
+    )
 
 
-def _tick(total: float) -> float:
-    steps = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400)
-    return next((step for step in steps if total / step <= 10), 28800)
+def _stages(load: Workload, clock: Clock) -> list[str]:
+    out = []
+    for number, stage in enumerate(sorted(load.stages, key=lambda s: s.began_s)):
+        x, stop = clock.x(stage.began_s), clock.x(stage.ended_s)
+        width = max(stop - x, 0.8)
+        title = escape(f"{stage.name}{f', round {stage.round}' if stage.round else ''}: {stage.ended_s - stage.began_s:.1f} s")
+        out.append(
+            f'<rect class="stage s{number % 2}" x="{x:.2f}" y="10" width="{width:.2f}" height="22" rx="3"><title>{title}</title></rect>'
+        )
+        if width > 6.5 * len(stage.name) + 8:
+            out.append(f'<text class="stagename" x="{x + width / 2:.1f}" y="25">{escape(stage.name)}</text>')
+    out.append('<text class="where" x="4" y="25">stage</text>')
+    return out
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 32 else text[:31] + "…"
+def _axis(clock: Clock, bottom: float) -> list[str]:
+    step, out, at = tick_step(clock.length), [], 0.0
+    while at <= clock.length + 1e-6:
+        x = clock.at(at)
+        out.append(f'<line class="grid" x1="{x:.1f}" y1="6" x2="{x:.1f}" y2="{bottom + 4:.1f}"/>')
+        out.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 19:.1f}">{clock_text(at)}</text>')
+        at += step
+    for start, _ in clock.cuts:
+        x = clock.x(start)
+        place = f'x1="{x:.1f}" y1="2" x2="{x:.1f}" y2="{bottom + 4:.1f}"'
+        out.append(f'<line class="cut" {place}><title>the run was resumed here</title></line>')
+    return out
 
 
-def _legend(kinds: set[str]) -> str:
-    parts, x = [], LEFT
-    for kind, colour in COLOURS.items():
-        if kind in kinds:
-            parts.append(f'<rect x="{x}" y="4" width="12" height="12" fill="{colour}"/><text x="{x + 16}" y="14" class="axis">{kind}</text>')
-            x += 34 + 7 * len(kind)
-    return "".join(parts)
+def _short(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def fit_svg(load: Workload) -> str:
+    """Return the PSNR of the training batches over steps, one line per round (0: the first fit); empty where unknown."""
+    rounds = sorted({r for r, _, p in load.fits if p is not None and math.isfinite(p)})
+    if not rounds:
+        return ""
+    offset, lines, points = 0.0, [], []
+    for index in rounds:
+        found = sorted((step, psnr) for r, step, psnr in load.fits if r == index and psnr is not None)
+        lines.append((index, [(offset + step, psnr) for step, psnr in found]))
+        offset += found[-1][0]
+        points += found
+    low, high = math.floor(min(p for _, p in points)), math.ceil(max(p for _, p in points))
+    high = max(high, low + 1)
+    width, height, left, top, bottom = 1000.0, 210.0, 60.0, 12.0, 30.0
+    x = lambda step: left + step / max(offset, 1) * (width - left - 12)  # noqa: E731
+    y = lambda psnr: top + (high - psnr) / (high - low) * (height - top - bottom)  # noqa: E731
+    parts = []
+    for value in _round_values(low, high):
+        parts.append(f'<line class="grid" x1="{left}" y1="{y(value):.1f}" x2="{width - 12}" y2="{y(value):.1f}"/>')
+        parts.append(f'<text class="tick end" x="{left - 8}" y="{y(value) + 4:.1f}">{value:g} dB</text>')
+    for index, line in lines:
+        kind = "refit" if index else "fit"
+        path = " ".join(f"{x(step):.1f},{y(psnr):.1f}" for step, psnr in line)
+        parts.append(f'<polyline class="line l-{kind}" points="{path}"/>')
+        name = f"refit, round {index}" if index else "fit"
+        middle = (x(line[0][0]) + x(line[-1][0])) / 2
+        parts.append(f'<text class="tick" x="{middle:.1f}" y="{height - 8:.1f}">{name}</text>')
+    label = 'role="img" aria-label="PSNR of the training batches"'
+    return f'<svg viewBox="0 0 {width:.0f} {height:.0f}" {label}><title>Fit</title>{"".join(parts)}</svg>'
+
+
+def _round_values(low: int, high: int) -> list[int]:
+    step = next(s for s in (1, 2, 5, 10, 20, 50) if (high - low) / s <= 5)
+    return [v for v in range(low, high + 1) if v % step == 0]

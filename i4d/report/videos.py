@@ -1,149 +1,145 @@
-"""The videos and pictures of a report: panels side by side, enlarged so that small scenes can be looked at."""
+"""The videos of a run, as H.264 files that play in every browser: watched cameras, novel path, edited training views."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from i4d.errors import I4DError
-from i4d.report.facts import RunFacts
+from i4d.report.footage import Footage
+from i4d.report.shots import PATH_AFTER, PATH_BEFORE, after, before
 from i4d.scenes.video import VideoWriter
 from i4d.store.objects import write_error
+from i4d.store.run_folder import RunFolder
 
-PANEL_PIXELS = 360 * 480  # a panel is enlarged to about this size, and made smaller where it is much larger
-LABEL_ROWS = 22
-SHEET_VIEWS = 10
+SHORT_SIDE = 240  # pixels: smaller videos are enlarged to this
+_GUTTER, _STRIP = 8, 22  # pixels of white between panels, and of the strip that names them
+Read = Callable[[int], np.ndarray]
 
 
 @dataclass(frozen=True)
-class ReportVideo:
-    """One written video. `panels` names what is shown from left to right."""
+class Clip:
+    """One video: `group` it belongs to, what it shows, and its panels from left to right (functions of the frame index).
+
+    `labels` name the panels within the picture, for videos that are shown without a page around them.
+    """
 
     name: str
+    group: str
     title: str
-    path: Path
-    panels: tuple[str, ...]
-    width: int
-    height: int
+    panels: tuple[Read, ...]
+    num_frames: int
+    labels: tuple[str, ...] = ()
 
 
-def panel_scale(width: int, height: int) -> float:
-    """Return the factor by which a panel is shown: 3 or 2 for small images, below 1 for large ones."""
-    factor = (PANEL_PIXELS / (width * height)) ** 0.5
-    return float(min(3, max(1, int(factor + 0.5)))) if factor >= 1 else factor
+def clips(footage: Footage) -> list[Clip]:
+    """Return every video that a run can show, in the order of the report."""
+    out = []
+    for view in footage.watched:
+        out += _watched(footage, view)
+    out += _path(footage)
+    if footage.edited:
+        out += [_edited_view(footage, view) for view in footage.scene.train_views]
+    return out
 
 
-def resized(image: np.ndarray, factor: float) -> np.ndarray:
-    """Return a uint8 image enlarged (Lanczos) or made smaller (area) by a factor."""
-    if factor == 1:
-        return image
-    method = cv2.INTER_LANCZOS4 if factor > 1 else cv2.INTER_AREA
-    height, width = image.shape[:2]
-    return cv2.resize(image, (round(width * factor), round(height * factor)), interpolation=method)
+def _watched(footage: Footage, view: int) -> list[Clip]:
+    name = footage.camera(view).name
+    made = [(kind, title) for kind, title in ((before(name), "Reconstruction"), (after(name), "Edited")) if footage.has(kind)]
+    panels = [("original", "Original video", lambda i: footage.original(view, i))]
+    panels += [(kind.split("/")[0], title, _render(footage, kind)) for kind, title in made]
+    count = min([footage.scene.num_frames, *(footage.num_rendered(kind) for kind, _ in made)])
+    files = {"original": "original", "before": "reconstruction", "after": "edited"}
+    out = [Clip(f"{name}-{files[kind]}", f"camera {name}", title, (read,), count) for kind, title, read in panels]
+    if len(panels) > 1:
+        titles = tuple(title.lower() for _, title, _ in panels)
+        out.append(Clip(f"{name}-side-by-side", "", " | ".join(titles), tuple(read for *_, read in panels), count, titles))
+    return out
 
 
-def labelled(image: np.ndarray, text: str) -> np.ndarray:
-    """Return an image with a dark strip above it that says what it is."""
-    strip = np.full((LABEL_ROWS, image.shape[1], 3), 24, np.uint8)
-    cv2.putText(strip, text, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (235, 235, 235), 1, cv2.LINE_AA)
-    return np.concatenate([strip, image])
+def _path(footage: Footage) -> list[Clip]:
+    made = [(kind, title) for kind, title in ((PATH_BEFORE, "Before"), (PATH_AFTER, "Edited")) if footage.has(kind)]
+    out = [
+        Clip(f"path-{kind.split('/')[1]}", "path", title, (_render(footage, kind),), footage.num_rendered(kind)) for kind, title in made
+    ]
+    if len(made) == 2:
+        count = min(footage.num_rendered(kind) for kind, _ in made)
+        both = tuple(_render(footage, kind) for kind, _ in made)
+        out.append(Clip("path-side-by-side", "", "before | edited", both, count, ("before", "edited")))
+    return out
 
 
-def bytes_of(images: np.ndarray) -> np.ndarray:
-    """Return float images in [0, 1] as uint8, rounded to nearest."""
-    return (np.clip(images, 0, 1) * 255 + 0.5).astype(np.uint8)
+def _edited_view(footage: Footage, view: int) -> Clip:
+    name = footage.camera(view).name
+    read = lambda i: footage.edited_frame(view, i)  # noqa: E731
+    return Clip(f"edited-{name}", "edited views", name, (read,), footage.scene.num_frames)
 
 
-def write_panels(path: Path, panels: dict[str, np.ndarray], fps: float, factor: float | None = None) -> tuple[int, int]:
-    """Write videos (frame, height, width, 3) in [0, 1] of one length side by side; returns (width, height) of the file.
+def _render(footage: Footage, name: str) -> Read:
+    return lambda i: footage.rendered(name, i)
 
-    I4DError where the folder cannot be written.
-    """
+
+def write_videos(run: RunFolder) -> dict[str, Path]:
+    """Write RUN/videos/*.mp4 and return them by name. I4DError where nothing is committed yet or the disk is full."""
+    footage = Footage(run)
+    folder = run.path / "videos"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise write_error(folder, err) from err
+    return {clip.name: write_clip(folder / f"{clip.name}.mp4", clip, footage.scene.fps) for clip in clips(footage)}
+
+
+def write_clip(path: Path, clip: Clip, fps: float, short_side: int = SHORT_SIDE) -> Path:
+    """Write one video, whole or not at all, and return its path; I4DError where it cannot be written."""
+    partial = path.with_suffix(".partial.mp4")
+    frames = frames_of(clip, short_side)
+    first = next(frames)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        with VideoWriter(partial, first.shape[1], first.shape[0], fps, quality="web") as video:
+            video.write(first)
+            for frame in frames:
+                video.write(frame)
+        partial.replace(path)
     except OSError as err:
         raise write_error(path, err) from err
-    lengths = {len(video) for video in panels.values()}
-    if len(lengths) != 1:
-        raise I4DError(f"{path}: panels of different lengths {sorted(lengths)}")
-    writer = None
-    partial = path.with_name(f".{path.stem}.partial.mp4")
-    size = (0, 0)
-    try:
-        for index in range(lengths.pop()):
-            images = []
-            for name, video in panels.items():
-                height, width = video.shape[1:3]
-                scale = panel_scale(width, height) if factor is None else factor
-                images.append(labelled(resized(bytes_of(video[index]), scale), name))
-            frame = np.concatenate(_same_height(images), 1)
-            if writer is None:
-                size = (frame.shape[1], frame.shape[0])
-                writer = VideoWriter(partial, *size, fps, quality="web")
-            writer.write(frame)
-        writer.close()
-        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    return size
+    return path
 
 
-def _same_height(images: list[np.ndarray]) -> list[np.ndarray]:
-    tallest = max(image.shape[0] for image in images)
-    return [np.pad(image, ((0, tallest - image.shape[0]), (0, 0), (0, 0))) for image in images]
+def frames_of(clip: Clip, short_side: int = SHORT_SIDE) -> Iterator[np.ndarray]:
+    """Yield a clip's frames: its panels side by side, all as high as the first, enlarged to a short side in pixels."""
+    for index in range(clip.num_frames):
+        yield side_by_side([enlarged(read(index), short_side) for read in clip.panels], clip.labels)
 
 
-def write_videos(run: RunFacts) -> tuple[ReportVideo, ...]:
-    """Write a run's before-and-after videos under `videos/` and return what was written."""
-    folder, fps, out = run.folder.path / "videos", run.scene.fps, []
-    kind = "held out" if run.scene.held_out_views else "trained on, none is held out"
-    before = run.watched_frames("watched_before")
-    after = run.watched_frames("watched_after") if run.edited else None
-    for index, view in enumerate(run.watched):
-        name = run.scene.cameras[view].name
-        panels = {"original": run.original_frames(view), "reconstruction": before[index]}
-        if after is not None:
-            panels["edited"] = after[index]
-        path = folder / f"{name}.mp4"
-        size = write_panels(path, panels, fps)
-        out.append(ReportVideo(name, f"Camera {name} ({kind})", path, tuple(panels), *size))
-    path_panels = {"reconstruction": run.rendered("path_before")}
-    if run.edited:
-        path_panels["edited"] = run.rendered("path_after")
-    path = folder / "novel_path.mp4"
-    size = write_panels(path, path_panels, fps)
-    out.append(ReportVideo("novel_path", "A camera path that nobody filmed", path, tuple(path_panels), *size))
-    return tuple(out)
+def enlarged(frame: np.ndarray, short_side: int = SHORT_SIDE) -> np.ndarray:
+    """Return a frame whose shorter side has at least `short_side` pixels (Lanczos); larger frames as they are."""
+    scale = short_side / min(frame.shape[:2])
+    if scale <= 1:
+        return frame
+    size = (round(frame.shape[1] * scale), round(frame.shape[0] * scale))
+    return cv2.resize(frame, size, interpolation=cv2.INTER_LANCZOS4)
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A still of the key-frame sheet: JPEG bytes and what they show."""
-
-    alt: str
-    jpeg: bytes
-    width: int
-    height: int
-
-
-def key_sheet(run: RunFacts) -> list[tuple[str, list[Picture]]]:
-    """Return the rows of the key-frame sheet: (what, one picture per view), originals first, at most ten views."""
-    key, views = run.plan["key_frame"], run.plan["views"][:SHEET_VIEWS]
-    names = [run.scene.cameras[view].name for view in views]
-    rows = [("original", [run.original_frames(view, [key])[0] for view in views])]
-    if run.edited:
-        rows.append(("edited, before the refit", [run.edited_frames(view, [key])[0] for view in views]))
-    return [(what, [_picture(image, f"{name}, frame {key}, {what}") for name, image in zip(names, images, strict=True)]) for what, images in rows]
+def side_by_side(panels: Sequence[np.ndarray], labels: Sequence[str] = ()) -> np.ndarray:
+    """Return frames in a row, with white between them and their labels above; sizes may differ, heights follow the first."""
+    height = panels[0].shape[0]
+    row: list[np.ndarray] = []
+    for index, panel in enumerate(panels):
+        if panel.shape[0] != height:
+            panel = cv2.resize(panel, (round(panel.shape[1] * height / panel.shape[0]), height), interpolation=cv2.INTER_AREA)
+        if labels:
+            panel = np.concatenate([_strip(panel.shape[1], labels[index]), panel])
+        row += [np.full((panel.shape[0], _GUTTER, 3), 255, np.uint8), panel] if row else [panel]
+    return np.concatenate(row, 1)
 
 
-def _picture(image: np.ndarray, alt: str) -> Picture:
-    pixels = bytes_of(image)
-    height, width = pixels.shape[:2]
-    factor = min(1.0, 480 / width)
-    pixels = resized(pixels, 2 if width < 240 else factor)
-    done, jpeg = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
-    assert done, f"could not encode {alt}"
-    return Picture(alt, jpeg.tobytes(), pixels.shape[1], pixels.shape[0])
+def _strip(width: int, text: str) -> np.ndarray:
+    strip = np.full((_STRIP, width, 3), 255, np.uint8)
+    return cv2.putText(strip, text, (4, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (40, 40, 40), 1, cv2.LINE_AA)

@@ -1,0 +1,42 @@
+// Videos of one group play together: one button, one time slider. Without this script each video still plays by itself.
+for (const group of document.querySelectorAll("[data-group]")) {
+  const videos = [...group.querySelectorAll("video")];
+  const controls = group.querySelector(".controls");
+  if (!videos.length || !controls) continue;
+  const [button, slider, output] = [controls.querySelector("button"), controls.querySelector("input"), controls.querySelector("output")];
+  const frames = Number(group.dataset.frames), fps = Number(group.dataset.fps), lead = videos[0];
+  for (const video of videos) video.removeAttribute("controls");
+  controls.hidden = false;
+  let playing = false, wanted = !window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const show = () => {
+    const frame = Math.min(frames - 1, Math.max(0, Math.floor(lead.currentTime * fps + 1e-3)));
+    slider.value = frame;
+    output.textContent = `frame ${frame + 1} / ${frames}`;
+  };
+  const set = (on) => {
+    playing = on;
+    button.textContent = on ? "Pause" : "Play";
+    for (const video of videos) {
+      if (on) video.play().catch(() => { playing = false; button.textContent = "Play"; });
+      else video.pause();
+    }
+  };
+  const seek = (frame) => { for (const video of videos) video.currentTime = (frame + 0.5) / fps; };
+  button.addEventListener("click", () => set((wanted = !playing)));
+  slider.addEventListener("input", () => { set((wanted = false)); seek(Number(slider.value)); });
+  lead.addEventListener("ended", () => { seek(0); if (playing) set(true); });
+  lead.addEventListener("seeked", show);
+  const turn = () => {
+    if (playing) {
+      for (const video of videos.slice(1)) {
+        if (Math.abs(video.currentTime - lead.currentTime) > 1.2 / fps && !video.seeking && !lead.ended) video.currentTime = lead.currentTime;
+      }
+      show();
+    }
+    requestAnimationFrame(turn);
+  };
+  const watcher = new IntersectionObserver((entries) => set(wanted && entries[0].isIntersecting), { threshold: 0.25 });
+  watcher.observe(group);
+  show();
+  requestAnimationFrame(turn);
+}

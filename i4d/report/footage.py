@@ -1,0 +1,116 @@
+"""The pictures of a run by what they show: originals, edited frames, renders. Read from blocks, nothing computed."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from i4d.commands.run_request import Request
+from i4d.errors import I4DError
+from i4d.report.shots import after, watched_views
+from i4d.scenes.record import scene_from_dict
+from i4d.store.run_folder import RunFolder
+from i4d.store.tables import FrameTable
+from i4d.types import Camera, FrameAddress, Scene, TableRun
+
+
+class Footage:
+    """One run's scene, tables and renders; frames are uint8 (height, width, 3) sRGB, depth is float32 (height, width)."""
+
+    def __init__(self, run: RunFolder) -> None:
+        """ConfigError where this is not a run of i4d, I4DError where it holds nothing that could be shown yet."""
+        self.run = run
+        self.request = Request.read(run)
+        if run.read_json("scene.json") is None or run.read_json("originals.json") is None:
+            raise I4DError(f"{run.path}: the scene of this run is not prepared yet", f"i4d resume {run.path}")
+        if not run.manifests():
+            raise I4DError(f"{run.path}: nothing is committed yet", f"i4d resume {run.path}")
+
+    @cached_property
+    def scene(self) -> Scene:
+        return scene_from_dict(self.run.read_json("scene.json"))
+
+    @cached_property
+    def plan(self) -> dict:
+        """What plan.json says."""
+        return self.run.read_json("plan.json") or {}
+
+    @cached_property
+    def manifests(self) -> dict[int, dict]:
+        return self.run.manifests()
+
+    @property
+    def prompt(self) -> str:
+        """Return the instruction; empty for a run without an edit."""
+        return self.request.prompt if self.edited else ""
+
+    @property
+    def edited(self) -> bool:
+        """Return whether at least one round of editing is committed."""
+        return max(self.manifests) > 0
+
+    @property
+    def key_frame(self) -> int:
+        return int(self.plan.get("key_frame", 0))
+
+    @cached_property
+    def watched(self) -> tuple[int, ...]:
+        """Return the views that figures and videos are about."""
+        return watched_views(self.scene)
+
+    @cached_property
+    def _originals(self) -> FrameTable:
+        return FrameTable.from_json(self.run.read_json("originals.json"))
+
+    @cached_property
+    def _edited(self) -> FrameTable:
+        table = self._originals
+        for _, manifest in sorted(self.manifests.items()):
+            table = table.override(TableRun(*run) for run in manifest["overrides"])
+        return table
+
+    @cached_property
+    def _renders(self) -> dict[str, list[tuple[int, dict[str, FrameAddress]]]]:
+        out: dict[str, list] = {}
+        for name, calls in (self.run.read_json("renders.json") or {}).items():
+            out[name] = [
+                (frame, {kind: FrameAddress(block["digest"], row) for kind, block in call["blocks"].items()})
+                for call in calls
+                for row, frame in enumerate(call["frames"])
+            ]
+        return out
+
+    def camera(self, view: int) -> Camera:
+        return self.scene.cameras[view]
+
+    def has(self, name: str) -> bool:
+        """Return whether a set of renders was made."""
+        return bool(self._renders.get(name))
+
+    def num_rendered(self, name: str) -> int:
+        """Return how many images a set of renders holds; 0 where it was not made."""
+        return len(self._renders.get(name, ()))
+
+    def rendered(self, name: str, index: int, kind: str = "rgb") -> np.ndarray:
+        """Return image `index` of a set of renders: a frame, or z depth in world units (`kind` "depth")."""
+        return self._pixels(self._renders[name][index][1][kind])
+
+    def original(self, view: int, frame: int) -> np.ndarray:
+        return self._pixels(self._originals.lookup(view, frame))
+
+    def edited_frame(self, view: int, frame: int) -> np.ndarray:
+        """Return a frame of a trained view as the editor left it: what the field was last fitted to."""
+        return self._pixels(self._edited.lookup(view, frame))
+
+    def _pixels(self, address: FrameAddress) -> np.ndarray:
+        row = self.run.reader.row(address)
+        if row.dtype == np.float16:
+            row = (row.astype(np.float32).clip(0, 1) * 255).round().astype(np.uint8)
+        return row
+
+    def why_not_after(self, view: int) -> str:
+        """Return why there is no edited render of a camera, or the empty string."""
+        if not self.edited:
+            return "this run edited nothing"
+        return "" if self.has(after(self.camera(view).name)) else "the edited field has not been rendered yet"

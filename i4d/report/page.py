@@ -1,0 +1,282 @@
+"""The report: one HTML file that opens without a server, asks nothing of the network and works on a phone."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from i4d import __version__
+from i4d import config as cfg
+from i4d.report.embed import picture_uri, video_uri
+from i4d.report.evaluate import evaluate
+from i4d.report.figures import Figure, Group, groups, number
+from i4d.report.footage import Footage
+from i4d.report.timeline import clock_text, fit_svg, timeline_svg
+from i4d.report.videos import Clip, clips, write_clip
+from i4d.report.workload import KINDS, Workload, workload_of
+from i4d.store.objects import write_atomically
+from i4d.store.run_folder import RunFolder
+
+ASSETS = Path(__file__).resolve().parents[1] / "assets" / "report"
+MAIN_BYTES, MORE_BYTES = 14 << 20, 5 << 20  # of video: watched cameras and path; edited training views (base64 adds a third)
+_CSP = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+
+
+def write_report(run: RunFolder) -> Path:
+    """Write RUN/report/index.html and return its path; measures and makes videos first where that was not done.
+
+    I4DError where nothing is committed yet.
+    """
+    footage, load = Footage(run), workload_of(run)
+    metrics = run.read_json("metrics.json") or evaluate(run)
+    path = run.path / "report" / "index.html"
+    write_atomically(path, page(footage, load, metrics).encode())
+    return path
+
+
+def page(footage: Footage, load: Workload, metrics: dict) -> str:
+    """Return the whole page."""
+    title = footage.prompt or f"{footage.scene.name}: reconstruction"
+    style, script = ((ASSETS / name).read_text() for name in ("page.css", "page.js"))
+    body = "\n".join(
+        [
+            header(footage, load, metrics),
+            videos(footage),
+            key_frames(footage),
+            figures_table(groups(metrics)),
+            timeline(load),
+            settings(footage),
+            reproduce(footage),
+        ]
+    )
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_CSP}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<title>{escape(title)} · i4d</title><link rel="icon" href="data:,"><style>{style}</style></head>\n'
+        f"<body><main>\n{body}\n<footer>Made by i4d {escape(__version__)} on {escape(metrics['made'])}.</footer></main>\n"
+        f"<script>{script}</script></body></html>\n"
+    )
+
+
+# ------------------------------------------------------------------------------------------------ top
+def header(footage: Footage, load: Workload, metrics: dict) -> str:
+    """Return title, summary, notices and the main figures."""
+    title = f"“{escape(footage.prompt)}”" if footage.prompt else f"{escape(footage.scene.name)}, reconstructed"
+    notes = "".join(f'<p class="note">{escape(text)}</p>' for text in notices(footage, load))
+    kind = "Edit" if footage.edited else "Reconstruction"
+    return (
+        f'<p class="eyebrow">i4d · {kind} of {escape(footage.scene.name)}</p><h1>{title}</h1>'
+        f'<p class="lead">{escape(summary(footage, load, metrics))}</p>{notes}<div class="tiles">{"".join(tiles(metrics))}</div>'
+    )
+
+
+def summary(footage: Footage, load: Workload, metrics: dict) -> str:
+    """Return one or two sentences about the run."""
+    scene, camera = footage.scene, footage.scene.cameras[0]
+    trained = len(scene.train_views)
+    what = f"{trained} camera{'s' if trained != 1 else ''}, {scene.num_frames} frames of {camera.width}×{camera.height}"
+    seconds = clock_text(metrics["timing"]["total_s"])
+    if not footage.edited:
+        return f"A moving scene ({what}) was fitted in {seconds}."
+    rounds = max(footage.manifests)
+    editor = footage.run.config().get("editor", {}).get("weights", "")
+    text = f"A moving scene ({what}) was edited by this sentence in {rounds} round{'s' if rounds > 1 else ''}"
+    text += f" with {editor}" if editor else ""
+    text += f", {metrics['unet_forwards']:,} UNet forwards and {seconds} in all."
+    near, far = (metrics.get("edit", {}).get(key) for key in ("known_answer_psnr_db", "unedited_to_answer_psnr_db"))
+    if near is not None:
+        seen = "a camera that was never trained on" if metrics["held_out"] else "a camera"
+        text += f" Seen from {seen}, the result lies {near:.1f} dB from the exact answer; the unedited video lies {far:.1f} dB from it."
+    return text
+
+
+def notices(footage: Footage, load: Workload) -> list[str]:
+    """Return what a reader must know, each once: the demonstration editor, a prompt outside its repertoire, warnings of the run."""
+    out = list(footage.request.notices)
+    if footage.request.demonstration and not any("demonstration editor" in text for text in out):
+        out.insert(0, "Made with a demonstration editor: small, trained for a short list of edits.")
+    out += [text for text in load.warnings if text not in out]
+    return list(dict.fromkeys(out))
+
+
+def tiles(metrics: dict) -> list[str]:
+    """Return the figures that matter most."""
+    part, edit = metrics["reconstruction"], metrics.get("edit", {})
+    trained = "of_trained_camera" in part
+    shown = part["of_trained_camera"] if trained else part
+    out = [(number(shown["psnr_db"], "", 1), "dB", f"reconstruction, {'trained' if trained else 'unseen'} camera")]
+    if edit.get("known_answer_psnr_db") is not None:
+        unedited = f"to the exact answer (unedited {edit['unedited_to_answer_psnr_db']:.1f} dB)"
+        out.append((number(edit["known_answer_psnr_db"], "", 1), "dB", unedited))
+    if edit.get("object"):
+        out.append((number(edit["object"]["inside_db"], "", 1), "dB", "inside the object"))
+    ratios = {
+        "temporal_ratio": "flicker, relative to unedited",
+        "cross_view_ratio": "disagreement between cameras, relative to unedited",
+    }
+    for key, about in ratios.items():
+        if edit.get(key) is not None:
+            out.append((number(edit[key]), "×", about))
+    out.append((clock_text(metrics["timing"]["total_s"]), "", "for all stages"))
+    out = [(value, unit if value != "n/a" else "", about) for value, unit, about in out]
+    return [f'<div class="tile"><b>{escape(v)}<small>{unit}</small></b><span>{escape(about)}</span></div>' for v, unit, about in out]
+
+
+# ------------------------------------------------------------------------------------------------ pictures
+def videos(footage: Footage) -> str:
+    """Return the sections with videos: one per watched camera, the novel path, the edited training views."""
+    found: dict[str, list[Clip]] = {}
+    for clip in clips(footage):
+        if clip.group:
+            found.setdefault(clip.group, []).append(clip)
+    seen = "never trained on nor edited" if footage.scene.held_out else "no camera is held out, so this one was trained on"
+    out = []
+    main = sum(len(group) for name, group in found.items() if name != "edited views")
+    for name, group in found.items():
+        if name.startswith("camera"):
+            out.append(f"<h2>From {escape(name)}</h2><p class='hint'>Fixed camera, {seen}. Rendered from the field.</p>")
+        elif name == "path":
+            out.append("<h2>Along a novel path</h2><p class='hint'>The camera moves where no camera was, while time runs.</p>")
+        else:
+            out.append("<h2>What the field was fitted to</h2>")
+            out.append("<p class='hint'>The training cameras' videos as the editor left them, before the last refit.</p>")
+            out.append(_group(footage, group, MORE_BYTES // len(group), "videos many"))
+            continue
+        out.append(_group(footage, group, MAIN_BYTES // main, "videos"))
+    return "\n".join(out)
+
+
+def _group(footage: Footage, group: Sequence[Clip], cap_bytes: int, css: str) -> str:
+    fps, frames = footage.scene.fps, min(clip.num_frames for clip in group)
+    shown = []
+    for clip in group:
+        path = footage.run.path / "videos" / f"{clip.name}.mp4"
+        if not path.is_file():
+            path.parent.mkdir(exist_ok=True)
+            write_clip(path, clip, fps)
+        label = escape(f"Video: {clip.title}, {clip.group}")
+        shown.append(
+            f'<figure><video controls muted playsinline preload="auto" aria-label="{label}" src="{video_uri(path, cap_bytes)}"></video>'
+            f"<figcaption>{escape(clip.title)}</figcaption></figure>"
+        )
+    name = escape(group[0].group)
+    controls = (
+        '<div class="controls" hidden><button type="button">Play</button>'
+        f'<input type="range" min="0" max="{frames - 1}" value="0" step="1" aria-label="Frame, {name}"><output></output></div>'
+    )
+    data = f'data-group data-frames="{frames}" data-fps="{fps:g}"'
+    return f'<div class="card stage" {data}><div class="{css}">{"".join(shown)}</div>{controls}</div>'
+
+
+def key_frames(footage: Footage) -> str:
+    """Return the sheet of the key instant: a row of originals and a row as edited, a column per camera."""
+    if not footage.edited:
+        return ""
+    views, key = footage.scene.train_views, footage.key_frame
+    cells = ["<span></span>", *(f"<span>{escape(footage.camera(v).name)}</span>" for v in views)]
+    for row, read in (("Original", footage.original), ("Edited", footage.edited_frame)):
+        cells.append(f'<span class="row">{row}</span>')
+        for view in views:
+            label = escape(f"{row} key frame of {footage.camera(view).name}")
+            cells.append(f'<img alt="{label}" src="{picture_uri(read(view, key))}">')
+    columns = f"grid-template-columns: auto repeat({len(views)}, minmax(150px, 1fr))"
+    hint = f"Frame {key + 1} of {footage.scene.num_frames}: all training cameras are edited together at this instant, then each along time."
+    sheet = f"<div class='card scroll'><div class='sheet' style='{columns}'>{''.join(cells)}</div></div>"
+    return f"<h2>Key frame</h2><p class='hint'>{hint}</p>{sheet}"
+
+
+# ------------------------------------------------------------------------------------------------ tables
+def figures_table(found: Sequence[Group]) -> str:
+    """Return the table of figures with their explanations."""
+    rows = []
+    for group in found:
+        rows.append(f'<tr class="group"><th colspan="5">{escape(group.title)}</th></tr>')
+        heads = (("Figure", ""), ("Value", " class='num'"), (group.baseline, " class='num'"), ("Better", ""), ("Mean of", ""))
+        rows.append(f"<tr class='head'>{''.join(f'<th{css}>{escape(text)}</th>' for text, css in heads)}</tr>")
+        rows += [_row(figure, group.baseline) for figure in group.rows]
+    return f"<h2>Figures</h2><div class='card'><table class='figures'>{''.join(rows)}</table></div>"
+
+
+def _row(figure: Figure, head: str) -> str:
+    reason = f"<small>Not available: {escape(figure.reason)}.</small>" if figure.reason else ""
+    cells = [f"<td>{escape(figure.name)}<small>{escape(figure.meaning)}</small>{reason}</td>"]
+    cells.append(f"<td class='num' data-label='Value'><b>{escape(figure.value)}</b></td>")
+    for label, text, css in ((head, figure.baseline, " class='num'"), ("Better", figure.better, ""), ("Mean of", figure.over, "")):
+        cells.append(f'<td{css} data-label="{escape(label)}">{escape(text)}</td>' if text else f"<td{css}></td>")
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def timeline(load: Workload) -> str:
+    """Return who worked when, with the idle share of every worker, and the course of the fit."""
+    if not load.spans:
+        return ""
+    kinds = [kind for kind in KINDS if any(span.kind == kind for span in load.spans)]
+    legend = "".join(f'<li><i class="k-{kind.replace(" ", "-")}"></i>{kind}</li>' for kind in kinds)
+    rows = []
+    for worker in load.workers.values():
+        whole, own = load.idle_share(worker.name, load.driven), load.idle_share(worker.name, load.editing)
+        shares = "".join(f"<td class='num'>{'n/a' if share is None else f'{100 * share:.0f} %'}</td>" for share in (whole, own))
+        notes = f"<small>{escape('; '.join(worker.notes))}</small>" if worker.notes else ""
+        rows.append(
+            f"<tr><td>{escape(worker.name)}{notes}</td><td>{escape(worker.label)}</td><td>{escape(worker.node)}</td>"
+            f"<td class='num'>{load.busy(worker.name):.1f} s</td>{shares}</tr>"
+        )
+    where = f"<p class='hint'>{escape(load.placement)}</p>" if load.placement else ""
+    trouble = ""
+    if load.retries or load.restarts:
+        trouble = f"<p class='hint'>Pieces of work that were sent again: {load.retries}; services that were restarted: {load.restarts}.</p>"
+    fit = fit_svg(load)
+    curve = f"<h3>Fit: PSNR of the training batches</h3><div class='card scroll timeline'>{fit}</div>" if fit else ""
+    head = "".join(f"<th>{text}</th>" for text in ("Worker", "Device", "Host"))
+    head += "".join(f"<th class='num'>{text}</th>" for text in ("At work", "Idle, all stages", "Idle while editing"))
+    return (
+        f"<h2>Who worked when</h2>{where}{trouble}<div class='card'><div class='scroll timeline'>{timeline_svg(load)}</div>"
+        f"<ul class='legend'>{legend}</ul></div>"
+        f"<div class='card scroll' style='margin-top:12px'><table class='workers'><tr>{head}</tr>{''.join(rows)}</table></div>{curve}"
+    )
+
+
+# ------------------------------------------------------------------------------------------------ settings
+def flattened(tree: dict, prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by dotted key."""
+    out: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            out |= flattened(value, f"{prefix}{key}.")
+        else:
+            out[f"{prefix}{key}"] = value
+    return out
+
+
+def settings(footage: Footage) -> str:
+    """Return every setting of the run, what it means, and where it differs from the default."""
+    known, defaults = cfg.known_keys(), flattened(cfg.to_dict(cfg.Config()))
+    rows = []
+    for key, value in flattened(footage.run.config()).items():
+        changed = " class='changed'" if key in defaults and defaults[key] != value else ""
+        about = known[key].metadata["help"] if key in known else ""
+        rows.append(f"<tr><td><code>{escape(key)}</code><small>{escape(about)}</small></td><td{changed}>{escape(_shown(value))}</td></tr>")
+    return (
+        f"<h2>Settings</h2><p class='hint'>All {len(rows)} of them; coloured where they differ from the program's defaults.</p>"
+        "<details class='card'><summary>Show every setting</summary><div class='scroll'><table><tr><th>Setting</th><th>Value</th></tr>"
+        f"{''.join(rows)}</table></div></details>"
+    )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(_shown(v) for v in value) + "]"
+    return "(empty)" if value == "" else str(value)
+
+
+def reproduce(footage: Footage) -> str:
+    """Return the command that makes this run again."""
+    run = footage.run.path.name
+    what = ["edit", "--prompt", footage.prompt] if footage.edited else ["train"]
+    command = ["i4d", *what, "--config", f"{run}/config.yaml", "--out", f"{run}-again"]
+    kept = "<p class='hint'>The run folder keeps config.yaml, metrics.json, events.jsonl and videos/.</p>"
+    return f"<h2>Do it again</h2><pre>{escape(shlex.join(command))}</pre>{kept}"

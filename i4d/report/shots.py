@@ -1,0 +1,56 @@
+"""What every run renders for its report: watched cameras and a novel path, before and after the edit."""
+
+from __future__ import annotations
+
+from i4d.driver.renders import RenderJob, Shot
+from i4d.geometry.paths import spiral
+from i4d.scenes.bounds import scene_middle
+from i4d.types import Scene
+
+PATH_BEFORE, PATH_AFTER, KEY_BEFORE = "path/before", "path/after", "key/before"
+
+
+def watched_views(scene: Scene) -> tuple[int, ...]:
+    """Return the views that figures and videos are about: held-out cameras, or the first trained one where none is."""
+    return scene.held_out_views or scene.train_views[:1]
+
+
+def before(camera: str) -> str:
+    """Return the name of the renders of a camera before any edit."""
+    return f"before/{camera}"
+
+
+def after(camera: str) -> str:
+    """Return the name of the renders of a camera from the last round."""
+    return f"after/{camera}"
+
+
+def render_jobs(scene: Scene, key_frame: int | None = 0) -> tuple[RenderJob, ...]:
+    """Return the renders of a run that edits `key_frame` first, or (None) of one that edits nothing.
+
+    `key/before` is colour and depth of every trained view at the key instant from the unedited field: what the
+    agreement between edited views is measured with.
+    """
+    frames = tuple(range(scene.num_frames))
+    watched = [scene.cameras[view] for view in watched_views(scene)]
+    path = path_shots(scene)
+    first = [RenderJob(before(camera.name), (Shot(camera, frames),), 0) for camera in watched]
+    if key_frame is None:
+        return (*first, RenderJob(PATH_BEFORE, path, 0))
+    keys = tuple(Shot(scene.cameras[view], (key_frame,)) for view in scene.train_views)
+    last = [RenderJob(after(camera.name), (Shot(camera, frames),), -1) for camera in watched]
+    return (
+        *first,
+        RenderJob(PATH_BEFORE, path, 0),
+        RenderJob(KEY_BEFORE, keys, 0, ("rgb", "depth")),
+        *last,
+        RenderJob(PATH_AFTER, path, -1),
+    )
+
+
+def path_shots(scene: Scene) -> tuple[Shot, ...]:
+    """Return a novel camera path, one shot per frame of the video: the camera moves while time runs."""
+    cameras = [scene.cameras[view] for view in scene.train_views]
+    target, _ = scene_middle(cameras)
+    path = spiral(cameras, target, scene.num_frames, scene.bounds.kind == "ndc")
+    return tuple(Shot(camera, (frame,)) for frame, camera in enumerate(path))

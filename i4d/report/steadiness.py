@@ -1,0 +1,57 @@
+"""How steady a run's renders are in time, and how well its edited views agree, each beside the unedited scene."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from i4d.flow.classical import DisFlow
+from i4d.metrics.cross_view import cross_view_error
+from i4d.metrics.temporal import Unsteadiness, neighbour_flows, temporal_warp_error
+from i4d.types import Camera
+
+FLOW = "DIS"  # the measuring instrument: needs no weights, so figures compare between hosts
+_CHUNK = 16  # frames held at a time, with their successors' flow
+Reader = Callable[[int], np.ndarray]
+
+
+def planes(frame: np.ndarray) -> torch.Tensor:
+    """Return (3, h, w) float32 in [0, 1] of a uint8 (h, w, 3) frame."""
+    return torch.from_numpy(frame.copy()).permute(2, 0, 1).float() / 255
+
+
+def temporal_errors(originals: Reader, videos: dict[str, Reader], num_frames: int) -> dict[str, Unsteadiness]:
+    """Return the warp error of each video, all measured with one flow, that of the originals.
+
+    Videos are functions from a frame's index to its uint8 picture; a few frames are held at a time.
+    """
+    estimator = DisFlow()
+    parts: dict[str, list[tuple[Unsteadiness, int]]] = {name: [] for name in videos}
+    for start in range(0, num_frames - 1, _CHUNK):
+        indices = range(start, min(start + _CHUNK + 1, num_frames))
+        flows = list(neighbour_flows(torch.stack([planes(originals(i)) for i in indices]), estimator))
+        for name, read in videos.items():
+            frames = torch.stack([planes(read(i)) for i in indices])
+            parts[name].append((temporal_warp_error(frames, flows), len(indices) - 1))
+    return {name: _joined(found) for name, found in parts.items()}
+
+
+def _joined(parts: Sequence[tuple[Unsteadiness, int]]) -> Unsteadiness:
+    """Return what the whole video gives from its chunks: errors weigh by compared pixels, gradients by frames."""
+    frames = sum(n for _, n in parts)
+    compared = sum(part.compared * n for part, n in parts)
+    error = sum(part.error * part.compared * n for part, n in parts) / max(compared, 1e-12)
+    return Unsteadiness(error, sum(part.gradient * n for part, n in parts) / frames, compared / frames)
+
+
+def view_errors(
+    images: dict[str, Sequence[np.ndarray]], depths: Sequence[np.ndarray], cameras: Sequence[Camera], threshold: float
+) -> dict[str, Unsteadiness]:
+    """Return how far views disagree about the same surface points, for each set of pictures (one per camera).
+
+    All sets are compared through the same z depths (world units) and the same `threshold` (world units).
+    """
+    geometry = [torch.from_numpy(depth.astype(np.float32)) for depth in depths]
+    return {name: cross_view_error([planes(f) for f in frames], geometry, cameras, threshold) for name, frames in images.items()}
