@@ -281,8 +281,11 @@ def _limits(config: Config) -> Limits:
 
 
 def _local_places(folder: RunFolder) -> list[str]:
-    """Return the local paths that every node must be able to read."""
-    return [] if "://" in folder.store.uri else [str(folder.path), folder.store.uri]
+    """Return the local folder that every node must be able to read, made if it is not there yet; none for a URI."""
+    if "://" in folder.store.uri:
+        return []
+    Path(folder.store.uri).mkdir(parents=True, exist_ok=True)
+    return [folder.store.uri]
 
 
 def _forget(folder: RunFolder, fresh: bool) -> None:
