@@ -43,8 +43,9 @@ def videos(scene: Scene, seed: int = 0) -> list[np.ndarray]:
 
 def events(began: float = 1000.0) -> list[dict]:
     """A trainer and two editors: fit 0-10 s, key frame 10-14 s by the first, windows 14-20 s by both (the second half idle)."""
+    known = {"event": "WorkerReady", "at_s": began, "device_name": "toy", "node": "here", "pid": 1, "seconds": 0.5, "notes": []}
     ready = [
-        {"event": "WorkerReady", "at_s": began, "worker": w, "device": d, "device_name": "toy", "node": "here", "pid": 1, "seconds": 0.5, "notes": []}
+        {**known, "worker": w, "device": d}
         for w, d in (("trainer", "cuda:0"), ("editor-0", "cuda:1"), ("editor-1", "cuda:2"))
     ]
     stages = [("fit", 0, 10), ("key frame", 10, 14), ("windows", 14, 20)]

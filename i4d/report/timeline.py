@@ -79,7 +79,7 @@ def timeline_svg(load: Workload) -> str:
         parts.append(f'<text class="where" x="4" y="{y + 27:.1f}">{escape(_short(worker.label, 27))}</text>')
         parts.append(f'<rect class="lane" x="{LEFT}" y="{y + 5:.1f}" width="{WIDTH - LEFT - RIGHT:.1f}" height="{_BAR}" rx="3"/>')
         spans = merged([s for s in load.spans if s.worker == worker.name], 0.004 * clock.length)
-        parts += [_bar(span, clock, y + 5) for span in spans]
+        parts += [_bar(span, clock, y + 5, worker.label) for span in spans]
     names = ", ".join(f"{w.name} on {w.label}" for w in workers)
     return (
         f'<svg viewBox="0 0 {WIDTH:.0f} {bottom + _AXIS:.0f}" role="img" aria-label="Timeline: {escape(names)}">'
@@ -87,11 +87,11 @@ def timeline_svg(load: Workload) -> str:
     )
 
 
-def _bar(span: Span, clock: Clock, y: float) -> str:
+def _bar(span: Span, clock: Clock, y: float, where: str) -> str:
     x = clock.x(span.began_s)
     width = max(clock.x(span.ended_s) - x, 0.8)
     kind = span.kind if span.kind in KINDS else "render"
-    title = f"{span.kind}: {span.task}, {span.seconds:.1f} s on {span.device}"
+    title = f"{span.kind}: {span.task}, {span.seconds:.1f} s on {where}"
     css = f"k-{kind.replace(' ', '-')}"
     return (
         f'<rect class="{css}" x="{x:.2f}" y="{y:.1f}" width="{width:.2f}" height="{_BAR}" rx="{min(2.0, width / 3):.1f}">'

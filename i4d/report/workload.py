@@ -53,6 +53,9 @@ class Worker:
 
     @property
     def label(self) -> str:
+        """Return where it ran, as a reader knows it: "card 1: NVIDIA ...", "cpu (2 threads)"."""
+        if self.device_name.startswith("card "):
+            return self.device_name
         return f"{self.device} ({self.device_name})" if self.device_name else self.device
 
 

@@ -5,11 +5,23 @@ from __future__ import annotations
 import os
 import resource
 import socket
+from collections.abc import Mapping
 
 import torch
 
 from i4d.errors import ClusterError
 from i4d.types import WorkerInfo
+
+
+def card_of(index: int, environment: Mapping[str, str] = os.environ) -> str:
+    """Return which card of the host a process means by CUDA device `index`: a number, or an id where cards go by ids."""
+    visible = [entry.strip() for entry in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry.strip()]
+    return visible[index] if index < len(visible) else str(index)
+
+
+def card_name(device: torch.device) -> str:
+    """Return a CUDA device's number on the host and its name: every process calls its first card cuda:0."""
+    return f"card {card_of(device.index or 0)}: {torch.cuda.get_device_name(device)}"
 
 
 class Device:
@@ -54,5 +66,5 @@ class Device:
 
     def info(self, name: str, warm_up_s: float, notes: tuple[str, ...] = ()) -> WorkerInfo:
         """Return who and where this worker is."""
-        title = torch.cuda.get_device_name(self.torch) if self.on_gpu else f"{torch.get_num_threads()} threads"
+        title = card_name(self.torch) if self.on_gpu else f"{torch.get_num_threads()} threads"
         return WorkerInfo(name, str(self.torch), title, socket.gethostname(), os.getpid(), warm_up_s, notes)

@@ -24,6 +24,7 @@ from i4d.edit.window import WindowImages, edit_window, padded_batch
 from i4d.errors import ClusterError, EditError
 from i4d.flow.find import find_estimator
 from i4d.seeds import seed_for
+from i4d.services.device import card_name
 from i4d.services.flow_store import FlowStore
 from i4d.store.blocks import BlockReader, write_block
 from i4d.store.objects import open_store
@@ -95,7 +96,7 @@ class EditorService:
         trace = trace_anchor(model, blank[:1], blank[:1], strength, settings, 0, cost)
         repaint(model, blank[1:], blank[1:], strength, settings, seeds, cost, anchor=trace)
         on_gpu = self._device.type == "cuda"
-        device_name = torch.cuda.get_device_name(self._device) if on_gpu else f"{torch.get_num_threads()} threads"
+        device_name = card_name(self._device) if on_gpu else f"{torch.get_num_threads()} threads"
         return WorkerInfo(
             self._name,
             str(self._device),
