@@ -8,7 +8,8 @@ from pathlib import Path
 from i4d.report.console import Console, duration
 from i4d.report.evaluate import evaluate
 from i4d.report.page import write_report
-from i4d.report.videos import write_videos
+from i4d.report.videos import NO_VIDEOS, write_videos
+from i4d.scenes.video import available
 from i4d.store.run_folder import RunFolder
 
 
@@ -31,7 +32,10 @@ def measure(run: RunFolder, console: Console) -> dict:
 def report(run: RunFolder, console: Console) -> dict[str, Path]:
     """Write videos and page of a run; measures it first where that was not done."""
     began = time.monotonic()
-    write_videos(run)
+    if available():
+        write_videos(run)
+    else:
+        console.line(f"  {NO_VIDEOS}")
     place = write_report(run)
     console.line(f"  report: done in {duration(time.monotonic() - began)}")
     return {"report": place, "videos": run.path / "videos", "metrics": run.path / "metrics.json"}

@@ -15,7 +15,8 @@ from i4d.report.evaluate import evaluate
 from i4d.report.figures import Figure, Group, groups, number
 from i4d.report.footage import Footage
 from i4d.report.timeline import clock_text, fit_svg, timeline_svg
-from i4d.report.videos import Clip, clips, write_clip
+from i4d.report.videos import NO_VIDEOS, Clip, clips, write_clip
+from i4d.scenes.video import available
 from i4d.report.workload import KINDS, Workload, workload_of
 from i4d.store.objects import write_atomically
 from i4d.store.run_folder import RunFolder
@@ -129,6 +130,8 @@ def tiles(metrics: dict) -> list[str]:
 # ------------------------------------------------------------------------------------------------ pictures
 def videos(footage: Footage) -> str:
     """Return the sections with videos: one per watched camera, the novel path, the edited training views."""
+    if not available():
+        return f"<p class='hint'>{NO_VIDEOS}</p>"
     found: dict[str, list[Clip]] = {}
     for clip in clips(footage):
         if clip.group:

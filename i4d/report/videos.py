@@ -19,6 +19,8 @@ SHORT_SIDE = 240  # pixels: smaller videos are enlarged to this
 _GUTTER, _STRIP = 8, 22  # pixels of white between panels, and of the strip that names them
 Read = Callable[[int], np.ndarray]
 
+NO_VIDEOS = "videos: not written, PyAV is missing here; `i4d report RUN` on a host that has it writes them"
+
 
 @dataclass(frozen=True)
 class Clip:

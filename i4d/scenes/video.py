@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,6 +14,11 @@ import numpy as np
 from i4d.errors import SceneError
 
 QUALITY = {"archive": ("yuv444p", "6"), "web": ("yuv420p", "17")}
+
+
+def available() -> bool:
+    """Return whether PyAV is installed; a GPU worker may lack it."""
+    return importlib.util.find_spec("av") is not None
 
 
 class VideoWriter:
