@@ -16,8 +16,8 @@ from i4d.report.figures import Figure, Group, groups, number
 from i4d.report.footage import Footage
 from i4d.report.timeline import clock_text, fit_svg, timeline_svg
 from i4d.report.videos import NO_VIDEOS, Clip, clips, write_clip
-from i4d.scenes.video import available
 from i4d.report.workload import KINDS, Workload, workload_of
+from i4d.scenes.video import available
 from i4d.store.objects import write_atomically
 from i4d.store.run_folder import RunFolder
 
