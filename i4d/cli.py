@@ -150,14 +150,18 @@ def render(
 
 
 @app.command("eval")
-def evaluate(run: Run, debug: Debug = False) -> None:
+def evaluate(
+    run: Run,
+    each: Annotated[int, typer.Option("--each-frame", help="Also edit this many frames each by itself, to compare with")] = 0,
+    debug: Debug = False,
+) -> None:
     """Measure a run again and write metrics.json.
 
     Example:  i4d eval runs/demo
     """
     from i4d.commands.show import evaluate as carry_out
 
-    carry_out(run)
+    carry_out(run, each)
 
 
 @app.command()

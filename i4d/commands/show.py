@@ -18,6 +18,7 @@ from i4d.driver.renders import RenderJob, Shot
 from i4d.errors import ConfigError
 from i4d.geometry.paths import spiral
 from i4d.report.console import Console
+from i4d.report.each_frame import KEY, each_frame
 from i4d.report.make import measure
 from i4d.report.make import report as write_report
 from i4d.report.videos import SHORT_SIDE, Clip, write_clip
@@ -36,10 +37,19 @@ def report(run: Path) -> None:
         print(f"{what}: {place}")
 
 
-def evaluate(run: Path) -> None:
-    """Measure a run again."""
-    folder = RunFolder.open(run)
-    measure(folder, Console())
+def evaluate(run: Path, each: int) -> None:
+    """Measure a run again; `each` frames are also edited each by itself. What was found that way before is kept."""
+    folder, console = RunFolder.open(run), Console()
+    before = (folder.read_json("metrics.json") or {}).get("edit") or {}
+    by_itself = {part: before[part][KEY] for part in ("temporal", "cross_view") if KEY in (before.get(part) or {})}
+    if each:
+        by_itself = each_frame(folder, each, console.progress)
+    metrics = measure(folder, console)
+    for part, found in by_itself.items():
+        metrics["edit"][part][KEY] = found
+        method, alone = found["method"]["relative"], found["edited"]["relative"]
+        console.line(f"  {part}: {method:.3f} with the method, {alone:.3f} with each of {found['frames']} frames edited by itself")
+    folder.write_json("metrics.json", metrics)
     print(f"metrics: {folder.path / 'metrics.json'}")
 
 
