@@ -59,8 +59,8 @@ def each_frame(run: RunFolder, num_frames: int, progress: Progress) -> dict[str,
         key = footage.key_frame
         images = {"edited": [made[v, key] for v in views], "method": [footage.edited_frame(v, key) for v in views]}
         depths = [footage.rendered(KEY_BEFORE, i, "depth") for i in range(len(views))]
-        threshold = float(footage.plan["match_threshold"])
-        out["cross_view"] = _figures(view_errors(images, depths, [footage.camera(v) for v in views], threshold), len(views))
+        found = view_errors(images, depths, [footage.camera(v) for v in views], footage.match_threshold)
+        out["cross_view"] = _figures(found, len(views))
     return out
 
 
@@ -74,4 +74,5 @@ def _by_itself(
 
 
 def _figures(found: dict[str, Unsteadiness], frames: int) -> dict:
-    return {"frames": frames, **{name: {"relative": round(value.relative, 4), "error": round(value.error, 6)} for name, value in found.items()}}
+    rounded = {name: {"relative": round(value.relative, 4), "error": round(value.error, 6)} for name, value in found.items()}
+    return {"frames": frames, **rounded}

@@ -224,8 +224,7 @@ def _cross_view(footage: Footage) -> dict:
         return _nothing("the key instant was not rendered from the unedited field")
     if len(views) < 2:
         return _nothing("one camera has nobody to disagree with")
-    key, unit = footage.key_frame, footage.scene.bounds.unit
-    threshold = float(footage.plan.get("match_threshold", 0.05 * unit))
+    key, threshold = footage.key_frame, footage.match_threshold
     depths = [footage.rendered(KEY_BEFORE, i, "depth") for i in range(len(views))]
     images = {
         "edited": [footage.edited_frame(view, key) for view in views],

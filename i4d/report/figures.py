@@ -130,10 +130,11 @@ def _pair(name: str, part: dict, meaning: str) -> list[Figure]:
         return [Figure(name, "n/a", "n/a", LOWER, over, meaning, part.get("reason", ""))]
     out = [Figure(name, number(part["edited"]["relative"], "px"), number(part["unedited_field"]["relative"], "px"), LOWER, over, meaning)]
     each = part.get("each_frame_by_itself")
-    if each and each.get("edited"):
-        what = f"The same for {each['frames']} frames that the editor edited each by itself, without anchor, flow or field"
-        out.append(Figure(f"{name}, every frame edited by itself", number(each["edited"]["relative"], "px"), "", LOWER,
-                          f"{each['frames']} frames", f"{what}: what the method improves on."))  # fmt: skip
+    if each:
+        count = f"{each['frames']} {'views' if name.startswith('Dis') else 'frames'}"
+        meaning = f"The same for {count} that the editor edited each by itself, without anchor, flow or field: what the method improves on."
+        meaning += f" The method on the same {count}: {number(each['method']['relative'], 'px')}."
+        out.append(Figure(f"{name}, each picture edited by itself", number(each["edited"]["relative"], "px"), "", LOWER, count, meaning))
     return out
 
 

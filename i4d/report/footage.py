@@ -54,6 +54,11 @@ class Footage:
     def key_frame(self) -> int:
         return int(self.plan.get("key_frame", 0))
 
+    @property
+    def match_threshold(self) -> float:
+        """Return how near two surface points must be to count as one, in world units."""
+        return float(self.plan.get("match_threshold", 0.05 * self.scene.bounds.unit))
+
     @cached_property
     def watched(self) -> tuple[int, ...]:
         """Return the views that figures and videos are about."""
