@@ -24,6 +24,11 @@ def card_name(device: torch.device) -> str:
     return f"card {card_of(device.index or 0)}: {torch.cuda.get_device_name(device)}"
 
 
+def indexed(device: torch.device) -> torch.device:
+    """Return a device with its index: memory statistics refuse a bare "cuda"."""
+    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
+
+
 class Device:
     """One device of one process. `name` auto, cpu or cuda[:i]; `memory_cap_gb` and `num_threads` 0 mean no bound.
 
@@ -36,7 +41,7 @@ class Device:
             raise ClusterError(
                 f"device {name} was asked for, but this process sees no GPU", "set cluster.device to cpu"
             )
-        self.torch = torch.device(("cuda" if available else "cpu") if name == "auto" else name)
+        self.torch = indexed(torch.device(("cuda" if available else "cpu") if name == "auto" else name))
         self.num_threads = num_threads
         self.memory_cap_bytes = int(memory_cap_gb * 2**30)
 

@@ -24,7 +24,7 @@ from i4d.edit.window import WindowImages, edit_window, padded_batch
 from i4d.errors import ClusterError, EditError
 from i4d.flow.find import find_estimator
 from i4d.seeds import seed_for
-from i4d.services.device import card_name
+from i4d.services.device import card_name, indexed
 from i4d.services.flow_store import FlowStore
 from i4d.store.blocks import BlockReader, write_block
 from i4d.store.objects import open_store
@@ -71,7 +71,7 @@ class EditorService:
         self._reader = BlockReader(self._store, cache_dir=cache_dir)
         self._name = name
         self._weights, self._dtype = weights, dtype
-        self._device = choose_device(device)
+        self._device = indexed(choose_device(device))
         self._flow_options = (flow_method, flow_checkpoint, flow_iterations)
         self._num_threads = num_threads
         self._memory_cap_bytes = int(memory_cap_gb * 2**30)
