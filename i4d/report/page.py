@@ -48,7 +48,7 @@ def page(footage: Footage, load: Workload, metrics: dict) -> str:
             videos(footage),
             key_frames(footage),
             figures_table(groups(metrics)),
-            timeline(load),
+            timeline(load, notices(footage)),
             settings(footage),
             reproduce(footage),
         ]
@@ -67,7 +67,7 @@ def page(footage: Footage, load: Workload, metrics: dict) -> str:
 def header(footage: Footage, load: Workload, metrics: dict) -> str:
     """Return title, summary, notices and the main figures."""
     title = f"“{escape(footage.prompt)}”" if footage.prompt else f"{escape(footage.scene.name)}, reconstructed"
-    notes = "".join(f'<p class="note">{escape(text)}</p>' for text in notices(footage, load))
+    notes = "".join(f'<p class="note">{escape(text)}</p>' for text in notices(footage))
     kind = "Edit" if footage.edited else "Reconstruction"
     return (
         f'<p class="eyebrow">i4d · {kind} of {escape(footage.scene.name)}</p><h1>{title}</h1>'
@@ -95,12 +95,11 @@ def summary(footage: Footage, load: Workload, metrics: dict) -> str:
     return text
 
 
-def notices(footage: Footage, load: Workload) -> list[str]:
-    """Return what a reader must know, each once: the demonstration editor, a prompt outside its repertoire, warnings of the run."""
+def notices(footage: Footage) -> list[str]:
+    """Return what a reader must know first, each once: the demonstration editor, a prompt outside its repertoire."""
     out = list(footage.request.notices)
     if footage.request.demonstration and not any("demonstration editor" in text for text in out):
         out.insert(0, "Made with a demonstration editor: small, trained for a short list of edits.")
-    out += [text for text in load.warnings if text not in out]
     return list(dict.fromkeys(out))
 
 
@@ -213,8 +212,8 @@ def _row(figure: Figure, head: str) -> str:
     return f"<tr>{''.join(cells)}</tr>"
 
 
-def timeline(load: Workload) -> str:
-    """Return who worked when, with the idle share of every worker, and the course of the fit."""
+def timeline(load: Workload, told: Sequence[str] = ()) -> str:
+    """Return who worked when, with warnings that were not `told` yet, the idle share of every worker, and the course of the fit."""
     if not load.spans:
         return ""
     kinds = [kind for kind in KINDS if any(span.kind == kind for span in load.spans)]
@@ -229,9 +228,9 @@ def timeline(load: Workload) -> str:
             f"<td class='num'>{load.busy(worker.name):.1f} s</td>{shares}</tr>"
         )
     where = f"<p class='hint'>{escape(load.placement)}</p>" if load.placement else ""
-    trouble = ""
+    trouble = "".join(f"<p class='note'>{escape(text)}</p>" for text in load.warnings if text not in told)
     if load.retries or load.restarts:
-        trouble = f"<p class='hint'>Pieces of work that were sent again: {load.retries}; services that were restarted: {load.restarts}.</p>"
+        trouble += f"<p class='hint'>Pieces of work that were sent again: {load.retries}; services that were restarted: {load.restarts}.</p>"
     fit = fit_svg(load)
     curve = f"<h3>Fit: PSNR of the training batches</h3><div class='card scroll timeline'>{fit}</div>" if fit else ""
     head = "".join(f"<th>{text}</th>" for text in ("Worker", "Device", "Host"))

@@ -5,7 +5,10 @@ for (const group of document.querySelectorAll("[data-group]")) {
   if (!videos.length || !controls) continue;
   const [button, slider, output] = [controls.querySelector("button"), controls.querySelector("input"), controls.querySelector("output")];
   const frames = Number(group.dataset.frames), fps = Number(group.dataset.fps), lead = videos[0];
-  for (const video of videos) video.removeAttribute("controls");
+  for (const video of videos) {
+    video.removeAttribute("controls");
+    video.loop = true;
+  }
   controls.hidden = false;
   let playing = false, wanted = !window.matchMedia("(prefers-reduced-motion: reduce)").matches;
   const show = () => {
@@ -24,12 +27,11 @@ for (const group of document.querySelectorAll("[data-group]")) {
   const seek = (frame) => { for (const video of videos) video.currentTime = (frame + 0.5) / fps; };
   button.addEventListener("click", () => set((wanted = !playing)));
   slider.addEventListener("input", () => { set((wanted = false)); seek(Number(slider.value)); });
-  lead.addEventListener("ended", () => { seek(0); if (playing) set(true); });
   lead.addEventListener("seeked", show);
   const turn = () => {
     if (playing) {
       for (const video of videos.slice(1)) {
-        if (Math.abs(video.currentTime - lead.currentTime) > 1.2 / fps && !video.seeking && !lead.ended) video.currentTime = lead.currentTime;
+        if (Math.abs(video.currentTime - lead.currentTime) > 1.2 / fps && !video.seeking) video.currentTime = lead.currentTime;
       }
       show();
     }
