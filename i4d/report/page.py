@@ -230,7 +230,7 @@ def timeline(load: Workload, told: Sequence[str] = ()) -> str:
     where = f"<p class='hint'>{escape(load.placement)}</p>" if load.placement else ""
     trouble = "".join(f"<p class='note'>{escape(text)}</p>" for text in load.warnings if text not in told)
     if load.retries or load.restarts:
-        trouble += f"<p class='hint'>Pieces of work that were sent again: {load.retries}; services that were restarted: {load.restarts}.</p>"
+        trouble += f"<p class='hint'>Pieces of work sent again: {load.retries}; services restarted: {load.restarts}.</p>"
     fit = fit_svg(load)
     curve = f"<h3>Fit: PSNR of the training batches</h3><div class='card scroll timeline'>{fit}</div>" if fit else ""
     head = "".join(f"<th>{text}</th>" for text in ("Worker", "Device", "Host"))

@@ -203,7 +203,7 @@ def test_the_report_measures_a_run_that_was_not_measured(tmp_path):
 
 
 def test_warnings_of_the_run_stand_with_the_work_and_notices_on_top(tmp_path):
-    warned = [{"event": "Warned", "at_s": 1001.0, "text": text} for text in ("a <demonstration> editor", "out of memory: a batch in halves")]
+    warned = [{"event": "Warned", "at_s": 1001.0, "text": text} for text in ("a <demonstration> editor", "out of memory: halves")]
     text = write_report(edited(tmp_path / "run", told=[*events(), *warned])).read_text()
-    assert text.count("a &lt;demonstration&gt; editor") == 1 and text.count("out of memory: a batch in halves") == 1
+    assert text.count("a &lt;demonstration&gt; editor") == 1 and text.count("out of memory: halves") == 1
     assert text.index("demonstration&gt;") < text.index("From camera") < text.index("Who worked when") < text.index("out of memory")
