@@ -131,10 +131,11 @@ def _pair(name: str, part: dict, meaning: str) -> list[Figure]:
     out = [Figure(name, number(part["edited"]["relative"], "px"), number(part["unedited_field"]["relative"], "px"), LOWER, over, meaning)]
     each = part.get("each_frame_by_itself")
     if each:
-        count = f"{each['frames']} {'views' if name.startswith('Dis') else 'frames'}"
+        kind = "view" if name.startswith("Dis") else "frame"
+        count = f"{each['frames']} {kind}s"
         meaning = f"The same for {count} that the editor edited each by itself, without anchor, flow or field: what the method improves on."
         meaning += f" The method on the same {count}: {number(each['method']['relative'], 'px')}."
-        out.append(Figure(f"{name}, each picture edited by itself", number(each["edited"]["relative"], "px"), "", LOWER, count, meaning))
+        out.append(Figure(f"{name}, every {kind} edited by itself", number(each["edited"]["relative"], "px"), "", LOWER, count, meaning))
     return out
 
 
