@@ -61,6 +61,7 @@ class Device:
         if self.num_threads:
             torch.set_num_threads(self.num_threads)
         if self.on_gpu:
+            torch.cuda.init()  # memory statistics of a device that nothing has touched yet are an error
             torch.cuda.reset_peak_memory_stats(self.torch)
 
     def peak_bytes(self) -> int:

@@ -212,6 +212,7 @@ class EditorService:
         assert self._active, "an editor was called while its weights were off the device"
         self._fix_threads()
         if self._device.type == "cuda":
+            torch.cuda.init()
             torch.cuda.reset_peak_memory_stats(self._device)
         return time.time(), self._loaded(), EditCost()
 
