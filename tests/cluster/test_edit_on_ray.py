@@ -110,6 +110,7 @@ def test_a_submitted_edit_is_followed_to_its_end(place, common, on_threads, dash
 
 
 def test_a_path_that_the_cluster_cannot_read_is_named_with_its_node(place, common, dashboard, capfd):
-    code = run("submit", "--address", dashboard, "--scene", "pose2sim", "--set", "scene.root=/nowhere/at/all", "--out", place / "x", *common)
+    elsewhere = ["--scene", "pose2sim", "--set", "scene.root=/nowhere/at/all"]
+    code = run("submit", "--address", dashboard, *elsewhere, "--out", place / "x", *common)
     told = capfd.readouterr().err
     assert code == 5 and "/nowhere/at/all cannot be read on node" in told and not (place / "x").exists()

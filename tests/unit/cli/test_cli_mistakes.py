@@ -173,8 +173,8 @@ def test_a_place_that_cannot_be_written_is_named(capsys, tmp_path):
 
 def test_a_ray_that_does_not_answer_exits_5(capsys, tmp_path, scene):
     code, line = failing(
-        capsys, "edit", "--scene", "coffee_martini", "--set", "scene.drop=[]", "--set", f"scene.root={scene}", "--set", "scene.num_frames=0",
-        "--weights", "tiny-ip2p", "--prompt", "x", "--out", tmp_path / "r", "--address", "127.0.0.1:1",
+        capsys, "edit", "--scene", "coffee_martini", "--set", "scene.drop=[]", "--set", f"scene.root={scene}", "--set",
+        "scene.num_frames=0", "--weights", "tiny-ip2p", "--prompt", "x", "--out", tmp_path / "r", "--address", "127.0.0.1:1",
     )  # fmt: skip
     assert code == 5 and "no Ray answers at 127.0.0.1:1" in line and not (tmp_path / "r").exists()
 
