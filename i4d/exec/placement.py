@@ -98,7 +98,10 @@ def service_specs(
 
 def _on_cpus(resources: Resources, cluster: ClusterConfig, useful_editors: int) -> Placement:
     cores = max(1, int(resources.cpus))
-    editors = cluster.editors or max(1, min(useful_editors, cores // 4))
+    # Few cores: one thread per editor. Threads that work together wait for the slowest at every small operation, and where
+    # anything else runs on the machine one of them is always the slowest.
+    wanted = cores // 4 if cores >= _MANY_CORES else cores
+    editors = cluster.editors or max(1, min(useful_editors, wanted))
     if editors > cores * _PER_CORE:
         raise ClusterError(f"cluster.editors = {editors}: {editors} editors asked, {cores} cores available")
     services = editors + 1

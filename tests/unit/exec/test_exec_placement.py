@@ -19,7 +19,7 @@ def host(cpus=16, gpus=0, gpu_gib=80):
 @pytest.mark.parametrize(
     "resources, asked, peaks, mode, editors, overlap, words",
     [
-        (host(2), {}, Peaks(), "cpu", 1, False, "trainer (2 threads) and 1 editor (2 threads each) share 2 cores"),
+        (host(2), {}, Peaks(), "cpu", 2, False, "trainer (2 threads) and 2 editors (1 thread each) share 2 cores"),
         (host(2), {"editors": 3, "threads": 1}, Peaks(), "cpu", 3, False, "one after the other"),
         (host(16), {}, Peaks(), "cpu", 4, True, "refit and windows side by side"),
         (host(16), {"editors": 2, "threads": 4}, Peaks(), "cpu", 2, True, "trainer (4 threads) and 2 editors"),
