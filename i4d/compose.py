@@ -314,16 +314,22 @@ def check_out(out: Path) -> None:
 
 @contextmanager
 def stopping_on_signals(folder: RunFolder, console: Any) -> Iterator[None]:
-    """Turn the first Ctrl-C or SIGTERM into a request to stop after the work in hand, the second into KeyboardInterrupt."""
+    """Turn the first Ctrl-C or SIGTERM into a request to stop after the work in hand, a later one into KeyboardInterrupt.
+
+    Signals of one second count once: `timeout` and terminals deliver the same one to a process and to its group.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    asked = []
+    asked: list[float] = []
 
     def ask(number: int, frame: object) -> None:
+        now = time.monotonic()
+        if asked and now - asked[0] < 1.0:
+            return
         if asked:
             raise KeyboardInterrupt
-        asked.append(number)
+        asked.append(now)
         folder.request_stop()
         console.line("stopping after the work in hand; once more stops at once")
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from i4d.config import ClusterConfig
 from i4d.exec.protocol import Executor, Resources
 
+_GRACE_S = 60.0  # for the call in hand of each service when a run on threads ends
+
 
 @dataclass(frozen=True)
 class Workplace:
@@ -34,7 +36,7 @@ def workplace(cluster: ClusterConfig) -> Iterator[Workplace]:
     if cluster.executor == "local":
         from i4d.exec.local import LocalExecutor
 
-        executor = LocalExecutor()
+        executor = LocalExecutor(_GRACE_S)
         try:
             yield Workplace(executor, executor.resources(), "threads of this process", True, False)
         finally:

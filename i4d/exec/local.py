@@ -38,7 +38,8 @@ class _Worker:
         self._answer = answer
         self._extra = dict(extra)
         self._spec = spec
-        threading.Thread(target=self._serve, name=spec.name, daemon=True).start()
+        self.thread = threading.Thread(target=self._serve, name=spec.name, daemon=True)
+        self.thread.start()
 
     def _serve(self) -> None:
         service, broken = None, None
@@ -48,6 +49,8 @@ class _Worker:
             broken = err
         while (item := self.calls.get()) is not None:
             ticket, method, args = item
+            if not self.alive:
+                continue
             try:
                 if broken is not None:
                     raise broken
@@ -58,9 +61,13 @@ class _Worker:
 
 
 class LocalExecutor:
-    """Threads behind the executor's protocol. It offers the cores and visible GPUs of this machine."""
+    """Threads behind the executor's protocol. It offers the cores and visible GPUs of this machine.
 
-    def __init__(self) -> None:
+    `grace_s`: how long `shutdown` waits for calls in hand; a process that ends in the middle of one is aborted by torch.
+    """
+
+    def __init__(self, grace_s: float = 0.0) -> None:
+        self._grace_s = grace_s
         self._numbers = itertools.count()
         self._changed = threading.Condition()
         self._workers: dict[str, _Worker] = {}
@@ -166,5 +173,9 @@ class LocalExecutor:
             self._changed.notify_all()
 
     def shutdown(self) -> None:
+        threads = [worker.thread for worker in self._workers.values()]
         for name in list(self._workers):
             self.kill(Handle(name))
+        until = time.monotonic() + self._grace_s
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
