@@ -29,6 +29,15 @@ def run(*arguments):
     return end.value.code or 0
 
 
+def run_apart(*arguments, **env):
+    """Run a command in a process of its own: Ray keeps the first token that a process uses, other tests have others."""
+    here = Path(cli.__file__).parents[1]
+    path = os.pathsep.join([str(here), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", "i4d", *map(str, arguments)]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path, **env}, capture_output=True, text=True, timeout=240)
+    return done.returncode, done.stdout, done.stderr
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ray-e2e")
@@ -53,10 +62,10 @@ def digests(out):
     return {index: (m["table"], m["checkpoint"]["digest"]) for index, m in RunFolder.open(out).manifests().items()}
 
 
-def test_a_local_ray_gives_what_threads_give(place, common, on_threads, monkeypatch):
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(place / "token"))
-    out = place / "ray"
-    assert run("edit", "--scene", "demo", "--out", out, "--editors", "2", *common) == 0
+def test_a_local_ray_gives_what_threads_give(place, common, on_threads):
+    out, token = place / "ray", str(place / "token")
+    code, _, told = run_apart("edit", "--scene", "demo", "--out", out, "--editors", "2", *common, RAY_AUTH_TOKEN_PATH=token)
+    assert code == 0, told
     assert digests(out) == on_threads
     metrics = json.loads((out / "metrics.json").read_text())
     assert {"trainer", "editor-0", "editor-1"} == {worker["name"] for worker in metrics["workers"]}
@@ -94,23 +103,23 @@ def dashboard(place):
         head.wait(30)
 
 
-def test_a_submitted_edit_is_followed_to_its_end(place, common, on_threads, dashboard, capfd):
-    out = place / "submitted"
-    assert run("submit", "--address", dashboard, "--scene", "demo", "--out", out, "--follow", *common) == 0
-    told = capfd.readouterr().out
+def test_a_submitted_edit_is_followed_to_its_end(place, common, on_threads, dashboard):
+    out, at = place / "submitted", ("--address", dashboard)
+    code, told, err = run_apart("submit", *at, "--scene", "demo", "--out", out, "--follow", *common)
+    assert code == 0, err
     assert "SUCCEEDED" in told and f"report: {out}/report/index.html" in told
     assert digests(out) == on_threads
     id = next(line.split()[1] for line in told.splitlines() if line.startswith("job: "))
-    assert run("jobs", "--address", dashboard) == 0
-    assert "make it night" in capfd.readouterr().out
-    assert run("status", id, "--address", dashboard) == 0 and run("logs", id, "--address", dashboard) == 0
-    told = capfd.readouterr().out
-    assert f"{id}: SUCCEEDED" in told and "round 1 of 1" in told
-    assert run("stop", id, "--address", dashboard) == 0
+    code, told, err = run_apart("jobs", *at)
+    assert code == 0 and "make it night" in told, err
+    code, told, err = run_apart("status", id, *at)
+    assert code == 0 and f"{id}: SUCCEEDED" in told, err
+    code, told, err = run_apart("logs", id, *at)
+    assert code == 0 and "round 1 of 1" in told, err
+    assert run_apart("stop", id, *at)[0] == 0
 
 
-def test_a_path_that_the_cluster_cannot_read_is_named_with_its_node(place, common, dashboard, capfd):
+def test_a_path_that_the_cluster_cannot_read_is_named_with_its_node(place, common, dashboard):
     elsewhere = ["--scene", "pose2sim", "--set", "scene.root=/nowhere/at/all"]
-    code = run("submit", "--address", dashboard, *elsewhere, "--out", place / "x", *common)
-    told = capfd.readouterr().err
+    code, _, told = run_apart("submit", "--address", dashboard, *elsewhere, "--out", place / "x", *common)
     assert code == 5 and "/nowhere/at/all cannot be read on node" in told and not (place / "x").exists()
