@@ -24,9 +24,23 @@ def card_name(device: torch.device) -> str:
     return f"card {card_of(device.index or 0)}: {torch.cuda.get_device_name(device)}"
 
 
-def indexed(device: torch.device) -> torch.device:
-    """Return a device with its index: memory statistics refuse a bare "cuda"."""
+def choose_device(name: str) -> torch.device:
+    """Return the device behind auto, cpu or cuda[:i], a GPU with its index: memory statistics refuse a bare "cuda".
+
+    ClusterError when a GPU is asked for and the process sees none.
+    """
+    available = torch.cuda.is_available()
+    if name.startswith("cuda") and not available:
+        raise ClusterError(f"device {name} was asked for, but this process sees no GPU", "set cluster.device to cpu")
+    device = torch.device(("cuda" if available else "cpu") if name == "auto" else name)
     return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
+
+
+def measure_peak(device: torch.device) -> None:
+    """Start measuring a GPU's peak memory afresh; statistics of a device that nothing has touched yet are an error."""
+    if device.type == "cuda":
+        torch.cuda.init()
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 class Device:
@@ -36,12 +50,7 @@ class Device:
     """
 
     def __init__(self, name: str = "auto", num_threads: int = 0, memory_cap_gb: float = 0.0) -> None:
-        available = torch.cuda.is_available()
-        if name.startswith("cuda") and not available:
-            raise ClusterError(
-                f"device {name} was asked for, but this process sees no GPU", "set cluster.device to cpu"
-            )
-        self.torch = indexed(torch.device(("cuda" if available else "cpu") if name == "auto" else name))
+        self.torch = choose_device(name)
         self.num_threads = num_threads
         self.memory_cap_bytes = int(memory_cap_gb * 2**30)
 
@@ -60,9 +69,7 @@ class Device:
         """Begin a call: fix the threads (a setting of the calling thread) and start measuring peak memory."""
         if self.num_threads:
             torch.set_num_threads(self.num_threads)
-        if self.on_gpu:
-            torch.cuda.init()  # memory statistics of a device that nothing has touched yet are an error
-            torch.cuda.reset_peak_memory_stats(self.torch)
+        measure_peak(self.torch)
 
     def peak_bytes(self) -> int:
         """Return the peak since `enter` on a GPU, the process's peak resident memory on a CPU (kilobytes on Linux)."""

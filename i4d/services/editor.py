@@ -21,10 +21,10 @@ from i4d.edit.load import load_editor
 from i4d.edit.model import EditCost, EditorModel, Guidance
 from i4d.edit.repaint import AnchorCache, AnchorTrace, repaint, trace_anchor
 from i4d.edit.window import WindowImages, edit_window, padded_batch
-from i4d.errors import ClusterError, EditError
+from i4d.errors import EditError
 from i4d.flow.find import find_estimator
 from i4d.seeds import seed_for
-from i4d.services.device import card_name, indexed
+from i4d.services.device import card_name, choose_device, measure_peak
 from i4d.services.flow_store import FlowStore
 from i4d.store.blocks import BlockReader, write_block
 from i4d.store.objects import open_store
@@ -71,7 +71,7 @@ class EditorService:
         self._reader = BlockReader(self._store, cache_dir=cache_dir)
         self._name = name
         self._weights, self._dtype = weights, dtype
-        self._device = indexed(choose_device(device))
+        self._device = choose_device(device)
         self._flow_options = (flow_method, flow_checkpoint, flow_iterations)
         self._num_threads = num_threads
         self._memory_cap_bytes = int(memory_cap_gb * 2**30)
@@ -211,9 +211,7 @@ class EditorService:
     def _begin(self) -> tuple[float, EditorModel, EditCost]:
         assert self._active, "an editor was called while its weights were off the device"
         self._fix_threads()
-        if self._device.type == "cuda":
-            torch.cuda.init()
-            torch.cuda.reset_peak_memory_stats(self._device)
+        measure_peak(self._device)
         return time.time(), self._loaded(), EditCost()
 
     def _fix_threads(self) -> None:
@@ -262,15 +260,6 @@ class EditorService:
             notes=tuple(cost.notes),
             **measured,
         )
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device behind a setting; ClusterError when a GPU is asked for and there is none."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ClusterError(f"device {name} was asked for, but this process sees no GPU", "set cluster.device to cpu")
-    return torch.device(name)
 
 
 def _seeds(task: KeyFrameTask | RepaintTask, views: Sequence[int], index: int, purpose: str) -> list[int]:

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from i4d.errors import BlockError, ClusterError, EditError, WeightsError
-from i4d.services.editor import EditorService, choose_device
+from i4d.services.device import choose_device
+from i4d.services.editor import EditorService
 from i4d.store.blocks import BlockReader, write_block
 from i4d.store.objects import open_store
 from i4d.types import Camera, EditSettings, FrameAddress, KeyFrameTask, RepaintTask, Strength, WindowTask
