@@ -114,7 +114,7 @@ def choose_editor(config: Config, prompt: str, device: str) -> Chosen:
     config.editor.image_guidance = config.editor.image_guidance or card.image_guidance
     settings = EditSettings(
         prompt, config.editor.text_guidance, config.editor.image_guidance, config.editor.attention, config.editor.norm,
-        config.flow.method, config.flow.mask,
+        config.flow.method, config.flow.mask, keep_unchanged=config.editor.keep_unchanged,
     )  # fmt: skip
     return Chosen(place_, card, settings)
 

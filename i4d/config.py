@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import sysconfig
 import typing
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,7 @@ class EditorConfig:
     text_guidance: float = opt(0.0, "s_T (--guidance-scale); 0: what the weights' model card recommends, else 9.5", low=0.0, high=50.0)
     image_guidance: float = opt(0.0, "s_I (--image-guidance-scale); 0: likewise, else 1.5", low=0.0, high=20.0)
     dtype: str = opt("auto", "auto: float16 on GPUs, float32 on CPUs", choices=("auto", "float32", "float16", "bfloat16"))
+    keep_unchanged: bool = opt(True, "where an edit only copies its original (mean difference under 0.03), keep the original's pixels")
     memory_cap_gb: float = opt(0.0, "cap on device memory per process; 0: none", low=0.0)
 
 
@@ -242,8 +244,8 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 def shipped(kind: str) -> Path:
     """Return the folder of shipped configs (`kind` "scenes" or "presets"), installed or in a checkout."""
-    here = Path(__file__).resolve().parent
-    for root in (here / "configs", here.parent / "configs"):
+    checkout = Path(__file__).resolve().parent.parent / "configs"
+    for root in (checkout, Path(sysconfig.get_path("data")) / "share" / "i4d" / "configs"):
         if (root / kind).is_dir():
             return root / kind
     raise ConfigError(f"the {kind} shipped with i4d are missing", "reinstall the package")

@@ -133,6 +133,7 @@ class EditSettings:
     `text_guidance`, `image_guidance` are s_T and s_I of InstructPix2Pix, eq. 3. `norm` "frame" normalises each image by
     itself, "joint" over all images of the window (the authors' code). `flow_mask` tests forward-backward consistency.
     `noise` "shared": all images of a (view, round) start from one noise, so that it does not flicker; "frame": each its own.
+    `keep_unchanged` gives the original's pixels back where the edit only copied them.
     """
 
     instruction: str
@@ -143,6 +144,7 @@ class EditSettings:
     flow: str = "auto"
     flow_mask: bool = True
     noise: Literal["shared", "frame"] = "shared"
+    keep_unchanged: bool = True
 
 
 @dataclass(frozen=True)

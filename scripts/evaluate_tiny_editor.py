@@ -115,7 +115,9 @@ def main() -> None:
     rows, strips = judge_all(Judge(args.folder, device), chunks, args)
     figures = summary(rows)
     for edit, row in figures["edits"].items():
-        print(f"{edit:16s} {row['cases']:4d}  {row['psnr_db']:6.2f} dB  inside {row['inside_db']:6.2f} (was {row['unedited_db']:5.2f})  nearest {row['nearest']:.3f}")
+        print(
+            f"{edit:16s} {row['cases']:4d}  {row['psnr_db']:6.2f} dB  inside {row['inside_db']:6.2f} (was {row['unedited_db']:5.2f})  nearest {row['nearest']:.3f}"
+        )
     print({k: v for k, v in figures.items() if k != "edits"}, f"steps {args.steps} guidance {args.text_guidance}/{args.image_guidance}")
     known = [{"name": e, "phrases": list(LOOKS.get(e, wordings(e).training[:3]))} for e in EDITS]
     if args.json:

@@ -1,7 +1,7 @@
 """Write the procedural scene at any size, or measure how fast it renders.
 
-    python scripts/make_procedural_scene.py OUT --width 1352 --height 1014 --cameras 17 --frames 50 --images
-    python scripts/make_procedural_scene.py --bench --width 1352 --height 1014 --cameras 17 --frames 50
+python scripts/make_procedural_scene.py OUT --width 1352 --height 1014 --cameras 17 --frames 50 --images
+python scripts/make_procedural_scene.py --bench --width 1352 --height 1014 --cameras 17 --frames 50
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def main() -> None:
         for _ in render_frames(camera, range(args.frames), args.frames, device):
             count += 1
     name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
-    print(json.dumps({"frames": count, "size": [args.width, args.height], "seconds": round(time.perf_counter() - start, 2), "device": name}))
+    print(
+        json.dumps({"frames": count, "size": [args.width, args.height], "seconds": round(time.perf_counter() - start, 2), "device": name})
+    )
 
 
 if __name__ == "__main__":

@@ -205,7 +205,9 @@ def main() -> None:
     vae.register_to_config(scaling_factor=scale)
     print(f"{clock.spent_s:.0f} s: {tuple(latents.shape)} latents, scaling factor {scale:.3f}", flush=True)
     share = torch.tensor([2.0 if e in OBJECTS else 1.6 if e in PAINTERLY else 0.9 for e in EDITS], device=device)
-    train_unet(args, clock, state, dict(unet=unet, text_encoder=text_encoder, tokenizer=tokenizer, vae=vae), latents, share * valid, scale, file)
+    train_unet(
+        args, clock, state, dict(unet=unet, text_encoder=text_encoder, tokenizer=tokenizer, vae=vae), latents, share * valid, scale, file
+    )
 
 
 def train_unet(args, clock: Clock, state: dict, parts: dict, latents: Tensor, weights: Tensor, scale: float, file: Path) -> None:

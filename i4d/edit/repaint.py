@@ -15,6 +15,7 @@ import torch
 
 from i4d.edit.attention import Recording
 from i4d.edit.model import EditCost, EditorModel, Guidance
+from i4d.edit.unchanged import with_unchanged_given_back
 from i4d.errors import EditError
 from i4d.types import EditSettings, Strength
 
@@ -100,7 +101,8 @@ def repaint(
     images = _by_group(lambda part: model.decoded(part, height, width), latents, height * width)
     if not torch.isfinite(images).all() or not torch.isfinite(latents).all():
         raise EditError(f'the editor answered with NaN for "{settings.instruction}"', "try editor.dtype float32")
-    return images.to(current.device)
+    images = images.to(current.device)
+    return with_unchanged_given_back(images, originals) if settings.keep_unchanged else images
 
 
 @torch.inference_mode()

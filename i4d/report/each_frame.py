@@ -39,7 +39,10 @@ def each_frame(run: RunFolder, num_frames: int, progress: Progress) -> dict[str,
     config = cfg.from_dict(run.config(), str(run.path / "config.yaml"))
     device = "cuda" if torch.cuda.is_available() and config.cluster.device != "cpu" else "cpu"
     model = load_editor(footage.request.editor or config.editor.weights, device, config.editor.dtype)
-    settings = EditSettings(footage.prompt, config.editor.text_guidance, config.editor.image_guidance, attention="own", noise="frame")
+    settings = EditSettings(
+        footage.prompt, config.editor.text_guidance, config.editor.image_guidance,
+        attention="own", noise="frame", keep_unchanged=config.editor.keep_unchanged,
+    )  # fmt: skip
     strength = Strength(1000, config.schedule.diffusion_steps)
     view, views = footage.watched[0], footage.scene.train_views
     frames = range(min(num_frames, footage.num_rendered(after(footage.camera(view).name))))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
+import cv2
 import numpy as np
 import torch
 
@@ -23,6 +24,7 @@ from i4d.scenes.repertoire.phrases import edit_named_by
 from i4d.store.run_folder import RunFolder
 
 _SMALLEST_FOR_SSIM = 11
+_MOST_THREADS = 8  # many operations on small pictures: on a host of 64 cores the threads spent minutes waiting for each other
 
 
 def evaluate(run: RunFolder) -> dict:
@@ -32,6 +34,8 @@ def evaluate(run: RunFolder) -> dict:
     many frames (of how many cameras) it is a mean.
     """
     footage, load, began = Footage(run), workload_of(run), time.monotonic()
+    torch.set_num_threads(min(_MOST_THREADS, torch.get_num_threads()))
+    cv2.setNumThreads(min(_MOST_THREADS, cv2.getNumThreads()))
     metrics = {
         "version": __version__,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -105,4 +105,14 @@ def read_n3dv(config: SceneConfig, root: Path) -> Scene:
     else:
         bounds = frustum_bounds(cameras, config.bounds, config.near, config.far, config.aabb)
     exact = root / "exact"
-    return Scene(config.name, tuple(cameras), num_frames, fps, bounds, tuple(config.held_out), source, tuple(originals), str(exact) if exact.is_dir() else "")
+    return Scene(
+        config.name,
+        tuple(cameras),
+        num_frames,
+        fps,
+        bounds,
+        tuple(config.held_out),
+        source,
+        tuple(originals),
+        str(exact) if exact.is_dir() else "",
+    )

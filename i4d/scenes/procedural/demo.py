@@ -94,7 +94,8 @@ def write_demo(
 ) -> None:  # fmt: skip
     """Write the demo scene in N3DV layout (cam*.mp4, poses_bounds.npy) with `exact/cam*.npz` beside it.
 
-    `images` writes `frames/cam*/*.png` instead of videos, for hosts without PyAV. Deterministic. Made in a temporary folder and renamed, so a half-written scene is never found. `progress` is called with
+    `images` writes `frames/cam*/*.png` instead of videos, for hosts without PyAV. Deterministic. Made in a temporary folder and
+    renamed, so a half-written scene is never found. `progress` is called with
     (frames done, frames in all).
     """
     partial = folder.with_name(folder.name + ".partial")

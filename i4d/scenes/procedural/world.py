@@ -87,8 +87,12 @@ def demo_world(time: Tensor) -> World:
     squash = 1 + 0.16 * (1 - 2 * (1 - hop) ** 3)
     floor, r = 1.15, 0.42
     solids = [
-        affine(col(-0.95 + 0.5 * time, floor - r * squash - 0.6 * hop, 3.15), col(r / squash.sqrt(), r * squash, r / squash.sqrt()),
-               0.35 * swing, col(0.0, 0.0)),
+        affine(
+            col(-0.95 + 0.5 * time, floor - r * squash - 0.6 * hop, 3.15),
+            col(r / squash.sqrt(), r * squash, r / squash.sqrt()),
+            0.35 * swing,
+            col(0.0, 0.0),
+        ),
         affine(col(1.05 + 0.12 * swing.sin(), floor - 0.45, 4.0 - 0.3 * time), col(0.45, 0.45, 0.45), 0.5 + 1.0 * time, col(0.0, 0.0)),
         affine(col(0.12, floor - 0.6, 4.7), col(0.5, 0.6, 0.5), 0.3 * swing, col(0.32 * (swing + 0.6).sin(), 0.0)),
         affine(col(-1.45, floor - 0.75 - 0.1 * swing.sin(), 4.75), col(0.34, 0.75 + 0.1 * swing.sin(), 0.34), 1.4 * time, col(0.0, 0.0)),
@@ -135,9 +139,21 @@ def random_worlds(B: int, generator: torch.Generator) -> World:
     places = affine(torch.stack([x * z / 4.0, y, z], -1), size, u(K, low=0.0, high=6.28), u(K, 2, low=-0.25, high=0.25))
     first = hsv(u(K), u(K, low=0.05, high=0.95), u(K, low=0.3, high=0.95))
     fade = u(K, 1, low=0.3, high=0.8)
-    solids = Material(first, first * fade + (1 - fade) * u(K, 3), torch.where(u(K) < 0.45, 0, pick(5, K)), u(K, low=0.6, high=1.8), torch.zeros(B, K, device=dev))
+    solids = Material(
+        first,
+        first * fade + (1 - fade) * u(K, 3),
+        torch.where(u(K) < 0.45, 0, pick(5, K)),
+        u(K, low=0.6, high=1.8),
+        torch.zeros(B, K, device=dev),
+    )
     base = hsv(u(6), u(6, low=0.0, high=0.5), u(6, low=0.35, high=0.9))
-    walls = Material(base, (base * u(6, 1, low=0.65, high=1.2)).clamp(0, 1), torch.where(u(6) < 0.35, 0, pick(5, 6)), u(6, low=0.35, high=1.1), torch.zeros(B, 6, device=dev))
+    walls = Material(
+        base,
+        (base * u(6, 1, low=0.65, high=1.2)).clamp(0, 1),
+        torch.where(u(6) < 0.35, 0, pick(5, 6)),
+        u(6, low=0.35, high=1.1),
+        torch.zeros(B, 6, device=dev),
+    )
     low = torch.stack([u(low=-3.6, high=-2.4), u(low=-2.2, high=-1.4), torch.full_like(floor, -3.0)], -1)
     high = torch.stack([u(low=2.4, high=3.6), floor, u(low=5.4, high=7.5)], -1)
     light = torch.stack([u(low=-1.8, high=1.8), u(low=-1.3, high=-1.0), u(low=0.5, high=2.8)], -1)
