@@ -72,3 +72,23 @@ def temporal_warp_error(frames: torch.Tensor, flows: Iterable[FlowPair]) -> Unst
         weight += float(mask.sum())
         pixels += mask.numel()
     return Unsteadiness(total / max(weight, 1.0), mean_gradient(frames), weight / pixels)
+
+
+def long_range_error(frames: torch.Tensor, originals: torch.Tensor, estimator: FlowEstimator) -> Unsteadiness:
+    """Return the mean absolute difference of each frame t > 0 and frame 0 pulled into it by the originals' flow 0 <-> t.
+
+    Drift that neighbouring frames hide shows here (Lai et al., ECCV 2018, long-term error). `frames`, `originals`
+    (time, 3, h, w) in [0, 1], two or more. Pixels whose flow is inconsistent, such as occluded ones, do not count.
+    """
+    assert len(frames) >= 2, "a video of one frame has no drift"
+    total = weight = 0.0
+    pixels = 0
+    first = originals[:1]
+    for t in range(1, len(frames)):
+        both = estimator.estimate(torch.cat([first, originals[t : t + 1]]), torch.cat([originals[t : t + 1], first]))
+        mask = consistency_mask(both[:1], both[1:])[0].to(frames.dtype)
+        difference = (frames[t] - warp(frames[:1], both[1:])[0]).abs().mean(0, keepdim=True)
+        total += float((difference * mask).sum())
+        weight += float(mask.sum())
+        pixels += mask.numel()
+    return Unsteadiness(total / max(weight, 1.0), mean_gradient(frames), weight / pixels)
