@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from huggingface_hub import try_to_load_from_cache
 from torch import Tensor
 
 from i4d.errors import WeightsError
@@ -75,12 +76,14 @@ def find_clip(device: torch.device | str = "cpu") -> ClipEmbedder:
 
     WeightsError says what was looked for and both ways out.
     """
-    from transformers import AutoTokenizer, CLIPModel
-
     place = os.environ.get("I4D_CLIP", "")
     if place and not Path(place).is_dir():
         raise WeightsError(f"I4D_CLIP={place}: no such folder", HOW)
     source = place or HUB_DEFAULT
+    if not place and not isinstance(try_to_load_from_cache(HUB_DEFAULT, "config.json"), str):
+        raise WeightsError(f"CLIP: no model found ({HUB_DEFAULT} is not in the hub's cache)", HOW)
+    from transformers import AutoTokenizer, CLIPModel  # takes seconds: only where there is something to load
+
     try:
         model = CLIPModel.from_pretrained(source, local_files_only=True)
         return ClipEmbedder(model, AutoTokenizer.from_pretrained(source, local_files_only=True), source, device)

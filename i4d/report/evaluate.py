@@ -13,7 +13,10 @@ import torch
 
 from i4d import __version__
 from i4d.metrics.image import ssim
+from i4d.metrics.interval import bootstrap_interval
 from i4d.metrics.temporal import FLOOR, Unsteadiness
+from i4d.report import look
+from i4d.report.appearance import appearance
 from i4d.report.answers import ObjectAnswers, picture_answer
 from i4d.report.footage import Footage
 from i4d.report.shots import KEY_BEFORE, after, before
@@ -69,6 +72,10 @@ class Mean:
         """Return the mean, or None where nothing was added."""
         return round(float(np.mean(self._values)), digits) if self._values else None
 
+    def interval(self, digits: int = 4) -> list[float] | None:
+        """Return the 95 % bootstrap interval of the mean, or None where nothing was added."""
+        return [round(bound, digits) for bound in bootstrap_interval(self._values)] if self._values else None
+
 
 def image_psnr(image: np.ndarray, reference: np.ndarray, mask: np.ndarray | None = None) -> float:
     """Return the PSNR in dB of two uint8 images, inside a mask (height, width) where given; at most 100."""
@@ -88,14 +95,22 @@ def reconstruction(footage: Footage) -> dict:
             quality.add(image_psnr(rendered, original))
             if min(rendered.shape[:2]) >= _SMALLEST_FOR_SSIM and i % 4 == 0:  # SSIM is slow: every fourth frame
                 likeness.add(ssim(*(torch.from_numpy(x.copy()).float() / 255 for x in (rendered, original))))
-    figures = {"psnr_db": quality.value(3), "ssim": likeness.value()}
+    figures = {"psnr_db": quality.value(3), "psnr_interval_db": quality.interval(3), "ssim": likeness.value()}
+    if watched:
+        figures["lpips"] = _distance(footage, watched[0])
     about = {"frames": frames, "cameras": [footage.camera(v).name for v in watched], "ssim_frames": len(likeness._values)}
     if not watched:
-        return {"psnr_db": None, "ssim": None, **about, "reason": "nothing was rendered from the unedited field"}
+        reason = "nothing was rendered from the unedited field"
+        return {"psnr_db": None, "ssim": None, "lpips": look.missing(reason), **about, "reason": reason}
     if not footage.scene.held_out:
         reason = "no camera is held out: every one was trained on, so there is no unseen view to compare with"
-        return {"psnr_db": None, "ssim": None, "reason": reason, "of_trained_camera": {**figures, **about}}
+        return {"psnr_db": None, "ssim": None, "lpips": look.missing(reason), "reason": reason, "of_trained_camera": {**figures, **about}}
     return {**figures, **about}
+
+
+def _distance(footage: Footage, view: int) -> look.Cell:
+    name = before(footage.camera(view).name)
+    return look.lpips_cell(lambda i: footage.rendered(name, i), lambda i: footage.original(view, i), footage.num_rendered(name))
 
 
 def _pairs(footage: Footage, view: int, name: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -121,7 +136,7 @@ def edit(footage: Footage) -> dict:
         for key, whose in (("", "edited"), ("_unedited", "unedited_field")):
             out[figure + key] = found[whose]["relative"] if found[whose] else None
         out[f"{part}_ratio"] = found["ratio"]
-    return {**out, **parts}
+    return {**out, **parts, "look": appearance(footage, name, views, reasons)}
 
 
 def _nothing(reason: str) -> dict:
@@ -152,7 +167,8 @@ def _known_answer(footage: Footage, name: str | None, views: list[int], reasons:
             if exact:
                 unedited = footage.rendered(before(camera.name), i)
                 inside.add(edited, original, unedited, answer, exact.inside(source[i]), exact.outside(source[i]))
-    out = {"known_answer_psnr_db": near.value(3), "unedited_to_answer_psnr_db": far.value(3), "known_answer_frames": frames}
+    out = {"known_answer_psnr_db": near.value(3), "known_answer_interval_db": near.interval(3)}
+    out |= {"unedited_to_answer_psnr_db": far.value(3), "known_answer_frames": frames}
     if name not in OBJECTS:
         return {**out, "object": None, "object_reason": f"{name} changes the whole image"}
     return {**out, "object": inside.to_json()}

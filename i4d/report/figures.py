@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from i4d.report.look_words import LOOK
+
 HIGHER, LOWER = "higher", "lower"
 
 
@@ -49,6 +51,8 @@ def groups(metrics: dict) -> list[Group]:
     if edit:
         out.append(Group("Nearness to the known answer", "Unedited", _answer(edit, metrics)))
         out.append(Group("Agreement in time and between cameras", "Unedited field", _agreement(edit)))
+        if "look" in edit:
+            out.append(Group("How it looks", "95 % interval", look_rows(edit["look"])))
     out.append(Group("Cost", "", _cost(metrics)))
     return out
 
@@ -68,11 +72,17 @@ def _reconstruction(metrics: dict) -> tuple[Figure, ...]:
         f"Peak signal-to-noise ratio of the unedited field's render against the original video of {where}. 30 dB is close, 20 dB is rough."
     )
     likeness = "Structural similarity of the same images, 1 for identical ones."
+    learned = "Learned perceptual distance (AlexNet) of the same images: 0 for identical ones, 0.1 is hard to see, 0.7 is another picture."
+    distance = shown.get("lpips") or {"value": None, "reason": "not measured"}
     over = _frames(shown) + (f", {', '.join(shown['cameras'])}" if shown.get("cameras") else "")
     return (
         Figure(f"Reconstruction, PSNR{kind}", number(shown["psnr_db"], "dB"), "", HIGHER, over, meaning, reason),
         Figure(f"Reconstruction, SSIM{kind}", number(shown["ssim"], "", 4), "", HIGHER, _frames(shown, "ssim_frames"), likeness, reason),
-    )
+        Figure(
+            f"Reconstruction, LPIPS{kind}", number(distance["value"], "", 4), "", LOWER, _frames(distance), learned,
+            reason or distance.get("reason", ""),
+        ),
+    )  # fmt: skip
 
 
 def _answer(edit: dict, metrics: dict) -> tuple[Figure, ...]:
@@ -151,3 +161,14 @@ def _cost(metrics: dict) -> tuple[Figure, ...]:
         Figure("Peak memory of one service", size_text(metrics["peak_memory_bytes"]), "", LOWER, "",
                "Of the card on a GPU, resident memory of the process on a CPU."),
     )  # fmt: skip
+
+
+def look_rows(cells: dict[str, dict]) -> tuple[Figure, ...]:
+    """Return a row for every figure about the look of an edit, missing ones with their reason."""
+    rows = []
+    for key, (name, unit, digits, better, meaning) in LOOK.items():
+        found = cells.get(key) or {"value": None, "reason": "not measured"}
+        bounds = found.get("interval")
+        interval = f"{bounds[0]:.{digits}f} to {bounds[1]:.{digits}f}" if bounds else ""
+        rows.append(Figure(name, number(found["value"], unit, digits), interval, better, _frames(found), meaning, found.get("reason", "")))
+    return tuple(rows)
