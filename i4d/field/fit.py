@@ -8,6 +8,8 @@ that was saved and loaded goes on as if it never stopped.
 from __future__ import annotations
 
 import math
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -16,7 +18,9 @@ import torch
 from i4d.config import FieldConfig
 from i4d.errors import FitError
 from i4d.field.factors import add_line_variation_grad, add_plane_variation_grad
-from i4d.field.frames import FrameBank
+from i4d.field.frames import FrameBank, Pixels
+from i4d.field.fused import kernels_run_on
+from i4d.field.fused_fit import FusedStep
 from i4d.field.model import FieldShape, Leaf, StreamingField
 from i4d.field.optim import SliceAdam
 from i4d.field.render import RenderSettings, coarse_map, render_rays
@@ -25,6 +29,7 @@ from i4d.field.workers import Workers
 from i4d.seeds import seed_for
 
 Phase = Literal["fit", "refit"]
+DRAW_AHEAD = 2  # threads that draw pixels for coming steps
 EXPLORE_SHARE = 0.2  # share of a fit's steps over which even sampling gives way to the map
 
 
@@ -101,13 +106,18 @@ class Fitter:
         if name == "auto":
             name = "bfloat16" if self.device.type == "cuda" else "float32"
         self.field.network_dtype = getattr(torch, name)
-        self.adam = SliceAdam(field.tensors)
+        self._fresh_moments()
+
+    def _fresh_moments(self) -> None:
+        self.fused = self.config.kernels == "auto" and kernels_run_on(self.device)
+        self.adam = SliceAdam(self.field.tensors, counts_on="cpu" if self.fused else None)
+        self._step_fused = FusedStep(self.field, self.adam) if self.fused else None
 
     def begin(self, phase: Phase, steps: int) -> None:
         """Start a phase of `steps` steps: rates and moments start afresh. A refit keeps the grid it finds."""
         self.phase, self.step, self.total_steps = phase, 0, steps
         self.phase_index += 1
-        self.adam = SliceAdam(self.field.tensors)
+        self._fresh_moments()
 
     def to(self, device: torch.device | str) -> None:
         """Move the field and its optimiser to a device."""
@@ -131,8 +141,8 @@ class Fitter:
         grid, network = config.lr_grid * decay * start, config.lr_mlp * decay * start
         return {name: grid if "." in name else network for name in self.field.tensors}
 
-    def _frame(self, num_frames: int) -> int:
-        epoch, place = divmod(self.step, num_frames)
+    def _frame(self, num_frames: int, step: int) -> int:
+        epoch, place = divmod(step, num_frames)
         generator = torch.Generator().manual_seed(seed_for(self.seed, self.phase_index, None, epoch, "frame order"))
         return int(torch.randperm(num_frames, generator=generator)[place])
 
@@ -149,15 +159,50 @@ class Fitter:
                     values[name] = self.field.grown(name, tensor, voxels)
             self.field.grow(voxels)
 
+    def draw(self, bank: FrameBank, step: int) -> tuple[int, Pixels]:
+        """Return frame and pixels of a step of this phase."""
+        frame = self._frame(bank.num_frames, step)
+        generator = torch.Generator().manual_seed(seed_for(self.seed, self.phase_index, None, step, "rays"))
+        watch_motion = self.phase == "fit" or 2 * step < self.total_steps
+        share = self.config.motion_share if watch_motion else 0.0
+        return frame, bank.draw_pixels(frame, self.config.rays, generator, share)
+
+    def offsets(self, samples: int) -> torch.Tensor:
+        """Return where in their strata this step's edges lie: (ray, samples - 1) in [0, 1)."""
+        generator = torch.Generator(self.device).manual_seed(seed_for(self.seed, self.phase_index, None, self.step, "offsets"))
+        return torch.rand(self.config.rays, samples - 1, generator=generator, device=self.device)
+
+    def _fused_steps(self, bank: FrameBank, count: int) -> list[float]:
+        """Take steps through kernels: pixels are drawn ahead by a thread, and the device is waited for once, at the end."""
+        losses = []
+        with ThreadPoolExecutor(DRAW_AHEAD) as pool:
+            ahead = deque(pool.submit(self.draw, bank, self.step + i) for i in range(min(count, 2 * DRAW_AHEAD)))
+            for i in range(count):
+                self._grow_if_due()
+                frame, pixels = ahead.popleft().result()
+                if i + 2 * DRAW_AHEAD < count:
+                    ahead.append(pool.submit(self.draw, bank, self.step + 2 * DRAW_AHEAD))
+                settings = self._settings()
+                batch = bank.rays(pixels, self.device)
+                offsets = self.offsets(settings.samples)
+                rays = (batch.origins, batch.directions, batch.rgb)
+                losses.append(self._step_fused(frame, rays, settings, offsets, self._rates(), self.config.tv_weight))
+                self.step += 1
+        values = torch.stack(losses).tolist() if losses else []
+        for i, value in enumerate(values):
+            self._check(value, self.step - count + i)
+        return values
+
+    def _check(self, loss: float, step: int) -> None:
+        if not math.isfinite(loss):
+            raise FitError(f"step {step}: the loss is not finite", "lower field.lr_grid or field.lr_mlp")
+
     def _one_step(self, bank: FrameBank) -> float:
         self._grow_if_due()
         config, settings = self.config, self._settings()
-        frame = self._frame(bank.num_frames)
-        generator = torch.Generator().manual_seed(seed_for(self.seed, self.phase_index, None, self.step, "rays"))
-        watch_motion = self.phase == "fit" or 2 * self.step < self.total_steps
-        batch = bank.draw(frame, config.rays, generator, config.motion_share if watch_motion else 0.0)
-        offsets = torch.rand(config.rays, settings.samples - 1, generator=generator)
-        rays = [t.to(self.device) for t in (batch.origins, batch.directions, batch.rgb, offsets)]
+        frame, pixels = self.draw(bank, self.step)
+        batch = bank.rays(pixels, self.device)
+        rays = [batch.origins, batch.directions, batch.rgb, self.offsets(settings.samples)]
         moments = [self.field.at(frame, grad=True) for _ in range(self.workers.count)]
         cells = coarse_map(moments[0], self.field.cells, settings.map_cells)
 
@@ -167,14 +212,13 @@ class Fitter:
             seen, _ = render_rays(moment, self.field.space, cells, origins, directions, settings, jitter)
             loss = (seen.rgb - target).square().sum() / (3 * config.rays)
             value = loss.item()
-            if not math.isfinite(value):  # it must not reach the factors: lookups at points that are no numbers crash
-                raise FitError(f"step {self.step}: the loss is not finite", "lower field.lr_grid or field.lr_mlp")
+            self._check(value, self.step)  # it must not reach the factors: lookups at points that are no numbers crash
             loss.backward()
             return moment.leaves, value
 
         pieces = self.workers.parts(config.rays)
         done = self.workers.map(part, range(len(pieces)))
-        self._update([leaves for leaves, _ in done])
+        self.update([leaves for leaves, _ in done])
         self.step += 1
         return sum(value for _, value in done)
 
@@ -186,7 +230,7 @@ class Fitter:
         done = self.step / max(1.0, EXPLORE_SHARE * self.total_steps)
         return replace(settings, uniform=max(settings.uniform, 1 - done))
 
-    def _update(self, parts: list[list[Leaf]]) -> None:
+    def update(self, parts: list[list[Leaf]]) -> None:
         """Add up the gradients of all parts of the rays and move the parameters, each worker its share of them."""
         rates, weight = self._rates(), self.config.tv_weight
 
@@ -205,7 +249,8 @@ class Fitter:
 
     def advance(self, bank: FrameBank, num_steps: int) -> FitReport:
         """Take up to `num_steps` steps, not beyond the phase's end; FitError names the step of a loss not finite."""
-        losses = [self._one_step(bank) for _ in range(min(num_steps, self.total_steps - self.step))]
+        count = min(num_steps, self.total_steps - self.step)
+        losses = self._fused_steps(bank, count) if self.fused else [self._one_step(bank) for _ in range(count)]
         if not losses:
             return FitReport(self.step, self.total_steps, float("nan"), 0)
         psnr = -10 * math.log10(max(sum(losses) / len(losses), 1e-12))

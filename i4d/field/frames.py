@@ -27,6 +27,16 @@ class RayBatch:
     rgb: Tensor
 
 
+@dataclass(frozen=True)
+class Pixels:
+    """Pixels of one frame on the host, as drawn: `slot` (pixel,) the position of its view among the trained ones, `inside`
+    (pixel,) its number within the image, both int64, and `rgb` (pixel, 3) uint8."""
+
+    slot: np.ndarray
+    inside: np.ndarray
+    rgb: np.ndarray
+
+
 class FrameBank:
     """uint8 frames (height, width, 3) of the trained views; of entries for one view and frame the last counts."""
 
@@ -37,6 +47,7 @@ class FrameBank:
         self._sizes = {v: (cameras[v].height, cameras[v].width) for v in self.views}
         self._K = torch.stack([torch.tensor(cameras[v].K, dtype=torch.float32) for v in self.views])
         self._poses = torch.stack([torch.tensor(cameras[v].world_from_camera, dtype=torch.float32) for v in self.views])
+        self._lenses: dict[torch.device, tuple[Tensor, ...]] = {}
         areas = np.array([h * w for h, w in self._sizes.values()], dtype=np.int64)
         self._ends = np.cumsum(areas)
 
@@ -56,21 +67,29 @@ class FrameBank:
         """Return the (view, frame) pairs that have no pixels yet."""
         return [(v, f) for v in self.views for f in range(self.num_frames) if (v, f) not in self._frames]
 
-    def _gather(self, frame: int, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _gather(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return view positions and index within the view's image of flat pixel numbers over all views."""
         slot = np.searchsorted(self._ends, pixels, side="right")
         return slot, pixels - np.concatenate([[0], self._ends[:-1]])[slot]
 
     def _colours(self, frame: int, slot: np.ndarray, inside: np.ndarray) -> np.ndarray:
+        """Return the colours (pixel, 3) uint8 of pixels sorted by view."""
         out = np.empty((len(slot), 3), np.uint8)
-        for position in np.unique(slot):
-            chosen = slot == position
-            image = self._frames[self.views[position], frame].reshape(-1, 3)
-            out[chosen] = image[inside[chosen]]
+        ends = np.searchsorted(slot, np.arange(len(self.views)), side="right")
+        for position, (start, stop) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+            if stop > start:
+                image = self._frames[self.views[position], frame].reshape(-1, 3)
+                out[start:stop] = image[inside[start:stop]]
         return out
 
     def draw(self, frame: int, num_rays: int, generator: torch.Generator, motion_share: float = 0.0) -> RayBatch:
-        """Return random rays of a frame over all views; a share of them from pixels that move.
+        """Return random rays of a frame over all views; a share of them from pixels that move (see `draw_pixels`)."""
+        return self.rays(self.draw_pixels(frame, num_rays, generator, motion_share))
+
+    def draw_pixels(
+        self, frame: int, num_rays: int, generator: torch.Generator, motion_share: float = 0.0
+    ) -> Pixels:
+        """Return random pixels of a frame over all views, in order of view; a share of them moves.
 
         Moving pixels are found by drawing eight candidates for every such ray and keeping the ones that differ most
         from the same pixel in a frame a few steps away, in proportion to the difference.
@@ -80,14 +99,13 @@ class FrameBank:
         pixels = torch.randint(total, (num_rays - moving,), generator=generator).numpy()
         if moving:
             pixels = np.concatenate([pixels, self._moving_pixels(frame, moving, total, generator)])
-        slot, inside = self._gather(frame, pixels)
-        rgb = torch.from_numpy(self._colours(frame, slot, inside)).float() / 255
-        origins, directions = self._rays(slot, inside)
-        return RayBatch(origins, directions, rgb)
+        pixels.sort()
+        slot, inside = self._gather(pixels)
+        return Pixels(slot, inside, self._colours(frame, slot, inside))
 
     def _moving_pixels(self, frame: int, count: int, total: int, generator: torch.Generator) -> np.ndarray:
-        candidates = torch.randint(total, (8 * count,), generator=generator).numpy()
-        slot, inside = self._gather(frame, candidates)
+        candidates = np.sort(torch.randint(total, (8 * count,), generator=generator).numpy())
+        slot, inside = self._gather(candidates)
         reach = max(1, min(4, self.num_frames - 1))
         other = frame + reach if frame + reach < self.num_frames else frame - reach
         now, then = (self._colours(f, slot, inside).astype(np.int16) for f in (frame, max(0, other)))
@@ -95,8 +113,16 @@ class FrameBank:
         weight = torch.from_numpy(np.abs(now - then).max(-1).astype(np.float32) + 2)
         return candidates[torch.multinomial(weight, count, generator=generator).numpy()]
 
-    def _rays(self, slot: np.ndarray, inside: np.ndarray) -> tuple[Tensor, Tensor]:
-        widths = np.array([self._sizes[v][1] for v in self.views])[slot]
-        xy = torch.from_numpy(np.stack([inside % widths, inside // widths], -1).astype(np.float32) + 0.5)
-        index = torch.from_numpy(slot)
-        return rays_through(xy, self._K[index], self._poses[index])
+    def rays(self, pixels: Pixels, device: torch.device | str = "cpu") -> RayBatch:
+        """Return the rays through pixels, computed on a device from the cameras."""
+        device = torch.device(device)
+        if device not in self._lenses:
+            widths = torch.tensor([self._sizes[v][1] for v in self.views])
+            self._lenses[device] = tuple(t.to(device) for t in (widths, self._K, self._poses))
+        widths, K, poses = self._lenses[device]
+        # pageable and not waited for: so small copies are staged by the driver before the call returns
+        slot, inside, rgb = (torch.from_numpy(a).to(device, non_blocking=True) for a in (pixels.slot, pixels.inside, pixels.rgb))
+        width = widths[slot]
+        xy = torch.stack([inside % width, inside // width], -1) + 0.5
+        origins, directions = rays_through(xy, K[slot], poses[slot])
+        return RayBatch(origins, directions, rgb.float() / 255)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from i4d.field.fused import FusedMoment, kernels_run_on, render_fused
 from i4d.field.model import StreamingField
 from i4d.field.render import RenderSettings, coarse_map, render_rays
 from i4d.field.workers import Workers
@@ -28,10 +29,17 @@ class FieldImage:
 
 @torch.no_grad()
 def render_image(
-    field: StreamingField, settings: RenderSettings, camera: Camera, frame: float, workers: Workers | None = None
+    field: StreamingField, settings: RenderSettings, camera: Camera, frame: float, workers: Workers | None = None,
+    kernels: bool = True,
 ) -> FieldImage:
-    """Return what a camera sees of a field at a frame. Deterministic; rays that meet nothing have the farthest depth."""
-    instant = field.at(frame)
+    """Return what a camera sees of a field at a frame. Deterministic; rays that meet nothing have the farthest depth.
+
+    `kernels`: use them where they run.
+    """
+    if kernels and kernels_run_on(field.device):
+        instant, render = FusedMoment(field, frame), render_fused
+    else:
+        instant, render = field.at(frame), render_rays
     cells = coarse_map(instant, field.cells, settings.map_cells)
     origins, directions = (t.reshape(-1, 3) for t in camera_rays(camera, field.device))
     step = RAYS_PER_CALL[field.device.type]
@@ -39,7 +47,7 @@ def render_image(
     @torch.no_grad()
     def part(start: int) -> tuple[Tensor, Tensor, Tensor]:
         rays = slice(start, start + step)
-        seen, march = render_rays(instant, field.space, cells, origins[rays], directions[rays], settings)
+        seen, march = render(instant, field.space, cells, origins[rays], directions[rays], settings)
         return seen.rgb, field.space.depth_z(march, seen.median_t[:, None])[:, 0], seen.opacity
 
     parts = (workers or Workers()).map(part, range(0, len(origins), step))

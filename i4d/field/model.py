@@ -131,9 +131,7 @@ class Moment:
         return self._factors[key]
 
     def _activated(self, raw: Tensor) -> Tensor:
-        if self.shape.density == "relu":
-            return F.relu(raw) * self.shape.density_scale
-        return F.softplus(raw + self.shape.density_shift) * self.shape.density_scale
+        return activate(self.shape, raw)
 
     def density(self, points: Tensor) -> Tensor:
         """Return density (point,) per field unit at points (point, 3)."""
@@ -163,15 +161,26 @@ class Moment:
 
     def colour(self, features: Tensor, directions: Tensor) -> Tensor:
         """Return sRGB (point, 3) in [0, 1] by the network, from features and unit viewing directions (point, 3)."""
-        x = features
-        if self.shape.view_frequencies:
-            x = torch.cat([x, _encode(directions, self.shape.view_frequencies)], -1)
-        low = self._network_dtype
-        with torch.autocast(x.device.type, dtype=low, enabled=low != torch.float32):
-            for layer in (1, 2):
-                x = F.relu(torch.addmm(self.mlp[f"b{layer}"], x, self.mlp[f"w{layer}"]))
-            x = torch.addmm(self.mlp["b3"], x, self.mlp["w3"])
-        return torch.sigmoid(x.float())
+        return shade(self.shape, self.mlp, features, directions, self._network_dtype)
+
+
+def activate(shape: FieldShape, raw: Tensor) -> Tensor:
+    """Return density of raw sums."""
+    if shape.density == "relu":
+        return F.relu(raw) * shape.density_scale
+    return F.softplus(raw + shape.density_shift) * shape.density_scale
+
+
+def shade(shape: FieldShape, mlp: dict[str, Tensor], features: Tensor, directions: Tensor, low: torch.dtype) -> Tensor:
+    """Return sRGB (point, 3) in [0, 1]: the colour network on features and encoded unit directions, computed in `low`."""
+    x = features
+    if shape.view_frequencies:
+        x = torch.cat([x, _encode(directions, shape.view_frequencies)], -1)
+    with torch.autocast(x.device.type, dtype=low, enabled=low != torch.float32):
+        for layer in (1, 2):
+            x = F.relu(torch.addmm(mlp[f"b{layer}"], x, mlp[f"w{layer}"]))
+        x = torch.addmm(mlp["b3"], x, mlp["w3"])
+    return torch.sigmoid(x.float())
 
 
 def _encode(directions: Tensor, frequencies: int) -> Tensor:
@@ -189,6 +198,7 @@ class StreamingField:
         self.tensors = tensors
         self.streams = shape.streams()
         self.network_dtype = torch.float32  # of the colour network; positions need float32's resolution
+        self.cache: dict = {}  # what the kernels keep of the frames (`fused.frame_channels`)
 
     @classmethod
     def random(cls, shape: FieldShape, space: Space, num_voxels: int, generator: torch.Generator) -> StreamingField:

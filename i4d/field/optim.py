@@ -19,12 +19,17 @@ from i4d.field.model import Leaf
 class SliceAdam:
     """Adam (Kingma and Ba 2015) with moments per tensor and step counts per channel (first axis)."""
 
-    def __init__(self, tensors: dict[str, Tensor], betas: tuple[float, float] = (0.9, 0.99), eps: float = 1e-8) -> None:
+    def __init__(
+        self, tensors: dict[str, Tensor], betas: tuple[float, float] = (0.9, 0.99), eps: float = 1e-8,
+        counts_on: str | None = None,
+    ) -> None:  # fmt: skip
+        """`counts_on`: where the counts are kept; None: with the tensors."""
         self.betas = betas
         self.eps = eps
+        self.counts_on = counts_on
         self.first = {name: torch.zeros_like(t) for name, t in tensors.items()}
         self.second = {name: torch.zeros_like(t) for name, t in tensors.items()}
-        self.counts = {name: torch.zeros(len(t), device=t.device) for name, t in tensors.items()}
+        self.counts = {name: torch.zeros(len(t), device=counts_on or t.device) for name, t in tensors.items()}
 
     @torch.no_grad()
     def step(self, leaves: Iterable[Leaf], rates: dict[str, float]) -> None:
@@ -35,6 +40,9 @@ class SliceAdam:
                 by_rate.setdefault(rates[leaf.name], []).append(leaf)
         for rate, group in by_rate.items():
             self._fused([entry for leaf in group for entry in self._entries(leaf)], rate)
+            for leaf in group:
+                if leaf.shared:
+                    self.counts[leaf.name][leaf.start : leaf.stop] = self.counts[leaf.name][leaf.start]
 
     def _entries(self, leaf: Leaf) -> list[tuple[Tensor, ...]]:
         """Return (value, gradient, first, second, count) per channel, or once for all where one count serves all."""
@@ -65,7 +73,7 @@ class SliceAdam:
                 values[name] = state[f"{part}/{name}"].to(old.device, old.dtype).clone()
 
     def to(self, device: torch.device | str) -> None:
-        """Move moments and counts to a device."""
-        for values in (self.first, self.second, self.counts):
+        """Move moments, and the counts unless they have a place of their own, to a device."""
+        for values in (self.first, self.second, *([] if self.counts_on else [self.counts])):
             for name, tensor in values.items():
                 values[name] = tensor.to(device)

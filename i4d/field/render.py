@@ -116,7 +116,7 @@ def propose(
     return F.pad(F.pad(inner, (1, 0)), (0, 1), value=1.0)
 
 
-def _depths(weights: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
+def depths(weights: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
     """Return expected and median march parameter (ray,); rays that meet nothing get their end."""
     middles = (edges[:, 1:] + edges[:, :-1]) / 2
     total = weights.sum(-1)
@@ -141,7 +141,7 @@ def _finish(
     colour = instant.colour(mean, F.normalize(directions, dim=-1))
     behind = torch.tensor(background or (0.0, 0.0, 0.0), device=colour.device, dtype=colour.dtype)
     rgb = colour * opacity[:, None] + behind * (1 - opacity)[:, None]
-    expected, median = _depths(weights.detach(), edges)
+    expected, median = depths(weights.detach(), edges)
     return Rendered(rgb, opacity, expected, median)
 
 

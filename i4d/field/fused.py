@@ -1,0 +1,322 @@
+"""One frame of a streaming field through Triton kernels: the same numbers as `model.Moment`, in far fewer passes.
+
+Nothing is cut out or copied: kernels read the field's whole tensors through a table of the channels that the frame
+reads, gradients go into buffers of these channels alone, and the optimiser moves them in place. The table is padded to
+one length for all frames (weight 0), so that shapes, and with them compiled kernels, never change.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from i4d.field.factors import PAIRS
+from i4d.field.model import StreamingField, activate, shade
+from i4d.field.render import RenderSettings, Rendered, depths
+from i4d.field.spaces import March, Space
+from i4d.field.streaming import Stream
+
+POINTS = 128  # a program of the density kernels
+
+
+@lru_cache(1)
+def _triton_found() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+def kernels_run_on(device: torch.device) -> bool:
+    """Return whether the kernels can run on a device: a CUDA device, with Triton installed."""
+    return device.type == "cuda" and _triton_found()
+
+
+def _power(n: int) -> int:
+    return 1 << max(0, n - 1).bit_length()
+
+
+def _ceil(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+@dataclass(frozen=True)
+class Channels:
+    """The channels that a frame reads of three pairs, one after the other, padded to `sizes` a pair.
+
+    `table` (sum of sizes,) holds their indices, `weight` their weights (0: padding), `group` one over the channels of the
+    group they belong to (permanent or streaming; 0: padding), `slots` their rows of the feature basis. `host` are the
+    tables of the real ones by pair.
+    """
+
+    sizes: tuple[int, int, int]
+    table: Tensor
+    weight: Tensor
+    group: Tensor
+    slots: Tensor
+    host: tuple[Tensor, ...]
+
+
+def channels_at(streams: list[Stream], frame: float, device: torch.device) -> Channels:
+    """Return what a frame reads of the streams of three pairs."""
+    tables, weights, groups, slots, host, sizes = [], [], [], [], [], []
+    first = 0
+    for stream in streams:
+        piece = stream.at(frame)
+        index = torch.cat([torch.arange(a, b) for a, b in piece.ranges] or [torch.zeros(0, dtype=torch.long)])
+        permanent, moving = piece.permanent, piece.stop - piece.start
+        share = torch.cat([torch.full((n,), 1 / max(1, n)) for n in (permanent, moving)])
+        size = stream.slots + (1 if stream.window and stream.per_frame else 0)
+        pad = (0, size - len(index))
+        host.append(index)
+        tables.append(F.pad(index, pad))
+        weights.append(F.pad(piece.weights, pad))
+        groups.append(F.pad(share, pad))
+        slots.append(F.pad(first + piece.slots, pad))
+        sizes.append(size)
+        first += stream.slots
+    table, weight, group = (torch.cat(parts).float().to(device) for parts in (tables, weights, groups))
+    return Channels(tuple(sizes), table, weight, group, torch.cat(slots).long().to(device), tuple(host))
+
+
+class Gradients:
+    """Buffers for the gradients of one frame's channels: planes (channel, height, width), lines (channel, length)."""
+
+    def __init__(self, field: StreamingField, channels: dict[str, Channels]) -> None:
+        self.of: dict[str, Tensor] = {}
+        for kind, chosen in channels.items():
+            for pair, size in enumerate(chosen.sizes):
+                for part in ("plane", "line"):
+                    name = f"{kind}{pair}.{part}"
+                    shape = field.tensors[name].shape[1:]
+                    self.of[name] = torch.empty((size, *shape), device=field.device)
+
+
+class FusedMoment:
+    """One frame of a field on a device with kernels. `gradients` None: for rendering only."""
+
+    def __init__(self, field: StreamingField, frame: float, gradients: Gradients | None = None) -> None:
+        self.field, self.shape, self.gradients = field, field.shape, gradients
+        self.channels = frame_channels(field, frame)
+        self.mlp = {name: field.tensors[name].detach() for name in field.network_names}
+        if gradients is not None:
+            for leaf in self.mlp.values():
+                leaf.requires_grad_(True)
+        self.cells = field.cells
+
+    def factors(self, kind: str) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the whole planes and lines of the three pairs."""
+        tensors = self.field.tensors
+        return [tensors[f"{kind}{p}.plane"] for p in range(3)], [tensors[f"{kind}{p}.line"] for p in range(3)]
+
+    def gradient(self, kind: str, part: str) -> list[Tensor]:
+        """Return the gradient buffers of the three pairs' planes or lines."""
+        return [self.gradients.of[f"{kind}{p}.{part}"] for p in range(3)]
+
+    @torch.no_grad()
+    def coarse_density(self, cells: tuple[int, int, int]) -> Tensor:
+        """Return density on a lattice of `cells` = (x, y, z) cells, axes (z, y, x)."""
+        raw = None
+        first = 0
+        chosen = self.channels["density"]
+        for pair, (plane, line) in enumerate(zip(*self.factors("density"), strict=True)):
+            size = chosen.sizes[pair]
+            if not size:
+                continue
+            index = chosen.table[first : first + size].long()
+            weight = chosen.weight[first : first + size]
+            part = _lattice(plane, line, index, weight, pair, cells)
+            raw = part if raw is None else raw + part
+            first += size
+        return activate(self.shape, raw).contiguous()
+
+    def ray_weights(self, points: Tensor, lengths: Tensor, march: March, closed: bool) -> Tensor:
+        """Return weights (ray, sample) of points (ray, sample, 3) with interval lengths (ray, sample)."""
+        gate = self.mlp["basis"]
+        return _RayWeights.apply(gate, self, points, lengths, march.valid, closed)
+
+    def mean_features(self, points: Tensor, shares: Tensor) -> Tensor:
+        """Return features (ray, feature_dim) averaged over points (ray, sample, 3) with shares (ray, sample)."""
+        products = _MeanProducts.apply(shares, self.mlp["basis"], self, points)
+        return products @ self.mlp["basis"].index_select(0, self.channels["colour"].slots)
+
+    def colour(self, features: Tensor, directions: Tensor) -> Tensor:
+        """Return sRGB (point, 3) in [0, 1], as `Moment.colour`."""
+        return shade(self.shape, self.mlp, features, directions, self.field.network_dtype)
+
+
+def frame_channels(field: StreamingField, frame: float) -> dict[str, Channels]:
+    """Return the channels a frame reads, kept with the field for whole frames."""
+    key = (frame, field.device)
+    found = field.cache.get(key)
+    if found is None:
+        found = {}
+        for kind in ("density", "colour"):
+            found[kind] = channels_at([field.streams[f"{kind}{p}"] for p in range(3)], frame, field.device)
+        if float(frame).is_integer():
+            field.cache[key] = found
+    return found
+
+
+def _lattice(plane: Tensor, line: Tensor, index: Tensor, weight: Tensor, pair: int, shape: tuple[int, int, int]) -> Tensor:
+    """`factors.lattice` of some channels, averaging whole tensors' channels without copying them out first."""
+    width_axis, height_axis, line_axis = PAIRS[pair]
+    small = F.adaptive_avg_pool2d(plane[index][None], (shape[height_axis], shape[width_axis]))[0]
+    thin = F.adaptive_avg_pool1d(line[index][None], shape[line_axis])[0] * weight[:, None]
+    cells = (thin.T @ small.flatten(1)).view(shape[line_axis], shape[height_axis], shape[width_axis])
+    names = [line_axis, height_axis, width_axis]
+    return cells.permute(names.index(2), names.index(1), names.index(0))
+
+
+class _RayWeights(torch.autograd.Function):
+    """Density lookup and quadrature; gradients of the factors go to the moment's buffers, not through autograd."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, moment: FusedMoment, points: Tensor, lengths: Tensor, valid: Tensor, closed: bool) -> Tensor:
+        from i4d.field.kernels import lookup, march
+
+        rays, samples = lengths.shape
+        raw, weights = torch.empty_like(lengths), torch.empty_like(lengths)
+        chosen, shape = moment.channels["density"], moment.shape
+        planes, lines = moment.factors("density")
+        lookup.density_forward[(_ceil(rays * samples, POINTS),)](
+            points, raw, *planes, *lines, chosen.table, chosen.weight, rays * samples, *moment.cells, *chosen.sizes, POINTS
+        )
+        march.weights_forward[(rays,)](
+            raw, lengths, valid, weights, shape.density_scale, shape.density_shift, samples,
+            shape.density == "softplus", closed, _power(samples),
+        )  # fmt: skip
+        ctx.save_for_backward(points, lengths, valid, raw, weights)
+        ctx.moment, ctx.closed = moment, closed
+        return weights
+
+    @staticmethod
+    def backward(ctx: Any, dweights: Tensor) -> tuple[None, ...]:
+        from i4d.field.kernels import lookup, march
+
+        points, lengths, valid, raw, weights = ctx.saved_tensors
+        moment, shape = ctx.moment, ctx.moment.shape
+        rays, samples = lengths.shape
+        draw = torch.empty_like(raw)
+        march.weights_backward[(rays,)](
+            raw, lengths, valid, weights, dweights.contiguous(), draw, shape.density_scale, shape.density_shift, samples,
+            shape.density == "softplus", ctx.closed, _power(samples),
+        )  # fmt: skip
+        chosen = moment.channels["density"]
+        planes, lines = moment.factors("density")
+        lookup.density_backward[(_ceil(rays * samples, POINTS),)](
+            points, draw, *planes, *lines, *moment.gradient("density", "plane"), *moment.gradient("density", "line"),
+            chosen.table, chosen.weight, rays * samples, *moment.cells, *chosen.sizes, POINTS,
+        )  # fmt: skip
+        return None, None, None, None, None, None
+
+
+class _MeanProducts(torch.autograd.Function):
+    """Plane times line of the colour factors, averaged along rays: (ray, channels of all pairs)."""
+
+    @staticmethod
+    def forward(ctx: Any, shares: Tensor, gate: Tensor, moment: FusedMoment, points: Tensor) -> Tensor:
+        from i4d.field.kernels import lookup
+
+        shares = shares.contiguous()
+        rays, samples = shares.shape
+        total = sum(moment.channels["colour"].sizes)
+        out = torch.empty((rays, total), device=points.device)
+        for plane, line, _, _, first, size, geometry, axes in _colour_pairs(moment):
+            lookup.features_forward[(rays, _ceil(size, 16))](
+                points, shares, out[:, first:], plane, line, moment.channels["colour"].table[first:],
+                moment.channels["colour"].weight[first:], total, *geometry, samples, size, *axes, 16, 16, num_warps=2,
+            )  # fmt: skip
+        ctx.save_for_backward(shares, points)
+        ctx.moment = moment
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, dout: Tensor) -> tuple[Tensor, None, None, None]:
+        from i4d.field.kernels import lookup
+
+        shares, points = ctx.saved_tensors
+        rays, samples = shares.shape
+        dshares, dout, moment = torch.zeros_like(shares), dout.contiguous(), ctx.moment
+        for plane, line, dplane, dline, first, size, geometry, axes in _colour_pairs(moment):
+            lookup.features_backward[(rays, _ceil(size, 16))](
+                points, shares, dout[:, first:], dshares, plane, line, dplane, dline,
+                moment.channels["colour"].table[first:], moment.channels["colour"].weight[first:],
+                dout.shape[1], *geometry, samples, size, *axes, 16, 16, num_warps=2,
+            )  # fmt: skip
+        return dshares, None, None, None
+
+
+def _colour_pairs(moment: FusedMoment) -> list[tuple]:
+    """Return by pair: plane, line, their gradients, first column, channels, (width, height, length), axes."""
+    planes, lines = moment.factors("colour")
+    none = [None] * 3
+    dplanes, dlines = (moment.gradient("colour", p) if moment.gradients else none for p in ("plane", "line"))
+    out, first = [], 0
+    for pair, size in enumerate(moment.channels["colour"].sizes):
+        if size:
+            geometry = tuple(moment.cells[axis] for axis in PAIRS[pair])
+            out.append((planes[pair], lines[pair], dplanes[pair], dlines[pair], first, size, geometry, PAIRS[pair]))
+        first += size
+    return out
+
+
+@torch.no_grad()
+def propose_fused(
+    space: Space, march: March, cells: Tensor, settings: RenderSettings, offsets: Tensor | None = None
+) -> Tensor:
+    """`render.propose` in two kernels."""
+    from i4d.field.kernels import march as kernels
+
+    rays, count, samples = len(march.start), settings.proposals, settings.samples
+    even = torch.linspace(0, 1, count + 1, device=march.start.device)
+    t = even.expand(rays, -1)
+    points = space.locate(march, ((even[1:] + even[:-1]) / 2).expand(rays, -1))
+    lengths = space.lengths(march, t)
+    depth, height, width = cells.shape
+    weights = torch.empty_like(lengths)
+    edges = torch.empty((rays, samples + 1), device=t.device)
+    kernels.map_weights[(rays,)](
+        points, lengths, march.valid, cells, weights, count, width, height, depth, settings.background is None,
+        _power(count),
+    )  # fmt: skip
+    kernels.draw_edges[(rays,)](
+        weights, weights if offsets is None else offsets, edges, count, settings.uniform, samples,
+        1 + count // max(cells.shape), offsets is not None, _power(count), 16,
+    )  # fmt: skip
+    return edges
+
+
+def render_fused(
+    moment: FusedMoment, space: Space, cells: Tensor | None, origins: Tensor, directions: Tensor,
+    settings: RenderSettings, offsets: Tensor | None = None, want_depth: bool = True,
+) -> tuple[Rendered, March]:  # fmt: skip
+    """`render.render_rays` through kernels; `cells` None takes even intervals."""
+    with torch.no_grad():
+        march = space.march(origins, directions)
+        if cells is None:
+            edges = torch.linspace(0, 1, settings.samples + 1, device=origins.device).expand(len(origins), -1)
+        else:
+            edges = propose_fused(space, march, cells, settings, offsets)
+        points = space.locate(march, (edges[:, 1:] + edges[:, :-1]) / 2)
+        lengths = space.lengths(march, edges)
+    weights = moment.ray_weights(points, lengths, march, settings.background is None)
+    shaded = min(settings.shaded, settings.samples)
+    shares = weights
+    if shaded < settings.samples:
+        shares, chosen = weights.topk(shaded, dim=-1, sorted=False)
+        points = points.gather(1, chosen[..., None].expand(-1, -1, 3))
+    opacity = weights.sum(-1)
+    scale = shares / shares.sum(-1, keepdim=True).clamp_min(1e-6)
+    colour = moment.colour(moment.mean_features(points, scale), F.normalize(directions, dim=-1))
+    rgb = colour
+    if settings.background is not None:
+        behind = torch.tensor(settings.background, device=colour.device)
+        rgb = colour * opacity[:, None] + behind * (1 - opacity)[:, None]
+    else:
+        rgb = colour * opacity[:, None]
+    expected, median = depths(weights.detach(), edges) if want_depth else (opacity, opacity)
+    return Rendered(rgb, opacity, expected, median), march

@@ -1,0 +1,330 @@
+"""Measure the field: rays per second, pictures per second, memory, and PSNR of a held-out camera against seconds.
+
+    python scripts/bench_fit.py --parts speed,render --size 1352x1014 --cameras 17 --frames 8 --json bench.json
+    python scripts/bench_fit.py --parts curve --size 1352x1014 --cameras 17 --frames 50 --seconds 380
+    python scripts/bench_fit.py --toy                     (a minute on two CPU cores)
+
+The scene is the procedural one, rendered in memory; camera 0 is held out. `speed` times steps of the same fit at two grids,
+every trick against the plain samplers; `equal` fits twice for the same steps, with every trick and with the dense reference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from i4d.config import Config, FieldConfig, merge, read_yaml
+from i4d.field.factors import factor_size, grow_line, grow_plane
+from i4d.field.fit import Fitter
+from i4d.field.frames import FrameBank
+from i4d.field.fused import kernels_run_on
+from i4d.field.image import render_image
+from i4d.field.render import render_dense
+from i4d.field.spaces import space_for
+from i4d.scenes.bounds import ndc_bounds
+from i4d.scenes.n3dv import NEAR_MARGIN, average_pose
+from i4d.scenes.procedural.demo import demo_cameras, render_frames
+from i4d.scenes.procedural.render import exact
+from i4d.scenes.procedural.world import demo_world
+from i4d.geometry.cameras import camera_tensors
+from i4d.types import Camera
+
+SMALL, LARGE = (141, 157, 94), (706, 786, 471)
+
+
+class Bench:
+    """The scene, the device, and what was measured."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+        width, height = (int(n) for n in args.size.split("x"))
+        self.cameras, self.space = rig(width, height, args.cameras, str(self.device))
+        self.truth: list[np.ndarray] = []
+        self.results: dict[str, Any] = {
+            "device": torch.cuda.get_device_name() if self.device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads",
+            "torch": torch.__version__, "arguments": {k: str(v) for k, v in vars(args).items()},
+        }  # fmt: skip
+        self.bank = self._bank()
+
+    def _bank(self) -> FrameBank:
+        start, frames = time.perf_counter(), self.args.frames
+        cameras = demo_cameras(self.cameras[0].width, self.cameras[0].height, len(self.cameras))
+        views = tuple(range(1, len(cameras)))
+        bank = FrameBank(self.cameras, views, frames)
+        for view, camera in enumerate(cameras):
+            rows = np.stack(list(render_frames(camera, range(frames), frames, str(self.device))))
+            if view:
+                bank.put(view, 0, rows)
+            else:
+                self.truth = list(rows)
+        self.say("scene", {"seconds": time.perf_counter() - start, "frames": frames * len(cameras)})
+        return bank
+
+    def say(self, name: str, values: dict) -> None:
+        """Print a result as it comes and keep it."""
+        values = {k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in values.items()}
+        self.results.setdefault(name, []).append(values)
+        print(name, json.dumps(values), flush=True)
+        if self.args.json:
+            self.args.json.write_text(json.dumps(self.results, indent=1))
+
+    def fitter(self, config: FieldConfig, steps: int, cells: tuple[int, int, int] | None = None) -> Fitter:
+        """Return a fit of the scene about to begin, on a grid of exactly `cells` if given (no growth then)."""
+        if cells:
+            config = replace(config, growth_at=[], grid_end=int(np.prod(cells)))
+        fitter = Fitter(config, self.space, self.bank.num_frames, 0, self.device)
+        if cells:
+            set_cells(fitter, cells)
+        fitter.begin("fit", steps)
+        return fitter
+
+    def sync(self) -> None:
+        """Wait for the device."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def peak(self) -> dict[str, float]:
+        """Return peak device memory since the last call and peak host memory, GB."""
+        host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        if self.device.type != "cuda":
+            return {"host_gb": host}
+        peak = torch.cuda.max_memory_allocated() / 1e9
+        torch.cuda.reset_peak_memory_stats()
+        return {"device_gb": peak, "host_gb": host}
+
+    def psnr(self, fitter: Fitter, frames: list[int]) -> float:
+        """Return PSNR in dB over some frames of the held-out camera."""
+        errors = []
+        for frame in frames:
+            image = render_image(fitter.field, fitter.render_settings(), self.cameras[0], frame, fitter.workers).rgb
+            truth = torch.from_numpy(self.truth[frame]).to(self.device).float() / 255
+            errors.append(((image.clamp(0, 1) * 255).round() / 255 - truth).square().mean())
+        return -10 * torch.stack(errors).mean().log10().item()
+
+
+def rig(width: int, height: int, count: int, device: str) -> tuple[tuple[Camera, ...], Any]:
+    """Return the procedural rig, normalised as the N3DV reader does it, and its NDC space."""
+    cameras = demo_cameras(width, height, count)
+    average = np.linalg.inv(average_pose([c.world_from_camera for c in cameras]))
+    depths = []
+    for camera in cameras[:: max(1, count // 4)]:
+        small = camera.resized(160, 120)
+        K, pose = (t[None] for t in camera_tensors(small, device))
+        seen = exact(demo_world(torch.tensor([0.5], device=device)), K, pose, small.width, small.height).depth
+        depths += [0.9 * float(seen.min()), 1.05 * float(seen.max())]
+    unit = NEAR_MARGIN * min(depths)
+    moved = []
+    for camera in cameras:
+        pose = average @ camera.world_from_camera
+        pose[:3, 3] /= unit
+        moved.append(replace(camera, world_from_camera=pose))
+    return tuple(moved), space_for(ndc_bounds(moved, 1.0, max(depths) / unit), moved)
+
+
+def set_cells(fitter: Fitter, cells: tuple[int, int, int]) -> None:
+    """Resample a field to exactly these vertices along x, y, z."""
+    field = fitter.field
+    for name, tensor in field.tensors.items():
+        if "." in name:
+            height, width, length = factor_size(cells, int(name.split(".")[0][-1]))
+            grown = grow_plane(tensor, height, width) if name.endswith("plane") else grow_line(tensor, length)
+            field.tensors[name] = grown.contiguous()
+    field.cells = cells
+    fitter.adopt(field)
+
+
+def dense_steps(bench: Bench, fitter: Fitter, count: int, samples: int, chunk: int) -> None:
+    """Take steps of a fit by the plain reference: even intervals, everything read in all of them, in chunks of rays."""
+    for _ in range(count):
+        frame, pixels = fitter.draw(bench.bank, fitter.step)
+        rays = bench.bank.rays(pixels, fitter.device)
+        moment = fitter.field.at(frame, grad=True)
+        for part in torch.arange(len(rays.rgb), device=fitter.device).split(chunk):
+            seen, _ = render_dense(moment, fitter.field.space, rays.origins[part], rays.directions[part], samples)
+            ((seen.rgb - rays.rgb[part]).square().sum() / rays.rgb.numel()).backward()
+        fitter.update([moment.leaves])
+        fitter.step += 1
+
+
+def dense_samples(cells: tuple[int, int, int]) -> int:
+    """Return the authors' number of intervals: two to a voxel along the diagonal (462 at the small grid, 2313 at the large)."""
+    return round(2 * float(np.linalg.norm(np.array(cells) - 1)) / 1.0)
+
+
+def speed(bench: Bench, config: FieldConfig) -> None:
+    """Time steps at the small and the large grid: every trick, half-precision network, plain proposals, dense."""
+    grids = [(24, 24, 16)] if bench.args.toy else [LARGE, SMALL]
+    steps = bench.args.steps
+    for cells in grids:
+        ways: dict[str, tuple[FieldConfig, int]] = {"plain proposals": (replace(config, kernels="off"), max(3, steps // 10))}
+        if kernels_run_on(bench.device):
+            ways = {
+                "kernels": (config, steps),
+                "kernels, bfloat16 network": (replace(config, dtype="bfloat16"), steps),
+                "kernels, 16384 rays": (replace(config, rays=16384), steps // 2),
+                **ways,
+            }
+        for name, (way, count) in ways.items():
+            fitter = bench.fitter(way, 10**6, cells)
+            fitter.step = 250_000  # past the even intervals of a young fit
+            fitter.advance(bench.bank, max(2, count // 10))
+            bench.sync()
+            bench.peak()
+            start = time.perf_counter()
+            fitter.advance(bench.bank, count)
+            bench.sync()
+            report(bench, name, cells, way.rays * count, fitter.render_settings().samples, time.perf_counter() - start)
+            del fitter
+        fitter = bench.fitter(replace(config, kernels="off"), 10**6, cells)
+        samples, count = dense_samples(cells), 2 if bench.args.toy else 3
+        dense_steps(bench, fitter, 1, samples, bench.args.chunk)
+        bench.sync()
+        bench.peak()
+        start = time.perf_counter()
+        dense_steps(bench, fitter, count, samples, bench.args.chunk)
+        bench.sync()
+        report(bench, "dense reference", cells, config.rays * count, samples, time.perf_counter() - start)
+        del fitter
+
+
+def report(bench: Bench, name: str, cells: tuple[int, int, int], rays: int, samples: int, seconds: float) -> None:
+    """Say how fast something was."""
+    values = {"way": name, "cells": "x".join(map(str, cells)), "rays_per_s": rays / seconds}
+    bench.say("speed", {**values, "samples_per_s": rays / seconds * samples, "samples_a_ray": samples, **bench.peak()})
+
+
+def pictures(bench: Bench, config: FieldConfig) -> None:
+    """Time whole images of the held-out camera from a field that has seen some steps."""
+    fitter = bench.fitter(config, bench.args.steps * 4, (24, 24, 16) if bench.args.toy else LARGE)
+    fitter.advance(bench.bank, bench.args.steps)
+    for kernels in (True, False) if kernels_run_on(bench.device) else (False,):
+        settings, frames = fitter.render_settings(), range(min(bench.bank.num_frames, 20 if kernels else 2))
+        render_image(fitter.field, settings, bench.cameras[0], 0, fitter.workers, kernels)
+        bench.sync()
+        bench.peak()
+        start = time.perf_counter()
+        for frame in frames:
+            render_image(fitter.field, settings, bench.cameras[0], frame, fitter.workers, kernels)
+        bench.sync()
+        rate = len(frames) / (time.perf_counter() - start)
+        bench.say("render", {"kernels": kernels, "pictures_per_s": rate, "size": bench.args.size, **bench.peak()})
+
+
+def curve(bench: Bench, config: FieldConfig) -> None:
+    """Fit for some seconds; PSNR of four held-out frames at growing intervals (their renders are not counted)."""
+    steps = bench.args.fit_steps or config.fit_steps
+    fitter = bench.fitter(config, steps)
+    checks = sorted({round(i * (bench.bank.num_frames - 1) / 3) for i in range(4)})
+    spent, pause, worth = 0.0, 4.0, time.perf_counter()
+    points: list[tuple[float, float]] = []
+    while fitter.step < steps and spent < bench.args.seconds:
+        start = time.perf_counter()
+        seen = 0.0
+        while seen < pause and fitter.step < steps:
+            told = fitter.advance(bench.bank, 20 if bench.device.type == "cpu" else 200)
+            seen = time.perf_counter() - start
+        bench.sync()
+        spent += time.perf_counter() - start
+        pause = min(20.0, pause * 1.3)
+        psnr = bench.psnr(fitter, checks)
+        points.append((spent, psnr))
+        cells = "x".join(map(str, fitter.field.cells))
+        bench.say("curve", {"seconds": spent, "step": fitter.step, "cells": cells, "held_out_db": psnr, "train_db": told.psnr_db})
+    final = points[-1][1]
+    first = {goal: next((s for s, db in points if db >= goal), None) for goal in (30.0, final - 0.5)}
+    whole = bench.psnr(fitter, list(range(bench.bank.num_frames)))
+    bench.say("curve_summary", {
+        "final_db": final, "all_frames_db": whole, "seconds_to_30_db": first[30.0], "seconds_to_final_minus_0.5_db": first[final - 0.5],
+        "steps": fitter.step, "fit_s": spent, "wall_s": time.perf_counter() - worth, **bench.peak(),
+    })  # fmt: skip
+
+
+def equal(bench: Bench, config: FieldConfig) -> None:
+    """Fit for the same steps with every trick and with the dense reference; PSNR of held-out frames."""
+    steps = bench.args.equal_steps
+    checks = sorted({round(i * (bench.bank.num_frames - 1) / 3) for i in range(4)})
+    for name in ("every trick", "dense reference"):
+        fitter = bench.fitter(config if name == "every trick" else replace(config, kernels="off"), steps, bench.args.cells)
+        start = time.perf_counter()
+        while fitter.step < steps:
+            count = min(200, steps - fitter.step)
+            if name == "every trick":
+                fitter.advance(bench.bank, count)
+            else:
+                dense_steps(bench, fitter, count, dense_samples(fitter.field.cells), bench.args.chunk)
+        bench.sync()
+        seconds = time.perf_counter() - start
+        psnr = bench.psnr(fitter, checks)
+        bench.say("equal", {"way": name, "steps": steps, "held_out_db": psnr, "seconds": seconds, **bench.peak()})
+        del fitter
+
+
+def profile(bench: Bench, config: FieldConfig) -> None:
+    """Print where the time of steps at the large grid goes, by torch's profiler."""
+    fitter = bench.fitter(config, 10**6, (24, 24, 16) if bench.args.toy else LARGE)
+    fitter.step = 250_000
+    fitter.advance(bench.bank, 10)
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if bench.device.type == "cuda":
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=activities) as seen:
+        fitter.advance(bench.bank, 10)
+        bench.sync()
+    key = "self_cuda_time_total" if bench.device.type == "cuda" else "self_cpu_time_total"
+    print(seen.key_averages().table(sort_by=key, row_limit=45, max_name_column_width=60), flush=True)
+
+
+PARTS = {"speed": speed, "render": pictures, "equal": equal, "profile": profile, "curve": curve}
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parts", default="speed,render", help=f"some of {','.join(PARTS)}")
+    parser.add_argument("--size", default="1352x1014", help="width x height of the rendered scene")
+    parser.add_argument("--cameras", type=int, default=17)
+    parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--preset", type=Path, help="YAML file whose `field` section is laid over the defaults")
+    parser.add_argument("--steps", type=int, default=200, help="steps timed")
+    parser.add_argument("--fit-steps", type=int, default=0, help="steps of the curve's schedule; 0: the preset's")
+    parser.add_argument("--seconds", type=float, default=60.0, help="longest fit of the curve")
+    parser.add_argument("--equal-steps", type=int, default=400)
+    parser.add_argument("--cells", type=lambda t: tuple(map(int, t.split("x"))), help="fixed grid of `equal`, such as 141x157x94")
+    parser.add_argument("--chunk", type=int, default=256, help="rays at once in the dense reference")
+    parser.add_argument("--json", type=Path, help="write all results here")
+    parser.add_argument("--toy", action="store_true", help="everything tiny, for tests and CPUs")
+    args = parser.parse_args()
+    if args.toy:
+        args.size, args.cameras, args.frames, args.steps, args.cells = "32x24", 4, 3, 10, (24, 24, 16)
+        args.equal_steps, args.fit_steps, args.seconds = 10, 60, 5.0
+    return args
+
+
+def main() -> None:
+    args = parse()
+    if unknown := set(args.parts.split(",")) - set(PARTS):
+        sys.exit(f"--parts: no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    config = FieldConfig()
+    if args.preset:
+        whole = Config()
+        merge(whole, {"field": read_yaml(args.preset)["field"]}, str(args.preset))
+        config = whole.field
+    if args.toy:
+        config = replace(config, rays=64, grid_start=2000, grid_end=9000, samples=12, proposals=24, shaded=6, fit_steps=60)
+    bench = Bench(args)
+    bench.results["field"] = asdict(config)
+    for part in args.parts.split(","):
+        PARTS[part](bench, config)
+
+
+if __name__ == "__main__":
+    main()
