@@ -15,6 +15,7 @@ import json
 import resource
 import sys
 import time
+import traceback
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ class Bench:
             "device": torch.cuda.get_device_name() if self.device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads",
             "torch": torch.__version__, "arguments": {k: str(v) for k, v in vars(args).items()},
         }  # fmt: skip
+        self.config = FieldConfig()
         self.bank = self._bank()
 
     def _bank(self) -> FrameBank:
@@ -151,7 +153,7 @@ def dense_steps(bench: Bench, fitter: Fitter, count: int, samples: int, chunk: i
         moment = fitter.field.at(frame, grad=True)
         for part in torch.arange(len(rays.rgb), device=fitter.device).split(chunk):
             seen, _ = render_dense(moment, fitter.field.space, rays.origins[part], rays.directions[part], samples)
-            ((seen.rgb - rays.rgb[part]).square().sum() / rays.rgb.numel()).backward()
+            ((seen.rgb - rays.rgb[part]).square().sum() / rays.rgb.numel()).backward(retain_graph=True)
         fitter.update([moment.leaves])
         fitter.step += 1
 
@@ -228,7 +230,7 @@ def curve(bench: Bench, config: FieldConfig) -> None:
     spent, pause, worth = 0.0, 4.0, time.perf_counter()
     points: list[tuple[float, float]] = []
     while fitter.step < steps and spent < bench.args.seconds:
-        start = time.perf_counter()
+        start, before, earlier = time.perf_counter(), fitter.step, spent
         seen = 0.0
         while seen < pause and fitter.step < steps:
             told = fitter.advance(bench.bank, 20 if bench.device.type == "cpu" else 200)
@@ -239,7 +241,8 @@ def curve(bench: Bench, config: FieldConfig) -> None:
         psnr = bench.psnr(fitter, checks)
         points.append((spent, psnr))
         cells = "x".join(map(str, fitter.field.cells))
-        bench.say("curve", {"seconds": spent, "step": fitter.step, "cells": cells, "held_out_db": psnr, "train_db": told.psnr_db})
+        rate = (fitter.step - before) * config.rays / (spent - earlier)
+        bench.say("curve", {"seconds": spent, "step": fitter.step, "cells": cells, "rays_per_s": rate, "held_out_db": psnr, "train_db": told.psnr_db})
     final = points[-1][1]
     first = {goal: next((s for s, db in points if db >= goal), None) for goal in (30.0, final - 0.5)}
     whole = bench.psnr(fitter, list(range(bench.bank.num_frames)))
@@ -269,6 +272,23 @@ def equal(bench: Bench, config: FieldConfig) -> None:
         del fitter
 
 
+def tune(bench: Bench, config: FieldConfig) -> None:
+    """Fit shortly with other rates and weights of total variation; the parts that follow take the best."""
+    steps, best = bench.args.tune_steps, -1.0
+    for rate, variation in ((0.02, 1.0), (0.05, 1.0), (0.02, 0.1), (0.05, 0.1)):
+        way = replace(config, lr_grid=rate, tv_weight=variation)
+        fitter = bench.fitter(way, steps)
+        start = time.perf_counter()
+        while fitter.step < steps:
+            fitter.advance(bench.bank, 200)
+        psnr = bench.psnr(fitter, [0, bench.bank.num_frames // 2])
+        seconds = time.perf_counter() - start
+        bench.say("tune", {"lr_grid": rate, "tv_weight": variation, "steps": steps, "held_out_db": psnr, "seconds": seconds})
+        if psnr > best:
+            best, bench.config = psnr, way
+        del fitter
+
+
 def profile(bench: Bench, config: FieldConfig) -> None:
     """Print where the time of steps at the large grid goes, by torch's profiler."""
     fitter = bench.fitter(config, 10**6, (24, 24, 16) if bench.args.toy else LARGE)
@@ -284,7 +304,7 @@ def profile(bench: Bench, config: FieldConfig) -> None:
     print(seen.key_averages().table(sort_by=key, row_limit=45, max_name_column_width=60), flush=True)
 
 
-PARTS = {"speed": speed, "render": pictures, "equal": equal, "profile": profile, "curve": curve}
+PARTS = {"speed": speed, "render": pictures, "equal": equal, "profile": profile, "tune": tune, "curve": curve}
 
 
 def parse() -> argparse.Namespace:
@@ -297,6 +317,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=200, help="steps timed")
     parser.add_argument("--fit-steps", type=int, default=0, help="steps of the curve's schedule; 0: the preset's")
     parser.add_argument("--seconds", type=float, default=60.0, help="longest fit of the curve")
+    parser.add_argument("--tune-steps", type=int, default=3000)
     parser.add_argument("--equal-steps", type=int, default=400)
     parser.add_argument("--cells", type=lambda t: tuple(map(int, t.split("x"))), help="fixed grid of `equal`, such as 141x157x94")
     parser.add_argument("--chunk", type=int, default=256, help="rays at once in the dense reference")
@@ -305,7 +326,7 @@ def parse() -> argparse.Namespace:
     args = parser.parse_args()
     if args.toy:
         args.size, args.cameras, args.frames, args.steps, args.cells = "32x24", 4, 3, 10, (24, 24, 16)
-        args.equal_steps, args.fit_steps, args.seconds = 10, 60, 5.0
+        args.equal_steps, args.tune_steps, args.fit_steps, args.seconds = 10, 10, 60, 5.0
     return args
 
 
@@ -321,9 +342,17 @@ def main() -> None:
     if args.toy:
         config = replace(config, rays=64, grid_start=2000, grid_end=9000, samples=12, proposals=24, shaded=6, fit_steps=60)
     bench = Bench(args)
+    bench.config = config
     bench.results["field"] = asdict(config)
+    failed = []
     for part in args.parts.split(","):
-        PARTS[part](bench, config)
+        try:
+            PARTS[part](bench, bench.config)
+        except Exception:  # the other parts are worth their time all the same
+            traceback.print_exc()
+            failed.append(part)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

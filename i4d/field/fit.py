@@ -21,6 +21,7 @@ from i4d.field.factors import add_line_variation_grad, add_plane_variation_grad
 from i4d.field.frames import FrameBank, Pixels
 from i4d.field.fused import kernels_run_on
 from i4d.field.fused_fit import FusedStep
+from i4d.field.losses import SQUARED
 from i4d.field.model import FieldShape, Leaf, StreamingField
 from i4d.field.optim import SliceAdam
 from i4d.field.render import RenderSettings, coarse_map, render_rays
@@ -95,6 +96,7 @@ class Fitter:
         self.adopt(self.field)
         self.phase: Phase = "fit"
         self.phase_index = 0
+        self.loss = SQUARED
         self.step = 0
         self.total_steps = 0
         self.level = 0
@@ -122,6 +124,8 @@ class Fitter:
     def to(self, device: torch.device | str) -> None:
         """Move the field and its optimiser to a device."""
         self.device = torch.device(device)
+        if self._step_fused:
+            self._step_fused.release()
         self.field.to(device)
         self.adam.to(device)
 
@@ -165,7 +169,7 @@ class Fitter:
         generator = torch.Generator().manual_seed(seed_for(self.seed, self.phase_index, None, step, "rays"))
         watch_motion = self.phase == "fit" or 2 * step < self.total_steps
         share = self.config.motion_share if watch_motion else 0.0
-        return frame, bank.draw_pixels(frame, self.config.rays, generator, share)
+        return frame, bank.draw_pixels(frame, self.config.rays, generator, share, self.loss.patch)
 
     def offsets(self, samples: int) -> torch.Tensor:
         """Return where in their strata this step's edges lie: (ray, samples - 1) in [0, 1)."""
@@ -183,10 +187,10 @@ class Fitter:
                 if i + 2 * DRAW_AHEAD < count:
                     ahead.append(pool.submit(self.draw, bank, self.step + 2 * DRAW_AHEAD))
                 settings = self._settings()
-                batch = bank.rays(pixels, self.device)
-                offsets = self.offsets(settings.samples)
-                rays = (batch.origins, batch.directions, batch.rgb)
-                losses.append(self._step_fused(frame, rays, settings, offsets, self._rates(), self.config.tv_weight))
+                offsets, lenses = self.offsets(settings.samples), bank.lenses(self.device)
+                losses.append(
+                    self._step_fused(frame, pixels, lenses, settings, offsets, self._rates(), self.config.tv_weight, self.loss)
+                )
                 self.step += 1
         values = torch.stack(losses).tolist() if losses else []
         for i, value in enumerate(values):
@@ -210,13 +214,15 @@ class Fitter:
             moment, piece = moments[index], pieces[index]
             origins, directions, target, jitter = (t[piece] for t in rays)
             seen, _ = render_rays(moment, self.field.space, cells, origins, directions, settings, jitter)
-            loss = (seen.rgb - target).square().sum() / (3 * config.rays)
-            value = loss.item()
+            loss, squared = self.loss(seen.rgb, target)
+            share = len(target) / config.rays
+            value = squared.item() * share
             self._check(value, self.step)  # it must not reach the factors: lookups at points that are no numbers crash
-            loss.backward()
+            (loss * share).backward()
             return moment.leaves, value
 
-        pieces = self.workers.parts(config.rays)
+        area = self.loss.patch**2
+        pieces = [slice(p.start * area, p.stop * area) for p in self.workers.parts(config.rays // area)]
         done = self.workers.map(part, range(len(pieces)))
         self.update([leaves for leaves, _ in done])
         self.step += 1

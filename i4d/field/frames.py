@@ -37,6 +37,22 @@ class Pixels:
     rgb: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class Lenses:
+    """The trained cameras on one device: image widths (view,), K (view, 3, 3), world_from_camera (view, 4, 4)."""
+
+    widths: Tensor
+    K: Tensor
+    poses: Tensor
+
+    def rays(self, slot: Tensor, inside: Tensor, rgb: Tensor) -> RayBatch:
+        """Return the rays through pixels, given as the fields of `Pixels`."""
+        width = self.widths[slot]
+        xy = torch.stack([inside % width, inside // width], -1) + 0.5
+        origins, directions = rays_through(xy, self.K[slot], self.poses[slot])
+        return RayBatch(origins, directions, rgb.float() / 255)
+
+
 class FrameBank:
     """uint8 frames (height, width, 3) of the trained views; of entries for one view and frame the last counts."""
 
@@ -47,7 +63,7 @@ class FrameBank:
         self._sizes = {v: (cameras[v].height, cameras[v].width) for v in self.views}
         self._K = torch.stack([torch.tensor(cameras[v].K, dtype=torch.float32) for v in self.views])
         self._poses = torch.stack([torch.tensor(cameras[v].world_from_camera, dtype=torch.float32) for v in self.views])
-        self._lenses: dict[torch.device, tuple[Tensor, ...]] = {}
+        self._lenses: dict[torch.device, Lenses] = {}
         areas = np.array([h * w for h, w in self._sizes.values()], dtype=np.int64)
         self._ends = np.cumsum(areas)
 
@@ -87,21 +103,34 @@ class FrameBank:
         return self.rays(self.draw_pixels(frame, num_rays, generator, motion_share))
 
     def draw_pixels(
-        self, frame: int, num_rays: int, generator: torch.Generator, motion_share: float = 0.0
+        self, frame: int, num_rays: int, generator: torch.Generator, motion_share: float = 0.0, patch: int = 1
     ) -> Pixels:
         """Return random pixels of a frame over all views, in order of view; a share of them moves.
+
+        With a `patch` above 1, whole patches of so many pixels a side, row by row; `num_rays` is a multiple of their area.
 
         Moving pixels are found by drawing eight candidates for every such ray and keeping the ones that differ most
         from the same pixel in a frame a few steps away, in proportion to the difference.
         """
         total = int(self._ends[-1])
-        moving = int(num_rays * motion_share) if self.num_frames > 1 else 0
-        pixels = torch.randint(total, (num_rays - moving,), generator=generator).numpy()
+        count = num_rays // patch**2
+        moving = int(count * motion_share) if self.num_frames > 1 else 0
+        pixels = torch.randint(total, (count - moving,), generator=generator).numpy()
         if moving:
             pixels = np.concatenate([pixels, self._moving_pixels(frame, moving, total, generator)])
         pixels.sort()
         slot, inside = self._gather(pixels)
+        if patch > 1:
+            slot, inside = self._patches(slot, inside, patch)
         return Pixels(slot, inside, self._colours(frame, slot, inside))
+
+    def _patches(self, slot: np.ndarray, inside: np.ndarray, patch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the pixels of patches with these upper left corners, moved inside where they reach out."""
+        height, width = np.array([self._sizes[v] for v in self.views])[slot].T
+        y, x = np.minimum(inside // width, height - patch), np.minimum(inside % width, width - patch)
+        step = np.arange(patch)
+        pixels = (y[:, None, None] + step[:, None]) * width[:, None, None] + x[:, None, None] + step
+        return np.repeat(slot, patch**2), pixels.reshape(-1)
 
     def _moving_pixels(self, frame: int, count: int, total: int, generator: torch.Generator) -> np.ndarray:
         candidates = np.sort(torch.randint(total, (8 * count,), generator=generator).numpy())
@@ -113,16 +142,16 @@ class FrameBank:
         weight = torch.from_numpy(np.abs(now - then).max(-1).astype(np.float32) + 2)
         return candidates[torch.multinomial(weight, count, generator=generator).numpy()]
 
+    def lenses(self, device: torch.device) -> Lenses:
+        """Return the trained cameras on a device, made once."""
+        if device not in self._lenses:
+            widths = torch.tensor([self._sizes[v][1] for v in self.views])
+            self._lenses[device] = Lenses(*(t.to(device) for t in (widths, self._K, self._poses)))
+        return self._lenses[device]
+
     def rays(self, pixels: Pixels, device: torch.device | str = "cpu") -> RayBatch:
         """Return the rays through pixels, computed on a device from the cameras."""
         device = torch.device(device)
-        if device not in self._lenses:
-            widths = torch.tensor([self._sizes[v][1] for v in self.views])
-            self._lenses[device] = tuple(t.to(device) for t in (widths, self._K, self._poses))
-        widths, K, poses = self._lenses[device]
         # pageable and not waited for: so small copies are staged by the driver before the call returns
-        slot, inside, rgb = (torch.from_numpy(a).to(device, non_blocking=True) for a in (pixels.slot, pixels.inside, pixels.rgb))
-        width = widths[slot]
-        xy = torch.stack([inside % width, inside // width], -1) + 0.5
-        origins, directions = rays_through(xy, K[slot], poses[slot])
-        return RayBatch(origins, directions, rgb.float() / 255)
+        arrays = (pixels.slot, pixels.inside, pixels.rgb)
+        return self.lenses(device).rays(*(torch.from_numpy(a).to(device, non_blocking=True) for a in arrays))

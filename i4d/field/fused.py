@@ -8,10 +8,12 @@ one length for all frames (weight 0), so that shapes, and with them compiled ker
 from __future__ import annotations
 
 import importlib.util
+import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -52,12 +54,14 @@ class Channels:
     tables of the real ones by pair.
     """
 
-    sizes: tuple[int, int, int]
+    TENSORS: ClassVar = ("table", "weight", "group", "slots")
+
+    sizes: tuple[int, ...]
     table: Tensor
     weight: Tensor
     group: Tensor
     slots: Tensor
-    host: tuple[Tensor, ...]
+    host: tuple[np.ndarray, ...]
 
 
 def channels_at(streams: list[Stream], frame: float, device: torch.device) -> Channels:
@@ -71,7 +75,7 @@ def channels_at(streams: list[Stream], frame: float, device: torch.device) -> Ch
         share = torch.cat([torch.full((n,), 1 / max(1, n)) for n in (permanent, moving)])
         size = stream.slots + (1 if stream.window and stream.per_frame else 0)
         pad = (0, size - len(index))
-        host.append(index)
+        host.append(index.numpy())
         tables.append(F.pad(index, pad))
         weights.append(F.pad(piece.weights, pad))
         groups.append(F.pad(share, pad))
@@ -83,24 +87,31 @@ def channels_at(streams: list[Stream], frame: float, device: torch.device) -> Ch
 
 
 class Gradients:
-    """Buffers for the gradients of one frame's channels: planes (channel, height, width), lines (channel, length)."""
+    """Buffers for the gradients of one frame's channels, planes (channel, height, width) and lines (channel, length), and of
+    the network: views of one `flat` tensor, so that several GPUs add theirs up in one go."""
 
     def __init__(self, field: StreamingField, channels: dict[str, Channels]) -> None:
-        self.of: dict[str, Tensor] = {}
+        shapes: dict[str, tuple[int, ...]] = {}
         for kind, chosen in channels.items():
             for pair, size in enumerate(chosen.sizes):
                 for part in ("plane", "line"):
                     name = f"{kind}{pair}.{part}"
-                    shape = field.tensors[name].shape[1:]
-                    self.of[name] = torch.empty((size, *shape), device=field.device)
+                    shapes[name] = (size, *field.tensors[name].shape[1:])
+        shapes |= {name: tuple(field.tensors[name].shape) for name in field.network_names}
+        lengths = [_ceil(math.prod(shape), 4) * 4 for shape in shapes.values()]  # kernels like 16 bytes
+        self.flat = torch.empty(sum(lengths), device=field.device)
+        parts = self.flat.split(lengths)
+        self.of = {n: p[: math.prod(s)].view(s) for (n, s), p in zip(shapes.items(), parts, strict=True)}
 
 
 class FusedMoment:
     """One frame of a field on a device with kernels. `gradients` None: for rendering only."""
 
-    def __init__(self, field: StreamingField, frame: float, gradients: Gradients | None = None) -> None:
+    def __init__(
+        self, field: StreamingField, channels: dict[str, Channels], gradients: Gradients | None = None
+    ) -> None:
         self.field, self.shape, self.gradients = field, field.shape, gradients
-        self.channels = frame_channels(field, frame)
+        self.channels = channels
         self.mlp = {name: field.tensors[name].detach() for name in field.network_names}
         if gradients is not None:
             for leaf in self.mlp.values():
@@ -126,9 +137,8 @@ class FusedMoment:
             size = chosen.sizes[pair]
             if not size:
                 continue
-            index = chosen.table[first : first + size].long()
-            weight = chosen.weight[first : first + size]
-            part = _lattice(plane, line, index, weight, pair, cells)
+            table, weight = chosen.table[first : first + size], chosen.weight[first : first + size]
+            part = _lattice(plane, line, table, weight, pair, cells)
             raw = part if raw is None else raw + part
             first += size
         return activate(self.shape, raw).contiguous()
@@ -161,12 +171,19 @@ def frame_channels(field: StreamingField, frame: float) -> dict[str, Channels]:
     return found
 
 
-def _lattice(plane: Tensor, line: Tensor, index: Tensor, weight: Tensor, pair: int, shape: tuple[int, int, int]) -> Tensor:
-    """`factors.lattice` of some channels, averaging whole tensors' channels without copying them out first."""
+def _lattice(plane: Tensor, line: Tensor, table: Tensor, weight: Tensor, pair: int, shape: tuple[int, int, int]) -> Tensor:
+    """`factors.lattice` of the channels in a table."""
+    from i4d.field.kernels import lookup
+
     width_axis, height_axis, line_axis = PAIRS[pair]
-    small = F.adaptive_avg_pool2d(plane[index][None], (shape[height_axis], shape[width_axis]))[0]
-    thin = F.adaptive_avg_pool1d(line[index][None], shape[line_axis])[0] * weight[:, None]
-    cells = (thin.T @ small.flatten(1)).view(shape[line_axis], shape[height_axis], shape[width_axis])
+    rows, columns = shape[height_axis], shape[width_axis]
+    height, width = plane.shape[1:]
+    small = torch.empty((len(table), rows * columns), device=plane.device)
+    lookup.pool[(_ceil(rows * columns, 256), len(table))](
+        plane, small, table, height, width, rows, columns, _ceil(height, rows) + 1, _ceil(width, columns) + 1, 256
+    )
+    thin = F.adaptive_avg_pool1d(line[table.long()][None], shape[line_axis])[0] * weight[:, None]
+    cells = (thin.T @ small).view(shape[line_axis], rows, columns)
     names = [line_axis, height_axis, width_axis]
     return cells.permute(names.index(2), names.index(1), names.index(0))
 
@@ -209,7 +226,7 @@ class _RayWeights(torch.autograd.Function):
         planes, lines = moment.factors("density")
         lookup.density_backward[(_ceil(rays * samples, POINTS),)](
             points, draw, *planes, *lines, *moment.gradient("density", "plane"), *moment.gradient("density", "line"),
-            chosen.table, chosen.weight, rays * samples, *moment.cells, *chosen.sizes, POINTS,
+            chosen.table, chosen.weight, rays, samples, *moment.cells, *chosen.sizes, POINTS,
         )  # fmt: skip
         return None, None, None, None, None, None
 
@@ -264,11 +281,17 @@ def _colour_pairs(moment: FusedMoment) -> list[tuple]:
     return out
 
 
+@lru_cache(8)
+def _colour_on(background: tuple[float, float, float], device: torch.device) -> Tensor:
+    return torch.tensor(background, device=device)
+
+
 @torch.no_grad()
 def propose_fused(
-    space: Space, march: March, cells: Tensor, settings: RenderSettings, offsets: Tensor | None = None
-) -> Tensor:
-    """`render.propose` in two kernels."""
+    space: Space, march: March, cells: Tensor, settings: RenderSettings, offsets: Tensor | None = None,
+    uniform: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """`render.propose` in two kernels. `uniform` (1,) on the device goes before the settings'."""
     from i4d.field.kernels import march as kernels
 
     rays, count, samples = len(march.start), settings.proposals, settings.samples
@@ -284,7 +307,8 @@ def propose_fused(
         _power(count),
     )  # fmt: skip
     kernels.draw_edges[(rays,)](
-        weights, weights if offsets is None else offsets, edges, count, settings.uniform, samples,
+        weights, weights if offsets is None else offsets, edges, count,
+        torch.full((1,), settings.uniform, device=t.device) if uniform is None else uniform, samples,
         1 + count // max(cells.shape), offsets is not None, _power(count), 16,
     )  # fmt: skip
     return edges
@@ -292,7 +316,7 @@ def propose_fused(
 
 def render_fused(
     moment: FusedMoment, space: Space, cells: Tensor | None, origins: Tensor, directions: Tensor,
-    settings: RenderSettings, offsets: Tensor | None = None, want_depth: bool = True,
+    settings: RenderSettings, offsets: Tensor | None = None, want_depth: bool = True, uniform: Tensor | None = None,
 ) -> tuple[Rendered, March]:  # fmt: skip
     """`render.render_rays` through kernels; `cells` None takes even intervals."""
     with torch.no_grad():
@@ -300,7 +324,7 @@ def render_fused(
         if cells is None:
             edges = torch.linspace(0, 1, settings.samples + 1, device=origins.device).expand(len(origins), -1)
         else:
-            edges = propose_fused(space, march, cells, settings, offsets)
+            edges = propose_fused(space, march, cells, settings, offsets, uniform)
         points = space.locate(march, (edges[:, 1:] + edges[:, :-1]) / 2)
         lengths = space.lengths(march, edges)
     weights = moment.ray_weights(points, lengths, march, settings.background is None)
@@ -312,11 +336,8 @@ def render_fused(
     opacity = weights.sum(-1)
     scale = shares / shares.sum(-1, keepdim=True).clamp_min(1e-6)
     colour = moment.colour(moment.mean_features(points, scale), F.normalize(directions, dim=-1))
-    rgb = colour
+    rgb = colour * opacity[:, None]
     if settings.background is not None:
-        behind = torch.tensor(settings.background, device=colour.device)
-        rgb = colour * opacity[:, None] + behind * (1 - opacity)[:, None]
-    else:
-        rgb = colour * opacity[:, None]
+        rgb = rgb + _colour_on(settings.background, colour.device) * (1 - opacity)[:, None]
     expected, median = depths(weights.detach(), edges) if want_depth else (opacity, opacity)
     return Rendered(rgb, opacity, expected, median), march

@@ -5,10 +5,17 @@ Nothing is read back: the loss stays on the device until somebody asks, step siz
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
 import torch
 from torch import Tensor
 
-from i4d.field.fused import FusedMoment, Gradients, frame_channels, render_fused
+from i4d.field.frames import Lenses, Pixels
+from i4d.field.fused import Channels, FusedMoment, Gradients, frame_channels, render_fused
+from i4d.field.losses import SQUARED, Loss
 from i4d.field.model import StreamingField
 from i4d.field.optim import SliceAdam
 from i4d.field.render import RenderSettings, coarse_map
@@ -17,36 +24,104 @@ BLOCK = 1024
 
 
 class FusedStep:
-    """Takes steps of a fit on one field with one optimiser, whose counts must be on the CPU."""
+    """Takes steps of a fit on one field with one optimiser, whose counts must be on the CPU.
 
-    def __init__(self, field: StreamingField, adam: SliceAdam) -> None:
-        self.field, self.adam = field, adam
-        self._gradients: Gradients | None = None
-        self._cells: tuple[int, ...] = ()
+    Everything a step reads is copied into tensors that stay where they are, so on a GPU the third step of a kind is recorded
+    as a CUDA graph and the following ones are replayed: the host's work is a few small copies.
+    """
 
-    def gradients(self, frame: float) -> Gradients:
-        """Return the buffers, made anew when the grid has grown."""
-        if self._gradients is None or self._cells != self.field.cells:
-            self._gradients = None  # the old ones go first
-            self._gradients = Gradients(self.field, frame_channels(self.field, frame))
-            self._cells = self.field.cells
-        return self._gradients
+    def __init__(self, field: StreamingField, adam: SliceAdam, reduce: Callable[[Tensor], None] | None = None) -> None:
+        """`reduce` averages the flat gradients over the processes of a group, in place."""
+        self.field, self.adam, self.reduce = field, adam, reduce
+        self._kind: tuple | None = None
+
+    def release(self) -> None:
+        """Let go of device memory; the next step starts anew."""
+        self._kind = self._graphs = self._inputs = self._gradients = None
 
     def __call__(
-        self, frame: int, rays: tuple[Tensor, Tensor, Tensor], settings: RenderSettings, offsets: Tensor,
-        rates: dict[str, float], variation: float, dense: bool = False,
+        self, frame: int, pixels: Pixels, lenses: Lenses, settings: RenderSettings, offsets: Tensor,
+        rates: dict[str, float], variation: float, loss: Loss = SQUARED,
     ) -> Tensor:  # fmt: skip
-        """Take one step on rays (origins, directions, colours) of a frame; returns the mean squared error, on the device."""
-        moment = FusedMoment(self.field, frame, self.gradients(frame))
-        origins, directions, target = rays
+        """Take one step on pixels of a frame; returns the mean squared error of the colours, on the device."""
+        channels = frame_channels(self.field, frame)
+        fixed = replace(settings, uniform=0.0)
+        where = tuple(t.data_ptr() for t in (*self.field.tensors.values(), *self.adam.first.values()))
+        kind = (fixed, variation, loss, len(pixels.slot), id(lenses), where)
+        if kind != self._kind:
+            self.release()
+            self._kind, self._steps = kind, 0
+            self._gradients = Gradients(self.field, channels)
+            self._inputs = _Inputs.like(pixels, offsets, channels, self.field.device)
+        self._inputs.load(pixels, offsets, settings.uniform, channels)
+        self._inputs.steps = step_sizes(self.adam, self.field, channels, rates, self._inputs.steps)
+        work = (partial(self._descend, lenses, fixed, variation, loss), self._move)
+        if self._graphs is None and self._steps >= 2 and self.field.device.type == "cuda":
+            self._graphs = tuple(_recorded(part) for part in work)
+        for index, part in enumerate(work):
+            if index and self.reduce:
+                self.reduce(self._gradients.flat)
+            if self._graphs:
+                self._graphs[index].replay()
+            else:
+                part()
+        self._steps += 1
+        return self._squared.clone()
+
+    def _descend(self, lenses: Lenses, settings: RenderSettings, variation: float, loss: Loss) -> None:
+        """Fill the gradients, those of total variation first, and the squared error."""
+        given = self._inputs
+        moment = FusedMoment(self.field, given.channels, self._gradients)
+        rays = lenses.rays(given.slot, given.inside, given.rgb)
         start_gradients(moment, variation)
-        cells = None if dense else coarse_map(moment, self.field.cells, settings.map_cells)
-        space = self.field.space
-        seen, _ = render_fused(moment, space, cells, origins, directions, settings, offsets, want_depth=False)
-        loss = (seen.rgb - target).square().mean()
-        loss.backward()
-        move(self.adam, moment, rates)
-        return loss.detach()
+        cells = coarse_map(moment, self.field.cells, settings.map_cells)
+        seen, _ = render_fused(
+            moment, self.field.space, cells, rays.origins, rays.directions, settings, given.offsets, False, given.uniform
+        )
+        value, self._squared = loss(seen.rgb, rays.rgb)
+        value.backward()
+        for name, leaf in moment.mlp.items():
+            self._gradients.of[name].copy_(leaf.grad)
+
+    def _move(self) -> None:
+        move(self.adam, self.field, self._inputs.channels, self._gradients, self._inputs.steps)
+
+
+def _recorded(work: Callable[[], None]) -> torch.cuda.CUDAGraph:
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # threads that draw pixels may go on
+        work()
+    return graph
+
+
+@dataclass
+class _Inputs:
+    """What changes from step to step, in tensors that stay where they are."""
+
+    slot: Tensor
+    inside: Tensor
+    rgb: Tensor
+    offsets: Tensor
+    uniform: Tensor
+    channels: dict[str, Channels]
+    steps: Tensor | None = None
+
+    @staticmethod
+    def like(pixels: Pixels, offsets: Tensor, channels: dict[str, Channels], device: torch.device) -> _Inputs:
+        slot, inside, rgb = (torch.from_numpy(a).to(device) for a in (pixels.slot, pixels.inside, pixels.rgb))
+        kept = {
+            kind: replace(c, **{name: getattr(c, name).clone() for name in Channels.TENSORS}) for kind, c in channels.items()
+        }
+        return _Inputs(slot, inside, rgb, offsets.clone(), torch.zeros(1, device=device), kept)
+
+    def load(self, pixels: Pixels, offsets: Tensor, uniform: float, channels: dict[str, Channels]) -> None:
+        # pageable and not waited for: so small copies are staged by the driver before the call returns
+        for name in ("slot", "inside", "rgb"):
+            getattr(self, name).copy_(torch.from_numpy(getattr(pixels, name)), non_blocking=True)
+        self.offsets.copy_(offsets)
+        self.uniform.fill_(uniform)
+        pairs = [(self.channels[k], channels[k], name) for k in channels for name in Channels.TENSORS]
+        torch._foreach_copy_([getattr(to, n) for to, _, n in pairs], [getattr(of, n) for _, of, n in pairs])
 
 
 def start_gradients(moment: FusedMoment, variation: float) -> None:
@@ -68,57 +143,56 @@ def start_gradients(moment: FusedMoment, variation: float) -> None:
             first += size
 
 
-def _sizes_of_steps(adam: SliceAdam, moment: FusedMoment, rates: dict[str, float]) -> Tensor:
-    """Count the step and return (2, entries): rate / (1 - b1^n) and sqrt(1 - b2^n) of the channels of every factor, padded
-    with rates of 0, then of every tensor of the network."""
-    rows: list[Tensor] = []
-    b1, b2 = adam.betas
-
-    def row(counts: Tensor, rate: float, size: int) -> Tensor:
-        out = torch.zeros(2, size, dtype=torch.float64)
-        out[1] = 1.0
-        out[0, : len(counts)] = rate / (1 - b1**counts.double())
-        out[1, : len(counts)] = (1 - b2**counts.double()).sqrt()
-        return out
-
-    for kind, chosen in moment.channels.items():
+def step_sizes(
+    adam: SliceAdam, field: StreamingField, channels: dict[str, Channels], rates: dict[str, float], out: Tensor | None
+) -> Tensor:
+    """Count the step and return (2, entries) on the device, in `out` if given: rate / (1 - b1^n) and sqrt(1 - b2^n) of the
+    channels of every factor, padded with rates of 0, then of every tensor of the network."""
+    counts, scale = [], []
+    for kind, chosen in channels.items():
         for pair, size in enumerate(chosen.sizes):
+            plane, line = (adam.counts[f"{kind}{pair}.{part}"].numpy() for part in ("plane", "line"))
             index = chosen.host[pair]
-            for part in ("plane", "line"):
-                adam.counts[f"{kind}{pair}.{part}"][index] += 1
-            rows.append(row(adam.counts[f"{kind}{pair}.plane"][index], rates[f"{kind}{pair}.plane"], size))
-    for name in moment.field.network_names:
+            plane[index] += 1
+            line[index] += 1
+            counts.append(np.concatenate([plane[index], np.ones(size - len(index))]))
+            scale.append(np.repeat([rates[f"{kind}{pair}.plane"], 0.0], [len(index), size - len(index)]))
+    for name in field.network_names:
         adam.counts[name] += 1
-        rows.append(row(adam.counts[name][:1], rates[name], 1))
-    return torch.cat(rows, 1).float()
+        counts.append(adam.counts[name][:1].numpy())
+        scale.append(np.array([rates[name]]))
+    b1, b2 = adam.betas
+    n = np.concatenate(counts).astype(np.float64)
+    table = np.stack([np.concatenate(scale) / (1 - b1**n), np.sqrt(1 - b2**n)]).astype(np.float32)
+    if out is None:
+        return torch.from_numpy(table).to(field.device)
+    out.copy_(torch.from_numpy(table), non_blocking=True)
+    return out
 
 
 @torch.no_grad()
-def move(adam: SliceAdam, moment: FusedMoment, rates: dict[str, float]) -> None:
-    """Move everything the moment read by its gradient: Adam with a count of steps per channel, as `SliceAdam.step`."""
+def move(
+    adam: SliceAdam, field: StreamingField, channels: dict[str, Channels], gradients: Gradients, steps: Tensor
+) -> None:
+    """Move what a step read by its gradient: Adam with a count of steps per channel, as `SliceAdam.step`."""
     from i4d.field.kernels import update
 
-    # pageable and not waited for: so small a copy is staged by the driver before the call returns
-    sheet = _sizes_of_steps(adam, moment, rates).to(moment.field.device, non_blocking=True)
-
-    def run(name: str, grad: Tensor, table: Tensor, at: int, entries: int) -> None:
-        value = moment.field.tensors[name]
-        size = value.numel() if entries == 1 and name in moment.mlp else value[0].numel()
+    def run(name: str, table: Tensor, at: int, entries: int, size: int) -> None:
         update.adam[(-(-size // BLOCK), entries)](
-            value, grad, adam.first[name], adam.second[name], table, sheet[0, at:], sheet[1, at:],
-            *adam.betas, adam.eps, size, BLOCK,
+            field.tensors[name], gradients.of[name], adam.first[name], adam.second[name], table, steps[0, at:],
+            steps[1, at:], *adam.betas, adam.eps, size, BLOCK,
         )  # fmt: skip
 
     at = 0
-    for kind, chosen in moment.channels.items():
+    for kind, chosen in channels.items():
         first = 0
         for pair, size in enumerate(chosen.sizes):
             for part in ("plane", "line"):
                 name = f"{kind}{pair}.{part}"
                 if size:
-                    run(name, moment.gradients.of[name], chosen.table[first:], at, size)
+                    run(name, chosen.table[first:], at, size, field.tensors[name][0].numel())
             first, at = first + size, at + size
-    zero = torch.zeros(1, device=moment.field.device)
-    for name, leaf in moment.mlp.items():
-        run(name, leaf.grad, zero, at, 1)
+    zero = torch.zeros(1, device=field.device)
+    for name in field.network_names:
+        run(name, zero, at, 1, field.tensors[name].numel())
         at += 1

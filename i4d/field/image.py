@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from i4d.field.fused import FusedMoment, kernels_run_on, render_fused
+from i4d.field.fused import FusedMoment, frame_channels, kernels_run_on, render_fused
 from i4d.field.model import StreamingField
 from i4d.field.render import RenderSettings, coarse_map, render_rays
 from i4d.field.workers import Workers
@@ -37,7 +37,7 @@ def render_image(
     `kernels`: use them where they run.
     """
     if kernels and kernels_run_on(field.device):
-        instant, render = FusedMoment(field, frame), render_fused
+        instant, render = FusedMoment(field, frame_channels(field, frame)), render_fused
     else:
         instant, render = field.at(frame), render_rays
     cells = coarse_map(instant, field.cells, settings.map_cells)

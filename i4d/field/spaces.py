@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -44,7 +45,12 @@ class March:
 
 
 def _box(aabb: tuple[Triple, Triple], like: Tensor) -> tuple[Tensor, Tensor]:
-    low, high = (torch.tensor(corner, dtype=like.dtype, device=like.device) for corner in aabb)
+    return _box_on(aabb, like.dtype, like.device)
+
+
+@lru_cache(16)  # a new tensor from numbers makes the host wait for a GPU
+def _box_on(aabb: tuple[Triple, Triple], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    low, high = (torch.tensor(corner, dtype=dtype, device=device) for corner in aabb)
     return (low + high) / 2, (high - low) / 2
 
 

@@ -99,12 +99,19 @@ def _pair_grad(
 @triton.jit
 def density_backward(
     points, draw, plane0, plane1, plane2, line0, line1, line2, dplane0, dplane1, dplane2, dline0, dline1, dline2,
-    table, weight, count, X, Y, Z, C0: tl.constexpr, C1: tl.constexpr, C2: tl.constexpr, BLOCK: tl.constexpr,
+    table, weight, rays, samples, X, Y, Z,
+    C0: tl.constexpr, C1: tl.constexpr, C2: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Add the gradients of planes and lines for d loss / d raw (point,). Points whose gradient is zero cost nothing."""
-    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    g = tl.load(draw + at, at < count, 0.0)
-    mask = (at < count) & (g != 0.0)
+    """Add the gradients of planes and lines for d loss / d raw (ray, sample). Points whose gradient is zero cost nothing.
+
+    Neighbouring threads take neighbouring rays, not samples: those of one ray fall on the same vertices (in NDC, rays run
+    nearly along one axis), and adds to one address wait for each other.
+    """
+    turn = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = turn < rays * samples
+    at = (turn % rays) * samples + turn // rays
+    g = tl.load(draw + at, inside, 0.0)
+    mask = inside & (g != 0.0)
     x = tl.load(points + 3 * at, mask, 0.0)
     y = tl.load(points + 3 * at + 1, mask, 0.0)
     z = tl.load(points + 3 * at + 2, mask, 0.0)
@@ -182,3 +189,27 @@ def features_backward(
         along = pull * on_plane
         tl.atomic_add(dline + local * length + it, along * (1 - ft), read, sem="relaxed")
         tl.atomic_add(dline + local * length + it + 1, along * ft, read, sem="relaxed")
+
+
+@triton.jit
+def pool(
+    plane, out, table, height, width, rows, columns,
+    HIGH: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Write averages of some planes over rows x columns cells: out (channel of the table, rows, columns).
+
+    A cell takes the vertices from floor(i n / m) to ceil((i + 1) n / m), HIGH x WIDE at most, as torch's adaptive average.
+    """
+    c = tl.program_id(1)
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < rows * columns
+    row, column = at // columns, at % columns
+    top, bottom = row * height // rows, ((row + 1) * height + rows - 1) // rows
+    left, right = column * width // columns, ((column + 1) * width + columns - 1) // columns
+    source = plane + tl.load(table + c).to(tl.int64) * height * width
+    total = tl.zeros([BLOCK], tl.float32)
+    for i in range(HIGH):
+        for j in range(WIDE):
+            y, x = top + i, left + j
+            total += tl.load(source + y * width + x, inside & (y < bottom) & (x < right), 0.0)
+    tl.store(out + c.to(tl.int64) * rows * columns + at, total / ((bottom - top) * (right - left)), inside)

@@ -111,8 +111,9 @@ def draw_edges(
     for step in range(1, REACH + 1):
         wide = tl.maximum(wide, tl.load(weights + ray * count + k - step, mask & (k >= step), 0.0))
         wide = tl.maximum(wide, tl.load(weights + ray * count + k + step, k + step < count, 0.0))
+    even = tl.load(uniform)
     share = wide / tl.maximum(tl.sum(wide, 0), 1e-6)
-    share = tl.where(mask, (1 - uniform) * share + uniform / count, 0.0)
+    share = tl.where(mask, (1 - even) * share + even / count, 0.0)
     share = share / tl.sum(share, 0)
     passed = tl.cumsum(share, 0)
     for first in range(0, SAMPLES - 1, U):
