@@ -81,7 +81,7 @@ class FieldConfig:
     tv_weight: float = opt(1.0, "total variation weight (planes x 1e-2, lines x 1e-3)", low=0.0)
     motion_share: float = opt(0.1, "share of rays from moving pixels in the first half of a refit", low=0.0, high=1.0)
     dtype: str = opt("auto", "compute type", choices=("auto", "float32", "bfloat16", "float16"))
-    kernels: str = opt("auto", "fused GPU kernels: auto where Triton is installed, off for the plain twin", choices=("auto", "off"))
+    kernels: str = opt("auto", "auto: fused GPU kernels, in CUDA graphs, where Triton is installed; eager: no graphs", choices=("auto", "eager", "off"))
 
 
 @dataclass

@@ -56,6 +56,7 @@ class Bench:
             "torch": torch.__version__, "arguments": {k: str(v) for k, v in vars(args).items()},
         }  # fmt: skip
         self.config = FieldConfig()
+        self.fitted: Fitter | None = None
         self.bank = self._bank()
 
     def _bank(self) -> FrameBank:
@@ -225,7 +226,7 @@ def pictures(bench: Bench, config: FieldConfig) -> None:
 def curve(bench: Bench, config: FieldConfig) -> None:
     """Fit for some seconds; PSNR of four held-out frames at growing intervals (their renders are not counted)."""
     steps = bench.args.fit_steps or config.fit_steps
-    fitter = bench.fitter(config, steps)
+    fitter = bench.fitted = bench.fitter(config, steps)
     checks = sorted({round(i * (bench.bank.num_frames - 1) / 3) for i in range(4)})
     spent, pause, worth = 0.0, 4.0, time.perf_counter()
     points: list[tuple[float, float]] = []
@@ -290,9 +291,9 @@ def tune(bench: Bench, config: FieldConfig) -> None:
 
 
 def profile(bench: Bench, config: FieldConfig) -> None:
-    """Print where the time of steps at the large grid goes, by torch's profiler."""
-    fitter = bench.fitter(config, 10**6, (24, 24, 16) if bench.args.toy else LARGE)
-    fitter.step = 250_000
+    """Print where the time of steps at the large grid goes, by torch's profiler; on the field of `curve` if that went before."""
+    fitter = bench.fitted or bench.fitter(config, 10**6, (24, 24, 16) if bench.args.toy else LARGE)
+    fitter.step, fitter.total_steps = 250_000, 10**6
     fitter.advance(bench.bank, 10)
     activities = [torch.profiler.ProfilerActivity.CPU]
     if bench.device.type == "cuda":
@@ -314,6 +315,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cameras", type=int, default=17)
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--preset", type=Path, help="YAML file whose `field` section is laid over the defaults")
+    parser.add_argument("--kernels", default="auto", choices=("auto", "eager", "off"), help="field.kernels of the fast fits")
     parser.add_argument("--steps", type=int, default=200, help="steps timed")
     parser.add_argument("--fit-steps", type=int, default=0, help="steps of the curve's schedule; 0: the preset's")
     parser.add_argument("--seconds", type=float, default=60.0, help="longest fit of the curve")
@@ -339,6 +341,7 @@ def main() -> None:
         whole = Config()
         merge(whole, {"field": read_yaml(args.preset)["field"]}, str(args.preset))
         config = whole.field
+    config = replace(config, kernels=args.kernels)
     if args.toy:
         config = replace(config, rays=64, grid_start=2000, grid_end=9000, samples=12, proposals=24, shaded=6, fit_steps=60)
     bench = Bench(args)

@@ -30,7 +30,7 @@ from i4d.field.workers import Workers
 from i4d.seeds import seed_for
 
 Phase = Literal["fit", "refit"]
-DRAW_AHEAD = 2  # threads that draw pixels for coming steps
+DRAW_AHEAD = 4  # threads that draw pixels for coming steps
 EXPLORE_SHARE = 0.2  # share of a fit's steps over which even sampling gives way to the map
 
 
@@ -104,16 +104,14 @@ class Fitter:
     def adopt(self, field: StreamingField) -> None:
         """Take over a field, with fresh moments, in the compute type that the configuration asks for on this device."""
         self.field = field.to(self.device)
-        name = self.config.dtype
-        if name == "auto":
-            name = "bfloat16" if self.device.type == "cuda" else "float32"
-        self.field.network_dtype = getattr(torch, name)
+        name = self.config.dtype  # of the network, which is a small part of a step: less than float32 saves no time
+        self.field.network_dtype = torch.float32 if name == "auto" else getattr(torch, name)
         self._fresh_moments()
 
     def _fresh_moments(self) -> None:
-        self.fused = self.config.kernels == "auto" and kernels_run_on(self.device)
+        self.fused = self.config.kernels != "off" and kernels_run_on(self.device)
         self.adam = SliceAdam(self.field.tensors, counts_on="cpu" if self.fused else None)
-        self._step_fused = FusedStep(self.field, self.adam) if self.fused else None
+        self._step_fused = FusedStep(self.field, self.adam, self.config.kernels == "auto") if self.fused else None
 
     def begin(self, phase: Phase, steps: int) -> None:
         """Start a phase of `steps` steps: rates and moments start afresh. A refit keeps the grid it finds."""

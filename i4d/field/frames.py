@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 import torch
@@ -16,6 +17,10 @@ from torch import Tensor
 from i4d.errors import FitError
 from i4d.geometry.cameras import rays_through
 from i4d.types import Camera
+
+
+MOTION = 20  # of 255, in any channel: more than the noise of a camera
+MOTION_FRAMES = 6  # looked at
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,8 @@ class FrameBank:
         self._sizes = {v: (cameras[v].height, cameras[v].width) for v in self.views}
         self._K = torch.stack([torch.tensor(cameras[v].K, dtype=torch.float32) for v in self.views])
         self._poses = torch.stack([torch.tensor(cameras[v].world_from_camera, dtype=torch.float32) for v in self.views])
+        self._moving: np.ndarray | None = None
+        self._lock = Lock()
         self._lenses: dict[torch.device, Lenses] = {}
         areas = np.array([h * w for h, w in self._sizes.values()], dtype=np.int64)
         self._ends = np.cumsum(areas)
@@ -108,16 +115,14 @@ class FrameBank:
         """Return random pixels of a frame over all views, in order of view; a share of them moves.
 
         With a `patch` above 1, whole patches of so many pixels a side, row by row; `num_rays` is a multiple of their area.
-
-        Moving pixels are found by drawing eight candidates for every such ray and keeping the ones that differ most
-        from the same pixel in a frame a few steps away, in proportion to the difference.
         """
         total = int(self._ends[-1])
         count = num_rays // patch**2
         moving = int(count * motion_share) if self.num_frames > 1 else 0
         pixels = torch.randint(total, (count - moving,), generator=generator).numpy()
         if moving:
-            pixels = np.concatenate([pixels, self._moving_pixels(frame, moving, total, generator)])
+            found = self._moving_pixels()
+            pixels = np.concatenate([pixels, found[torch.randint(len(found), (moving,), generator=generator).numpy()]])
         pixels.sort()
         slot, inside = self._gather(pixels)
         if patch > 1:
@@ -132,15 +137,25 @@ class FrameBank:
         pixels = (y[:, None, None] + step[:, None]) * width[:, None, None] + x[:, None, None] + step
         return np.repeat(slot, patch**2), pixels.reshape(-1)
 
-    def _moving_pixels(self, frame: int, count: int, total: int, generator: torch.Generator) -> np.ndarray:
-        candidates = np.sort(torch.randint(total, (8 * count,), generator=generator).numpy())
-        slot, inside = self._gather(candidates)
-        reach = max(1, min(4, self.num_frames - 1))
-        other = frame + reach if frame + reach < self.num_frames else frame - reach
-        now, then = (self._colours(f, slot, inside).astype(np.int16) for f in (frame, max(0, other)))
-        # 2/255 keeps a floor, so that a still frame gives ordinary random pixels
-        weight = torch.from_numpy(np.abs(now - then).max(-1).astype(np.float32) + 2)
-        return candidates[torch.multinomial(weight, count, generator=generator).numpy()]
+    def _moving_pixels(self) -> np.ndarray:
+        """Return the flat numbers over all views of the pixels that change somewhere in the video; found once, and kept.
+
+        They differ by more than MOTION among a few frames spread over the video. Edited frames that come later change
+        nothing: an edit does not move things. All pixels, where none moves.
+        """
+        with self._lock:
+            if self._moving is None:
+                frames = np.unique(np.linspace(0, self.num_frames - 1, min(self.num_frames, MOTION_FRAMES)).astype(int))
+                starts, found = np.concatenate([[0], self._ends[:-1]]), []
+                for view, start in zip(self.views, starts, strict=True):
+                    least = most = self._frames[view, int(frames[0])]
+                    for frame in frames[1:]:
+                        image = self._frames[view, int(frame)]
+                        least, most = np.minimum(least, image), np.maximum(most, image)
+                    found.append(start + np.flatnonzero((most - least).max(-1) > MOTION))
+                moving = np.concatenate(found)
+                self._moving = moving if len(moving) else np.arange(self._ends[-1])
+            return self._moving
 
     def lenses(self, device: torch.device) -> Lenses:
         """Return the trained cameras on a device, made once."""

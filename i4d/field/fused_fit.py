@@ -30,9 +30,10 @@ class FusedStep:
     as a CUDA graph and the following ones are replayed: the host's work is a few small copies.
     """
 
-    def __init__(self, field: StreamingField, adam: SliceAdam, reduce: Callable[[Tensor], None] | None = None) -> None:
-        """`reduce` averages the flat gradients over the processes of a group, in place."""
-        self.field, self.adam, self.reduce = field, adam, reduce
+    def __init__(self, field: StreamingField, adam: SliceAdam, record: bool = True) -> None:
+        """`record`: as CUDA graphs, on a GPU. `reduce` averages the flat gradients over a group of processes, in place."""
+        self.field, self.adam, self.record = field, adam, record and field.device.type == "cuda"
+        self.reduce: Callable[[Tensor], None] | None = None
         self._kind: tuple | None = None
 
     def release(self) -> None:
@@ -56,7 +57,7 @@ class FusedStep:
         self._inputs.load(pixels, offsets, settings.uniform, channels)
         self._inputs.steps = step_sizes(self.adam, self.field, channels, rates, self._inputs.steps)
         work = (partial(self._descend, lenses, fixed, variation, loss), self._move)
-        if self._graphs is None and self._steps >= 2 and self.field.device.type == "cuda":
+        if self._graphs is None and self._steps >= 2 and self.record:
             self._graphs = tuple(_recorded(part) for part in work)
         for index, part in enumerate(work):
             if index and self.reduce:
