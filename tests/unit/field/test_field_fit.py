@@ -52,6 +52,10 @@ def picture(camera, frame):
 
 @pytest.fixture(scope="module")
 def bank():
+    return scene_bank()
+
+
+def scene_bank():
     rig = cameras()
     bank = FrameBank(rig, (0, 1, 2, 3), FRAMES)
     for view in bank.views:
