@@ -87,7 +87,7 @@ def test_a_lost_trainer_goes_on_from_its_checkpoint(place):
 
 def test_a_refit_takes_frames_as_they_land(place):
     store, runs = place
-    service = trainer(store)
+    service = trainer(store, seed=1)
     service.start(runs, None, "fit", 40)
     service.advance((), 40)
     before = service.save()
