@@ -8,6 +8,7 @@
     ├── ClusterError      5   resources that are not to be had
     │   ├── WorkerLost    5   a service's process died
     │   └── CallTimeout   5   a service did not answer in time
+    ├── StorageError      1   a disk that is full, a store that does not answer
     ├── EditError         1   a window or key frame failed for good
     └── FitError          1   the field failed for good
 
@@ -66,6 +67,10 @@ class WorkerLost(ClusterError):
 
 class CallTimeout(ClusterError):
     """A service that did not answer in time; names service, method and the time allowed."""
+
+
+class StorageError(I4DError):
+    """A disk or object store that refuses or does not answer; names the place. What was stored before stays."""
 
 
 class EditError(I4DError):

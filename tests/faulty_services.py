@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 import threading
+import time
 from pathlib import Path
 
-from i4d.errors import EditError, WeightsError
+from i4d.errors import EditError, StorageError, WeightsError
 from i4d.services.null import NullEditor, NullTrainer
 
 
@@ -30,7 +31,7 @@ class FaultyEditor(NullEditor):
     def __init__(self, store, name="editor", delay_s=0.0, marks="", times=1, cold=False, no_weights=False, **faults):
         super().__init__(store, name, delay_s)
         self._marks, self._times, self._cold, self._no_weights = marks, times, cold, no_weights
-        self._faults = {"hang_on": "", "fail_on": "", "crash_on": "", "lie_on": "", "lie": "", **faults}
+        self._faults = {"hang_on": "", "slow_on": "", "full_on": "", "fail_on": "", "crash_on": "", "lie_on": "", "lie": "", **faults}
 
     def warm_up(self):
         if self._cold:
@@ -43,6 +44,12 @@ class FaultyEditor(NullEditor):
         faults = self._faults
         if id == faults["hang_on"] and _strikes(self._marks, id, self._times):
             threading.Event().wait()
+        if id == faults["slow_on"]:
+            for _ in range(25):  # 2.5 s of visible work
+                self._moved += 1
+                time.sleep(0.1)
+        if id == faults["full_on"] and _strikes(self._marks, id, self._times):
+            raise StorageError("cannot write block: the disk is full", "as asked")
         if id == faults["fail_on"] and _strikes(self._marks, id, self._times):
             raise EditError(f"{id}: as asked")
         if id == faults["crash_on"] and _strikes(self._marks, id, self._times):

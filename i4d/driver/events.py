@@ -179,6 +179,14 @@ class Warned(Event):
 
 
 @dataclass(frozen=True)
+class RunFailed(Event):
+    """The run ended with an error; `kind` as in the retry policy. It can be resumed once the cause is gone."""
+
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class RunStopped(Event):
     """The run ended early because it was asked to; it can be resumed."""
 

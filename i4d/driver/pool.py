@@ -1,7 +1,9 @@
 """The editors: who is there, who has room, and what happens when one is lost.
 
 Per editor at most `max_in_flight` calls: one that runs, one that waits behind it so that the device never idles. The
-time-out counts from when a call reaches the head of its editor's queue.
+watchdog looks at progress, not at time alone: the time-out counts from when a call reached the head of its editor's queue, and
+anew whenever the editor's own number has moved since. An editor that has shown no sign of life waits for a place (its node is
+gone, or not there yet) and is waited for as long as others work.
 """
 
 from __future__ import annotations
@@ -17,15 +19,20 @@ from i4d.errors import ClusterError
 from i4d.types import WorkerInfo
 
 
+GLANCE_S = 5.0  # calls shorter than this are not looked at
+
+
 @dataclass(frozen=True)
 class Limits:
-    """How long to wait and how much to send. `call_goal_s` is what one trainer call should take."""
+    """How long to wait and how much to send. `call_goal_s` is what one trainer call should take; `timeout_s` how long a
+    service may go without progress; `place_s` how long a lost trainer waits for room before it takes an editor's place."""
 
     timeout_s: float = 600.0
     start_timeout_s: float = 300.0
     max_in_flight: int = 2
     save_every_s: float = 60.0
     call_goal_s: float = 2.0
+    place_s: float = 30.0
     poll_s: float = 0.5  # how often a stop request and the time-outs are looked at
 
 
@@ -42,6 +49,7 @@ class Member:
     warm: bool = False
     restarts: int = 0
     head_since: float = 0.0
+    progress: int | None = None  # its number as last heard; None: no sign of life yet
     queue: list[Any] = field(default_factory=list)
 
     @property
@@ -125,6 +133,17 @@ class EditorPool:
     def of(self, ticket: Any) -> Member:
         return next(m for m in self.members if ticket in m.queue)
 
+    def join(self, handle: Handle) -> None:
+        """Take in an editor that comes up when there is room for it; nobody waits for it."""
+        member = Member(handle)
+        self.members.append(member)
+        self._send_warm_up(member)
+
+    def spare(self) -> Member | None:
+        """Return an editor that the run can do without, the least loaded one, or None."""
+        warm = [m for m in self.members if m.warm]
+        return min(warm, key=lambda m: len(m.queue), default=None) if len(warm) > 1 else None
+
     def take(self, member: Member, ticket: Any) -> None:
         """Take a done ticket off its editor's queue."""
         member.queue.remove(ticket)
@@ -139,9 +158,22 @@ class EditorPool:
         return self._limits.timeout_s if member.warm else self._limits.start_timeout_s
 
     def overdue(self) -> list[Member]:
-        """Return the editors whose call has taken longer than allowed."""
+        """Return the editors that have not got on for longer than allowed."""
         now = self._clock()
-        return [m for m in self.members if m.queue and now - m.head_since > self.allowed_s(m)]
+        for member in self.members:
+            if member.queue and now - member.head_since > min(GLANCE_S, self.allowed_s(member) / 4):
+                self._look_at(member, now)
+        late = [m for m in self.members if m.queue and now - m.head_since > self.allowed_s(m)]
+        working = any(m.warm for m in self.members)
+        return [m for m in late if m.progress is not None or not working]
+
+    def _look_at(self, member: Member, now: float) -> None:
+        """Count anew from now where an editor has moved. While it warms up, only its first sign of life counts."""
+        heard = self.executor.progress(member.handle)
+        if heard is not None and heard != member.progress:
+            if member.warm or member.progress is None:
+                member.head_since = now
+            member.progress = heard
 
     def restart(self, member: Member, reason: str) -> None:
         """Start a lost editor anew; past `max_restarts` go on without it. ClusterError when none is left.
@@ -149,7 +181,7 @@ class EditorPool:
         Its open tickets are forgotten here: the caller sends their work again.
         """
         member.queue.clear()
-        member.warm = False
+        member.warm, member.progress = False, None
         member.restarts += 1
         if member.restarts > self._policy.max_restarts:
             self.executor.kill(member.handle)
@@ -161,6 +193,16 @@ class EditorPool:
         self._emit(WorkerRestarted(member.name, reason, member.restarts))
         self.executor.restart(member.handle)
         self._send_warm_up(member)
+
+    def displaced(self, member: Member, by: str) -> None:
+        """Let an editor whose place another service has taken wait for a new one.
+
+        Calls that it had in hand fail as those of a lost editor do, and bring it back the same way.
+        """
+        self._emit(Warned(f"{by} takes the place of {member.name}, which comes back when there is room"))
+        if not member.queue:
+            member.warm, member.progress = False, None
+            self._send_warm_up(member)
 
     def _send_warm_up(self, member: Member) -> None:
         member.queue.append(self.executor.call(member.handle, "warm_up"))

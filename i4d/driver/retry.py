@@ -13,11 +13,12 @@ from i4d.errors import (
     EditError,
     FitError,
     SceneError,
+    StorageError,
     WeightsError,
     WorkerLost,
 )
 
-Kind = Literal["lost", "timeout", "block", "bad_receipt", "stage", "user", "error"]
+Kind = Literal["lost", "timeout", "block", "bad_receipt", "stage", "storage", "user", "error"]
 
 
 class Decision(Enum):
@@ -46,6 +47,7 @@ def classify(err: BaseException) -> Kind:
         (WorkerLost, "lost"),
         (CallTimeout, "timeout"),
         (BlockError, "block"),
+        (StorageError, "storage"),
         ((EditError, FitError), "stage"),
         ((ConfigError, SceneError, WeightsError), "user"),
     )
@@ -72,6 +74,7 @@ class RetryPolicy:
             "block": self.max_retries,
             "bad_receipt": self.max_repeats,
             "stage": self.max_repeats,
+            "storage": self.max_repeats,  # a store that is away for a while was waited for already, by the store itself
             "error": self.max_repeats,
             "user": 0,
         }[failure.kind]

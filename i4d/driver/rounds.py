@@ -20,11 +20,11 @@ from i4d.driver.plan import Plan, RoundPlan, advice, predicted_forwards
 from i4d.driver.pool import EditorPool, Limits
 from i4d.driver.protocols import Executor, Handle, Record, Table
 from i4d.driver.renders import RenderJob, render_all, work_done
-from i4d.driver.retry import RetryPolicy
+from i4d.driver.retry import RetryPolicy, classify
 from i4d.driver.stages import Look, anchors, key_jobs, key_runs, runs_of, window_jobs, window_runs
 from i4d.driver.training import Fit, Phase, TrainerSession
 from i4d.driver.windows import EditLoop, Job, Stopped
-from i4d.errors import BlockError, ConfigError
+from i4d.errors import BlockError, ConfigError, StorageError
 from i4d.types import CheckpointReceipt, EditReceipt, FrameAddress, RenderTask, TableRun
 
 
@@ -108,14 +108,15 @@ def run(
     overlap: bool = True,
     renders: Sequence[RenderJob] = (),
     checkpoint: CheckpointReceipt | None = None,
+    joining: Sequence[Handle] = (),
     clock: Callable[[], float] = time.monotonic,
 ) -> RunResult:
     """Carry out a plan, or what is left of it, and return what it made.
 
     `originals` is version 0 of the frames. `turns`: editors and trainer share a device that holds one of them at a time
     (overlap becomes barrier). `overlap` False: a plan that overlaps refit and windows falls back to barrier, as where they
-    would only compete for the same cores. `checkpoint`: a trained field to start from in place of the first fit. Raises ConfigError
-    when the record belongs to another plan, and the I4DError that stopped the run otherwise.
+    would only compete for the same cores. `checkpoint`: a trained field to start from in place of the first fit. `joining`: editors
+    that come up when there is room for them; nobody waits for them. Raises ConfigError when the record belongs to another plan, and the I4DError that stopped the run otherwise.
     """
     policy, limits, emit = policy or RetryPolicy(), limits or Limits(), Emitter(sinks)
     with record.lock():
@@ -124,8 +125,9 @@ def run(
         table, checkpoints = _committed(plan, originals, record)
         pool = EditorPool(executor, editors, policy, limits, emit, clock) if plan.rounds else None
         session = TrainerSession(executor, trainer, policy, record, journal, limits, emit, clock)
+        session.pool = pool
         state = _Run(plan, originals, record, journal, pool, session, policy, limits, emit, clock, turns, overlap and not turns)
-        _announce(state, len(editors), bool(checkpoints))
+        _announce(state, len(editors), bool(checkpoints), joining)
         try:
             if 0 not in checkpoints:
                 checkpoints[0] = _first_fit(state, checkpoint)
@@ -138,9 +140,20 @@ def run(
             record.clear_stop()
             emit(events.RunStopped(max(checkpoints, default=0)))
             return RunResult(table, checkpoints, stopped=True)
+        except Exception as err:
+            _tell_failure(emit, err)
+            raise
         result = RunResult(table, checkpoints, made)
         emit(events.RunFinished(result.digest, clock() - began))
         return result
+
+
+def _tell_failure(emit: Emitter, err: Exception) -> None:
+    """Emit what ended the run; where even that cannot be written, the error itself is what matters."""
+    try:
+        emit(events.RunFailed(classify(err), str(err)))
+    except StorageError as full:
+        err.add_note(f"and the event could not be written: {full}")
 
 
 def _committed(plan: Plan, originals: Table, record: Record) -> tuple[Table, dict[int, CheckpointReceipt]]:
@@ -160,7 +173,7 @@ def _committed(plan: Plan, originals: Table, record: Record) -> tuple[Table, dic
     return table, checkpoints
 
 
-def _announce(state: _Run, editors: int, resumed: bool) -> None:
+def _announce(state: _Run, editors: int, resumed: bool, joining: Sequence[Handle]) -> None:
     plan, emit = state.plan, state.emit
     windows = sum(part.num_windows for part in plan.rounds)
     emit(events.RunStarted(len(plan.rounds), plan.views, windows, predicted_forwards(plan), editors, resumed))
@@ -173,6 +186,8 @@ def _announce(state: _Run, editors: int, resumed: bool) -> None:
         if state.turns:
             state.session.call("set_active", False)
         state.pool.warm_up()
+        for handle in joining:
+            state.pool.join(handle)
         if state.turns:
             state.turn_to("trainer")
 

@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 from i4d.driver.events import CheckpointSaved, Emitter, FitProgress, TrainerReloaded, WorkerRestarted
 from i4d.driver.journal import Journal, inputs_digest
-from i4d.driver.pool import Limits, ready_event
+from i4d.driver.pool import GLANCE_S, EditorPool, Limits, ready_event
 from i4d.driver.protocols import Executor, Handle, Record
 from i4d.driver.retry import Decision, Failure, RetryPolicy, classify
 from i4d.driver.windows import Stopped
-from i4d.errors import CallTimeout, FitError, I4DError
+from i4d.errors import CallTimeout, FitError, I4DError, WorkerLost
 from i4d.types import CheckpointReceipt, FitReceipt, RenderReceipt, RenderTask, TableRun
 
 _FIRST_STEPS = 4  # of a phase: the speed is not known yet
@@ -66,22 +66,47 @@ class TrainerSession:
         self.emit = emit
         self.clock = clock
         self.holds: str | None = None  # the checkpoint that the field equals now
+        self.pool: EditorPool | None = None  # whose editors may have to make room
         self._restarts = 0
+        self._heard: int | None = None
 
     def call(self, method: str, *args: Any, timeout_s: float | None = None) -> Any:
         """Return the answer of one call; raises what it raised, or CallTimeout."""
         return self.answer(self.executor.call(self.handle, method, *args), self.clock(), timeout_s)
 
     def answer(self, ticket: Any, since: float, timeout_s: float | None = None) -> Any:
-        """Wait for an open call that was sent at `since` (clock time) and return its answer."""
+        """Wait for an open call that was sent at `since` (clock time) and return its answer.
+
+        Raises CallTimeout when the trainer's own number has not moved for the time allowed.
+        """
         allowed = timeout_s or self.limits.timeout_s
         while not self.executor.wait([ticket], self.limits.poll_s):
+            if self.moved(since):
+                since = self.clock()
             if self.clock() - since > allowed:
-                raise CallTimeout(f"{self.handle.name} did not answer {ticket.method} within {allowed:g} s")
+                raise CallTimeout(f"{self.handle.name} did not get on with {ticket.method} for {allowed:g} s")
         return self.executor.result(ticket)
 
+    def moved(self, since: float) -> bool:
+        """Return whether the trainer has got on since it was last looked at; short calls are not looked at."""
+        if self.clock() - since <= min(GLANCE_S, self.limits.timeout_s / 4):
+            return False
+        before, self._heard = self._heard, self.executor.progress(self.handle)
+        return self._heard is not None and self._heard != before
+
     def warm_up(self) -> None:
-        self.emit(ready_event(self.call("warm_up", timeout_s=self.limits.start_timeout_s)))
+        """Bring the trainer up. One that finds no room for `place_s` (its node is gone) takes the place of an editor."""
+        ticket, since = self.executor.call(self.handle, "warm_up"), self.clock()
+        while not self.executor.wait([ticket], self.limits.poll_s):
+            waited = self.clock() - since
+            spare = self.pool.spare() if self.pool is not None else None
+            if waited > self.limits.start_timeout_s:
+                raise CallTimeout(f"{self.handle.name} did not warm up within {self.limits.start_timeout_s:g} s")
+            if spare is not None and waited > self.limits.place_s and self.executor.progress(self.handle) is None:
+                self.executor.take_place(self.handle, spare.handle)
+                self.pool.displaced(spare, self.handle.name)
+                ticket, since = self.executor.call(self.handle, "warm_up"), self.clock()
+        self.emit(ready_event(self.executor.result(ticket)))
 
     def survive(self, err: Exception, attempt: int) -> None:
         """Bring the trainer back after a failure, or raise the failure when the policy says so."""
@@ -95,7 +120,11 @@ class TrainerSession:
             self._restarts += 1
             self.emit(WorkerRestarted(self.handle.name, str(err), self._restarts))
             self.executor.restart(self.handle)
-            self.warm_up()
+            self._heard = None
+            try:
+                self.warm_up()
+            except (WorkerLost, CallTimeout) as again:
+                self.survive(again, attempt + 1)
 
     def persist(self, work: Callable[[], Any]) -> Any:
         """Return what `work` returns, trying again after failures that the policy forgives."""
@@ -200,7 +229,9 @@ class Fit:
         return self._open[0] if self._open else None
 
     def overdue(self) -> bool:
-        """Return whether the open call has taken longer than allowed."""
+        """Return whether the open call has not got on for longer than allowed."""
+        if self._open is not None and self._session.moved(self._open[3]):
+            self._open = (*self._open[:3], self._session.clock())
         return self._open is not None and self._session.clock() - self._open[3] > self._session.limits.timeout_s
 
     def receive(self) -> None:

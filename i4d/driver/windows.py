@@ -160,7 +160,7 @@ class EditLoop:
                 continue  # forgotten with its editor in this very turn
             self._finish(self._pool.of(ticket), ticket)
         for member in self._pool.overdue():
-            self._lose(member, CallTimeout(f"{member.name} did not answer within {self._pool.allowed_s(member):g} s"))
+            self._lose(member, CallTimeout(f"{member.name} has not got on for {self._pool.allowed_s(member):g} s"))
         self.check()
 
     def _finish(self, member: Member, ticket: Any) -> None:

@@ -38,13 +38,14 @@ class _Worker:
         self._answer = answer
         self._extra = dict(extra)
         self._spec = spec
+        self.service: Any = None
         self.thread = threading.Thread(target=self._serve, name=spec.name, daemon=True)
         self.thread.start()
 
     def _serve(self) -> None:
-        service, broken = None, None
+        broken = None
         try:
-            service = build(self._spec, self._extra)
+            self.service = build(self._spec, self._extra)
         except Exception as err:
             broken = err
         while (item := self.calls.get()) is not None:
@@ -54,7 +55,7 @@ class _Worker:
             try:
                 if broken is not None:
                     raise broken
-                value = None if method == "" else getattr(service, method)(*handed_over(args))
+                value = None if method == "" else getattr(self.service, method)(*handed_over(args))
                 self._answer(self, ticket, handed_over(value), None)
             except Exception as err:
                 self._answer(self, ticket, None, err)
@@ -154,6 +155,21 @@ class LocalExecutor:
         if err is not None:
             raise err
         return value
+
+    def progress(self, handle: Handle) -> int | None:
+        worker = self._workers.get(handle.name)
+        if worker is None:
+            return None
+        told = getattr(worker.service, "progress", None)
+        return 0 if told is None else told()
+
+    def start_later(self, spec: ServiceSpec) -> Handle:
+        self._spawn(spec, {})
+        return Handle(spec.name)
+
+    def take_place(self, handle: Handle, other: Handle) -> None:
+        self.restart(other)
+        self.restart(handle)
 
     def restart(self, handle: Handle) -> None:
         self.kill(handle)

@@ -100,6 +100,22 @@ class Executor(Protocol):
         """Return what a done ticket's call returned, or raise what it raised; a ticket can be asked once."""
         ...
 
+    def progress(self, handle: Handle) -> int | None:
+        """Return the number of a service's `progress()` as last heard, 0 where it has no such method.
+
+        None: no sign of life from it since it was started (it waits for a place, or its process is still coming up).
+        Returns at once: the number is asked for here and may arrive by the next call.
+        """
+        ...
+
+    def start_later(self, spec: ServiceSpec) -> Handle:
+        """Ask for one more service and return at once: it comes up when there is room, perhaps never."""
+        ...
+
+    def take_place(self, handle: Handle, other: Handle) -> None:
+        """Start a lost service anew in the place of another one, which is started anew where the first one was."""
+        ...
+
     def restart(self, handle: Handle) -> None:
         """Kill a service and make it anew; returns at once, a failing constructor shows in the next call's result."""
         ...

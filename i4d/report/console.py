@@ -146,6 +146,9 @@ class Console:
     def _on_TrainerReloaded(self, event: events.TrainerReloaded) -> None:
         self.line(f"the trainer goes on from step {event.step}: {event.reason}", "yellow")
 
+    def _on_RunFailed(self, event: events.RunFailed) -> None:
+        self.close()
+
     def _on_RunStopped(self, event: events.RunStopped) -> None:
         self.close()
 

@@ -80,6 +80,7 @@ class EditorService:
         self._flows: dict[str, FlowStore] = {}
         self._anchors = AnchorCache(ANCHOR_BYTES_CPU)
         self._active = True
+        self._calls, self._cost = 0, EditCost()
 
     # ------------------------------------------------------------------------------------------ life
     def warm_up(self) -> WorkerInfo:
@@ -107,6 +108,10 @@ class EditorService:
             tuple(notes),
             {"source": model.source, "demonstration": model.card.demonstration},
         )
+
+    def progress(self) -> int:
+        """Return a number that changes with every call and every forward of the network."""
+        return (self._calls << 24) + self._cost.unet_forwards
 
     def set_active(self, active: bool) -> None:
         """Move weights onto the device (True) or to the host, giving the device's memory back (False)."""
@@ -212,7 +217,8 @@ class EditorService:
         assert self._active, "an editor was called while its weights were off the device"
         self._fix_threads()
         measure_peak(self._device)
-        return time.time(), self._loaded(), EditCost()
+        self._calls, self._cost = self._calls + 1, EditCost()
+        return time.time(), self._loaded(), self._cost
 
     def _fix_threads(self) -> None:
         if self._num_threads:
@@ -257,7 +263,7 @@ class EditorService:
             seconds=time.time() - began,
             unet_forwards=cost.unet_forwards,
             peak_bytes=peak,
-            notes=tuple(cost.notes),
+            notes=(*cost.notes, *self._store.told()),
             **measured,
         )
 

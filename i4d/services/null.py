@@ -51,9 +51,13 @@ class NullEditor:
         self._name = name
         self._delay_s = delay_s
         self.active = True
+        self._moved = 0
 
     def warm_up(self) -> WorkerInfo:
         return _info(self._name)
+
+    def progress(self) -> int:
+        return self._moved
 
     def set_active(self, active: bool) -> None:
         self.active = active
@@ -88,9 +92,12 @@ class NullEditor:
     def _receipt(self, id: str, rows: np.ndarray, images: int, kept: float = math.nan) -> EditReceipt:
         assert self.active, "an editor was called while its weights were off the device"
         began = time.time()
+        self._moved += 1
         time.sleep(self._delay_s)
         block = write_block(self._store, rows)
-        return EditReceipt(id, block, self._name, "cpu", began, time.time() - began, 3 * images, kept_share=kept)
+        return EditReceipt(
+            id, block, self._name, "cpu", began, time.time() - began, 3 * images, kept_share=kept, notes=self._store.told()
+        )
 
 
 class NullTrainer:
@@ -103,9 +110,13 @@ class NullTrainer:
         self._runs: tuple[TableRun, ...] = ()
         self._state: dict[str, Any] = {}
         self.active = True
+        self._moved = 0
 
     def warm_up(self) -> WorkerInfo:
         return _info(self._name)
+
+    def progress(self) -> int:
+        return self._moved
 
     def set_active(self, active: bool) -> None:
         self.active = active
@@ -157,5 +168,6 @@ class NullTrainer:
         if not self._state:
             raise FitError("the trainer holds no field", "start or load comes first")
         began = time.time()
+        self._moved += 1
         time.sleep(self._delay_s)
         return began

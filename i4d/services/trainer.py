@@ -77,6 +77,7 @@ class TrainerService:
         self._bank = self._empty_bank()
         self._fitter: Fitter | None = None
         self._active = True
+        self._images = 0  # rendered so far
 
     # ------------------------------------------------------------------------------------------ life
     def warm_up(self) -> WorkerInfo:
@@ -96,6 +97,10 @@ class TrainerService:
         note = f"field: {self._scene.bounds.kind}, {cells} at the start, {self._config.grid_end:,} voxels at the end"
         info = self._device.info(self._name, time.perf_counter() - began, (note,))
         return info if self._device.on_gpu else replace(info, device_name=f"{self._workers.count} threads")
+
+    def progress(self) -> int:
+        """Return a number that changes with every step of the fit and every image rendered."""
+        return self._images + (0 if self._fitter is None else self._fitter.step)
 
     def set_active(self, active: bool) -> None:
         """Move the field and its optimiser onto or off the device."""
@@ -149,6 +154,7 @@ class TrainerService:
         parts: dict[str, list[np.ndarray]] = {name: [] for name in task.want}
         for frame in task.frames:
             image = render_image(fitter.field, fitter.render_settings(), task.camera, frame, self._workers)
+            self._images += 1
             if "rgb" in parts:
                 parts["rgb"].append(_rows(image.rgb, task.rows))
             if "depth" in parts:

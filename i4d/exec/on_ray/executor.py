@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import socket
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,54 +27,35 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, Place
 
 from i4d.errors import CallTimeout, ClusterError, WorkerLost
 from i4d.exec.hardware import gpu_cards
-from i4d.exec.protocol import Handle, NodeResources, Resources, ServiceSpec, Ticket, build
+from i4d.exec.on_ray.host import WATCH, ServiceHost, call_name
+from i4d.exec.protocol import Handle, NodeResources, Resources, ServiceSpec, Ticket
 
+_NAMED = 9  # services spelled out in the name of a placement group
 _PROBE_S = 60.0  # a small task on every node, its worker process included
-
-
-class ServiceHost:
-    """What runs in the actor: one service, and the error that kept it from being built."""
-
-    def __init__(self, spec: ServiceSpec) -> None:
-        self._spec = spec
-        self._service: Any = None
-        self._broken: Exception | None = None
-
-    def rendezvous(self) -> str:
-        """Return "host:port" where the other ranks of a group can reach this one."""
-        with socket.socket() as probe:
-            probe.bind(("", 0))
-            return f"{ray.util.get_node_ip_address()}:{probe.getsockname()[1]}"
-
-    def build(self, extra: Mapping[str, Any]) -> None:
-        try:
-            self._service = build(self._spec, extra)
-        except Exception as err:
-            self._broken = err
-            raise
-
-    def invoke(self, method: str, *args: Any) -> Any:
-        if self._broken is not None:
-            raise self._broken
-        return getattr(self._service, method)(*args)
 
 
 @dataclass
 class _Actor:
     spec: ServiceSpec
     extra: dict[str, Any]
-    group: PlacementGroup
+    group: PlacementGroup | None  # None: wherever there is room
     bundle: int
     actor: Any = None
     generation: int = 0
+    asked: Any = None  # an open question for its progress
+    heard: int | None = None
 
 
 class RayExecutor:
-    """Hosts services on the cluster that this process is connected to (see session.connect)."""
+    """Hosts services on the cluster that this process is connected to (see session.connect).
 
-    def __init__(self) -> None:
+    `label` (a run's name) stands before the names of placement groups; `strategy` is Ray's: PACK or SPREAD.
+    """
+
+    def __init__(self, label: str = "i4d", strategy: str = "PACK") -> None:
         assert ray.is_initialized(), "connect to a cluster first"
-        self._namespace = f"i4d-{uuid.uuid4().hex[:8]}"
+        self._label, self._strategy = label, strategy
+        self._namespace = f"{label}-{uuid.uuid4().hex[:8]}"
         self._numbers = itertools.count()
         self._actors: dict[str, _Actor] = {}
         self._ended: dict[str, _Actor] = {}  # killed, and what it takes to start them again
@@ -158,7 +138,8 @@ class RayExecutor:
             there = ray.cluster_resources().get(kind, 0.0)
             if asked > there + 1e-6:
                 raise ClusterError(f"{', '.join(s.name for s in specs)}: {asked:g} {kind}s asked, {there:g} available")
-        group = placement_group(bundles, strategy="PACK")
+        roles = " ".join(spec.name for spec in specs[:_NAMED]) + (f" and {len(specs) - _NAMED} more" if len(specs) > _NAMED else "")
+        group = placement_group(bundles, strategy=self._strategy, name=f"{self._label}: {roles} ({self._namespace[-8:]})")
         try:
             ray.get(group.ready(), timeout=timeout_s)
         except GetTimeoutError:
@@ -174,10 +155,11 @@ class RayExecutor:
         spec = entry.spec
         threads = str(max(1, spec.threads))
         env = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, **spec.env}
+        entry.asked, entry.heard = None, None
         name = spec.name if not entry.generation else f"{spec.name}.{entry.generation}"
         bundle = _bundle(spec)
         entry.actor = (
-            ray.remote(ServiceHost)
+            ray.remote(concurrency_groups={WATCH: 1})(ServiceHost)
             .options(
                 name=name,
                 namespace=self._namespace,
@@ -186,7 +168,7 @@ class RayExecutor:
                 max_restarts=0,
                 max_task_retries=0,
                 runtime_env={"env_vars": env},
-                scheduling_strategy=PlacementGroupSchedulingStrategy(entry.group, entry.bundle),
+                scheduling_strategy=PlacementGroupSchedulingStrategy(entry.group, entry.bundle) if entry.group else "DEFAULT",
             )
             .remote(spec)
         )
@@ -195,7 +177,7 @@ class RayExecutor:
     def call(self, handle: Handle, method: str, *args: Any) -> Ticket:
         ticket = Ticket(next(self._numbers), handle.name, method)
         entry = self._actors.get(handle.name)
-        self._refs[ticket] = None if entry is None else entry.actor.invoke.remote(method, *args)
+        self._refs[ticket] = None if entry is None else entry.actor.invoke.options(name=call_name(method, args)).remote(method, *args)
         return ticket
 
     def wait(self, tickets: Sequence[Ticket], timeout_s: float) -> list[Ticket]:
@@ -224,7 +206,36 @@ class RayExecutor:
         except (RayActorError, ObjectLostError, RaySystemError) as err:
             raise WorkerLost(f"{service} was lost during {method}: {_line(err)}") from err
 
+    def progress(self, handle: Handle) -> int | None:
+        entry = self._actors.get(handle.name)
+        if entry is None:
+            return None
+        if entry.asked is not None and ray.wait([entry.asked], timeout=0, fetch_local=False)[0]:
+            try:
+                entry.heard = ray.get(entry.asked, timeout=_PROBE_S)
+            except RayError:  # its process is gone, which the call in hand will tell of
+                return entry.heard
+            entry.asked = None
+        if entry.asked is None:
+            entry.asked = entry.actor.progress.options(concurrency_group=WATCH).remote()
+        return entry.heard
+
     # ------------------------------------------------------------------------------------------ ending
+    def start_later(self, spec: ServiceSpec) -> Handle:
+        assert spec.name not in self._actors, f"service {spec.name} runs already"
+        entry = self._actors[spec.name] = _Actor(spec, {}, None, 0)
+        self._create(entry)
+        entry.actor.build.remote(entry.extra)
+        return Handle(spec.name)
+
+    def take_place(self, handle: Handle, other: Handle) -> None:
+        self.kill(handle)
+        self.kill(other)
+        mine, theirs = self._ended[handle.name], self._ended[other.name]
+        mine.group, mine.bundle, theirs.group, theirs.bundle = theirs.group, theirs.bundle, mine.group, mine.bundle
+        self.restart(handle)
+        self.restart(other)
+
     def restart(self, handle: Handle) -> None:
         self.kill(handle)
         entry = self._actors[handle.name] = self._ended.pop(handle.name)

@@ -60,6 +60,9 @@ class Simulation:
             self._done.add(ended)
         return [t for t in tickets if t in self._done]
 
+    def progress(self, handle):
+        return 0
+
     def result(self, ticket):
         if ticket.method == "warm_up":
             return WorkerInfo(ticket.service, "cpu", "", "", 0, 0.0)

@@ -8,7 +8,7 @@ from null_rig import NullRig
 from i4d.driver import events
 from i4d.driver.pool import Limits
 from i4d.driver.retry import RetryPolicy
-from i4d.errors import ClusterError, EditError, FitError, WeightsError
+from i4d.errors import ClusterError, EditError, FitError, StorageError, WeightsError
 from i4d.exec.local import LocalExecutor
 from i4d.store.blocks import block_key
 
@@ -54,7 +54,30 @@ def retried(rig):
 def test_a_hanging_editor_is_replaced(tmp_path, executor, expected):
     rig = faulty(NullRig(tmp_path / "run"), "editor-0", hang_on="r1/v02/w01")
     assert rig.go(executor, 1, limits=QUICK).digest == expected.digest
-    assert any("did not answer within 1 s" in e.reason for e in retried(rig))
+    assert any("has not got on for 1 s" in e.reason for e in retried(rig))
+
+
+def test_a_slow_editor_that_gets_on_is_left_alone(tmp_path, executor, expected):
+    rig = faulty(NullRig(tmp_path / "run"), "editor-0", slow_on="r1/v02/w01")
+    assert rig.go(executor, 1, limits=QUICK).digest == expected.digest
+    assert not retried(rig) and "WorkerRestarted" not in rig.kinds(), "2.5 s of work with a time-out of 1 s, in small steps"
+
+
+def test_a_disk_that_is_full_for_a_moment_costs_a_retry(tmp_path, executor, expected):
+    rig = faulty(NullRig(tmp_path / "run"), "editor-0", full_on="r1/v02/w01", times=1)
+    assert rig.go(executor, 1).digest == expected.digest
+    assert [(e.task, e.decision) for e in retried(rig)] == [("r1/v02/w01", "retry")]
+
+
+def test_a_disk_that_stays_full_stops_the_run_in_one_line_and_it_resumes(tmp_path, executor, expected):
+    rig = faulty(NullRig(tmp_path / "run"), "editor-0", full_on="r1/v02/w01", times=9)
+    with pytest.raises(StorageError, match="cannot write block: the disk is full"):
+        rig.go(executor, 1)
+    failed = rig.events[-1]
+    assert isinstance(failed, events.RunFailed) and failed.kind == "storage" and "disk is full" in failed.reason
+    again = NullRig(tmp_path / "run", fresh=False)
+    assert again.go(executor, 1).digest == expected.digest
+    assert any(e.reused for e in again.events if isinstance(e, events.WorkDone))
 
 
 def test_a_hanging_trainer_is_replaced(tmp_path, executor, expected):

@@ -14,6 +14,7 @@ TABLE = [
     ("block", "editor", (B, B, B, A)),
     ("bad_receipt", "editor", (R, A, A, A)),
     ("stage", "editor", (R, A, A, A)),
+    ("storage", "editor", (R, A, A, A)),
     ("error", "editor", (R, A, A, A)),
     ("user", "editor", (A, A, A, A)),
     ("lost", "trainer", (T, T, T, A)),
@@ -21,6 +22,7 @@ TABLE = [
     ("block", "trainer", (T, T, T, A)),
     ("bad_receipt", "trainer", (T, A, A, A)),
     ("stage", "trainer", (T, A, A, A)),
+    ("storage", "trainer", (T, A, A, A)),
     ("error", "trainer", (T, A, A, A)),
     ("user", "trainer", (A, A, A, A)),
 ]
@@ -43,6 +45,7 @@ def test_no_patience_at_all():
         (errors.WorkerLost("x"), "lost"),
         (errors.CallTimeout("x"), "timeout"),
         (errors.BlockError("x"), "block"),
+        (errors.StorageError("x"), "storage"),
         (errors.EditError("x"), "stage"),
         (errors.FitError("x"), "stage"),
         (errors.ConfigError("x"), "user"),
