@@ -52,10 +52,11 @@ class NullRig:
     fresh: bool = True
     events: list = field(default_factory=list)
     scene: Scene = field(default_factory=scene)
+    storage: str = ""  # a URI; empty: inside the run folder
 
     def __post_init__(self) -> None:
         self.plan = self.plan or make_plan(self.scene, config(), SETTINGS)
-        self.folder = RunFolder.create(self.path, {}) if self.fresh else RunFolder.open(self.path)
+        self.folder = RunFolder.create(self.path, {}, self.storage) if self.fresh else RunFolder.open(self.path)
         rng = np.random.default_rng(0)
         runs = []
         for view in range(len(self.scene.cameras)):
@@ -65,9 +66,10 @@ class NullRig:
 
     def specs(self, editors: int, delay_s: float = 0.0) -> list[ServiceSpec]:
         store = self.folder.store.uri
+        cache = {"cache_dir": str(self.path / "node-cache")} if self.storage else {}
         out = [ServiceSpec("trainer", "i4d.services.null:NullTrainer", {"store": store, "delay_s": delay_s})]
         for i in range(editors):
-            kwargs = {"store": store, "name": f"editor-{i}", "delay_s": delay_s}
+            kwargs = {"store": store, "name": f"editor-{i}", "delay_s": delay_s, **cache}
             out.append(ServiceSpec(f"editor-{i}", "i4d.services.null:NullEditor", kwargs))
         return out
 

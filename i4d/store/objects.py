@@ -148,7 +148,7 @@ class RemoteStore:
         filesystem: pafs.FileSystem,
         base: str,
         uri: str,
-        patience_s: float = PATIENCE_S,
+        patience_s: float | None = None,  # PATIENCE_S
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -156,7 +156,7 @@ class RemoteStore:
         self.base = base.rstrip("/")
         self.uri = uri  # opens the store again; `_place` is the same without its options, for people
         self._place = uri.partition("?")[0].rstrip("/")
-        self._patience_s = patience_s
+        self._patience_s = PATIENCE_S if patience_s is None else patience_s
         self._clock, self._sleep = clock, sleep
         self._told: list[str] = []
 
