@@ -65,6 +65,24 @@ class FaultyEditor(NullEditor):
         return receipt
 
 
+class CountingEditor(NullEditor):
+    """Writes down every piece of work that it begins and that it has stored, in a file that survives it."""
+
+    def __init__(self, store, name="editor", delay_s=0.0, marks="", cache_dir=None):
+        super().__init__(store, name, delay_s, cache_dir)
+        self._marks = Path(marks) / "computed.log"
+
+    def _receipt(self, id, rows, images, kept=math.nan):
+        self._mark("began", id)
+        receipt = super()._receipt(id, rows, images, kept)
+        self._mark("stored", id)
+        return receipt
+
+    def _mark(self, what, id):
+        with open(self._marks, "a") as file:
+            file.write(f"{what} {id} {self._name}\n")
+
+
 class FaultyTrainer(NullTrainer):
     """Goes wrong at one step each."""
 

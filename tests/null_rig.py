@@ -21,14 +21,14 @@ from i4d.types import Bounds, Camera, EditSettings, Scene, TableRun
 SETTINGS = EditSettings("make it snow", 7.5, 1.5)
 
 
-def scene(num_views: int = 4, num_frames: int = 8, held_out: int = 1) -> Scene:
-    """A rig of 8x6 cameras in a row."""
-    K = np.array([[8.0, 0, 4], [0, 8, 3], [0, 0, 1]])
+def scene(num_views: int = 4, num_frames: int = 8, held_out: int = 1, width: int = 8, height: int = 6) -> Scene:
+    """A rig of small cameras in a row."""
+    K = np.array([[float(width), 0, width / 2], [0, width, height / 2], [0, 0, 1]])
     cameras = []
     for i in range(num_views):
         pose = np.eye(4)
         pose[0, 3] = 0.1 * i
-        cameras.append(Camera(f"cam{i:02d}", 8, 6, K, pose))
+        cameras.append(Camera(f"cam{i:02d}", width, height, K, pose))
     bounds = Bounds("ndc", ((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0)), 1.0, 10.0)
     names = tuple(c.name for c in cameras[:held_out])
     return Scene("null", tuple(cameras), num_frames, 25.0, bounds, names, None, tuple(cameras))
@@ -57,10 +57,10 @@ class NullRig:
     def __post_init__(self) -> None:
         self.plan = self.plan or make_plan(self.scene, config(), SETTINGS)
         self.folder = RunFolder.create(self.path, {}, self.storage) if self.fresh else RunFolder.open(self.path)
-        rng = np.random.default_rng(0)
+        rng, size = np.random.default_rng(0), self.scene.cameras[0]
         runs = []
         for view in range(len(self.scene.cameras)):
-            frames = rng.integers(0, 256, (self.scene.num_frames, 6, 8, 3), dtype=np.uint8)
+            frames = rng.integers(0, 256, (self.scene.num_frames, size.height, size.width, 3), dtype=np.uint8)
             runs.append(TableRun(view, 0, self.scene.num_frames, write_block(self.folder.store, frames).digest))
         self.originals = FrameTable.of(runs)
 
