@@ -14,6 +14,7 @@ import signal
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -36,7 +37,7 @@ from i4d.driver.rounds import RunResult, run
 from i4d.driver.training import TrainerSession
 from i4d.edit.card import EditorCard, read_card
 from i4d.edit.load import HUB_DEFAULT, resolve_weights
-from i4d.errors import ConfigError, I4DError
+from i4d.errors import ClusterError, ConfigError, I4DError
 from i4d.exec.placement import Peaks, Placement, place, service_specs
 from i4d.field.checkpoint import decode
 from i4d.report.shots import render_jobs
@@ -156,7 +157,7 @@ def start_run(
     if config.editor.weights != "auto":
         resolve_weights(config.editor.weights, "cpu")
     console.line("starting " + ("Ray" if config.cluster.executor == "ray" else "threads"))
-    with workplace(config.cluster) as work:
+    with workplace(config.cluster, out.name) as work:
         console.line(f"computing on {work.sentence}")
         chosen = choose_editor(config, request.prompt, work.device(config.cluster))
         known = chosen.card.knows(request.prompt) if request.kind == "edit" else ""
@@ -171,7 +172,7 @@ def start_run(
         emit = Emitter([console, lambda event: folder.append_event(event.to_json())])
         try:
             if work.shared:
-                work.executor.require_paths(_local_places(folder))
+                require_shared(work, folder)
             console.describe(request, config, scene, plan, predicted_forwards(plan))
             prepared = prepare_scene(scene, config, folder, emit, console.progress)
             if start_from is not None:
@@ -180,7 +181,7 @@ def start_run(
         except I4DError:
             _forget(folder, fresh)
             raise
-        return _drive(request, config, folder, prepared, plan, placement, chosen, work, emit, console)
+        return drive(request, config, folder, prepared, plan, placement, chosen, work, emit, console)
 
 
 def resume_run(path: Path, console: Any, change: Callable[[Config], None] | None = None, data: str | None = None) -> RunResult:
@@ -191,7 +192,7 @@ def resume_run(path: Path, console: Any, change: Callable[[Config], None] | None
         change(config)
     request = Request.read(folder)
     console.line("starting " + ("Ray" if config.cluster.executor == "ray" else "threads"))
-    with workplace(config.cluster) as work:
+    with workplace(config.cluster, path.name) as work:
         console.line(f"computing on {work.sentence}")
         chosen = choose_editor(config, request.prompt, work.device(config.cluster))
         emit = Emitter([console, lambda event: folder.append_event(event.to_json())])
@@ -201,7 +202,7 @@ def resume_run(path: Path, console: Any, change: Callable[[Config], None] | None
         plan = plan_for(prepared.scene, config, request, chosen.settings)
         placement = placement_for(work, config, prepared.scene, chosen, plan)
         console.describe(request, config, prepared.scene, plan, predicted_forwards(plan))
-        return _drive(request, config, folder, prepared, plan, placement, chosen, work, emit, console)
+        return drive(request, config, folder, prepared, plan, placement, chosen, work, emit, console)
 
 
 def render_run(path: Path, jobs: Callable[[Scene], Sequence[RenderJob]], console: Any, change: Callable[[Config], None]) -> dict:
@@ -229,28 +230,37 @@ def render_run(path: Path, jobs: Callable[[Scene], Sequence[RenderJob]], console
                 return render_all(session, jobs(scene), known, scene.num_frames, emit)
 
 
-def _drive(
+def drive(
     request: Request, config: Config, folder: RunFolder, prepared: Prepared, plan: Plan, placement: Placement, chosen: Chosen,
-    work: Workplace, emit: Emitter, console: Any,
+    work: Workplace, emit: Emitter, console: Any, running: Sequence[Any] = (),
 ) -> RunResult:  # fmt: skip
+    """Drive a run from its plan to its renders. `running`: services that a run with the same store has started before."""
     emit(events.Placed(placement.sentence, placement.mode))
     for text in request.notices:
         emit(events.Warned(text))
     if text := (advice(plan, config.cluster.editors) if config.cluster.editors else ""):
         emit(events.Warned(text))
-    specs = _specs(config, folder, prepared.scene, placement, chosen.place, plan.batch, work.in_process)
-    specs = specs if plan.rounds else specs[:1]
-    began = time.monotonic()
-    emit(events.StageStarted(0, "start services", len(specs)))
-    trainer, *editors = work.executor.start_all(specs, config.cluster.start_timeout_s)
-    emit(events.StageFinished(0, "start services", time.monotonic() - began))
+    count = 1 + len(placement.editors)
+    trainer, *editors = running or start_services(config, folder, prepared, plan, placement, chosen, work, emit)
+    editors, joining = editors[: count - 1], editors[count - 1 :]
     jobs = render_jobs(prepared.scene, plan.key_frame if plan.rounds else None)
     start = CheckpointReceipt(**request.start) if request.start else None
     with stopping_on_signals(folder, console):
         return run(
-            plan, prepared.originals, folder, work.executor, editors, trainer, [console, _to_file(folder)],
-            RetryPolicy(max_retries=config.cluster.max_retries), _limits(config), placement.turns, placement.overlap, jobs, start,
+            plan, prepared.originals, folder, work.executor, editors, trainer, [console, _to_file(folder), lambda event: work.measure(event.to_json())],
+            RetryPolicy(max_retries=config.cluster.max_retries), _limits(config), placement.turns, placement.overlap, jobs, start, joining,
         )  # fmt: skip
+
+
+def start_services(
+    config: Config, folder: RunFolder, prepared: Prepared, plan: Plan, placement: Placement, chosen: Chosen, work: Workplace, emit: Emitter
+) -> list[Any]:  # fmt: skip
+    """Return the trainer, the editors, and the editors that join when there is room; without rounds only the trainer."""
+    specs = _specs(config, folder, prepared.scene, placement, chosen.place, plan.batch, work.in_process)
+    now = 1 + len(placement.editors) if plan.rounds else 1
+    with stage(emit, "start services", now):
+        handles = work.executor.start_all(specs[:now], config.cluster.start_timeout_s)
+    return handles + [work.executor.start_later(spec) for spec in (specs[now:] if plan.rounds else [])]
 
 
 def _to_file(folder: RunFolder) -> events.Sink:
@@ -280,12 +290,19 @@ def _limits(config: Config) -> Limits:
     return Limits(config.cluster.timeout_s, config.cluster.start_timeout_s)
 
 
-def _local_places(folder: RunFolder) -> list[str]:
-    """Return the local folder that every node must be able to read, made if it is not there yet; none for a URI."""
+def require_shared(work: Workplace, folder: RunFolder) -> None:
+    """Raise ClusterError naming a node that does not see what is written to the store here; a URI is trusted."""
     if "://" in folder.store.uri:
-        return []
-    Path(folder.store.uri).mkdir(parents=True, exist_ok=True)
-    return [folder.store.uri]
+        return
+    key = f"probe/{uuid.uuid4().hex}"  # a folder of the same name may be there on every node and be another one on each
+    folder.store.put(key, b"seen")
+    place = str(folder.store.local_path(key))
+    try:
+        work.executor.require_paths([place])
+    except ClusterError as err:
+        raise ClusterError(err.message.replace(place, folder.store.uri), err.hint) from None
+    finally:
+        folder.store.delete(key)
 
 
 def _forget(folder: RunFolder, fresh: bool) -> None:

@@ -140,6 +140,8 @@ class ClusterConfig:
     timeout_s: float = opt(600.0, "longest a single service call may take", low=1.0)
     start_timeout_s: float = opt(300.0, "longest a service may take to come up and warm up", low=1.0)
     max_retries: int = opt(3, "times one window is sent again before the run stops", low=0, high=100)
+    strategy: str = opt("PACK", "services close together, or spread over the nodes", choices=("PACK", "SPREAD"))
+    elastic: bool = opt(False, "begin with the editors there is room for; the others join when nodes come")
     dashboard: bool = opt(True, "start Ray's dashboard with a local Ray")
 
 

@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import json
 import sys
+import time
 from pathlib import Path
 
 from null_rig import SETTINGS, NullRig, config, scene
@@ -42,7 +43,9 @@ def specs_for(rig: NullRig, editors: int, delay_s: float, num_cpus: float) -> li
     return out
 
 
-def drive(path: Path, address: str, editors: int, delay_s: float, resume: bool, strategy: str, storage: str) -> dict:
+def drive(
+    path: Path, address: str, editors: int, delay: float, resume: bool, strategy: str, storage: str, joining: int, linger: float
+) -> dict:  # fmt: skip
     """Carry the run out and return its digests; an empty address means threads of this process."""
     if not address:
         executor, close = LocalExecutor(), lambda: None
@@ -53,12 +56,22 @@ def drive(path: Path, address: str, editors: int, delay_s: float, resume: bool, 
         close = connect(address).close
         executor = RayExecutor(path.name, strategy)
     rig = rig_for(path, not resume, storage)
-    handles = executor.start_all(specs_for(rig, editors, delay_s, 1.0 if address else 0.0), 90)
+    sinks = [lambda e: rig.folder.append_event(e.to_json())]
+    if address:
+        from i4d.exec.on_ray.metrics import published
+
+        measure = published(path.name)
+        sinks.append(lambda e: measure(e.to_json()))
+    specs = specs_for(rig, editors + joining, delay, 1.0 if address else 0.0)
+    specs, later = specs[: 1 + editors], specs[1 + editors :]
+    handles = executor.start_all(specs, 90)
     try:
+        waiting = [executor.start_later(spec) for spec in later]
         result = run(
-            rig.plan, rig.originals, rig.folder, executor, handles[1:], handles[0], [lambda e: rig.folder.append_event(e.to_json())],
-            limits=LIMITS, renders=rig.renders(),
+            rig.plan, rig.originals, rig.folder, executor, handles[1:], handles[0], sinks,
+            limits=LIMITS, renders=rig.renders(), joining=waiting,
         )  # fmt: skip
+        time.sleep(linger)
     finally:
         executor.shutdown()
         close()
@@ -74,9 +87,11 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--strategy", default="SPREAD")
     parser.add_argument("--storage", default="")
-    asked = parser.parse_args()
+    parser.add_argument("--joining", type=int, default=0, help="editors that come up when there is room")
+    parser.add_argument("--linger", type=float, default=0.0, help="seconds to stay after the run, for those who scrape")
+    asked = vars(parser.parse_args())
     try:
-        print(json.dumps(drive(asked.run, asked.address, asked.editors, asked.delay, asked.resume, asked.strategy, asked.storage)))
+        print(json.dumps(drive(asked.pop("run"), **asked)))
     except I4DError as err:
         print(f"error: {err}", file=sys.stderr)
         sys.exit(err.exit_code)

@@ -18,7 +18,6 @@ from i4d.driver.retry import RetryPolicy
 from i4d.errors import ClusterError
 from i4d.types import WorkerInfo
 
-
 GLANCE_S = 5.0  # calls shorter than this are not looked at
 
 

@@ -41,7 +41,8 @@ class Share:
 
 @dataclass(frozen=True)
 class Placement:
-    """Shares of trainer and editors. `overlap`: refit and windows can go on side by side."""
+    """Shares of trainer and editors. `overlap`: refit and windows can go on side by side. `joining`: editors that there is no
+    room for yet."""
 
     mode: Literal["separate", "shared", "turns", "cpu"]
     device: Literal["cuda", "cpu"]
@@ -49,6 +50,7 @@ class Placement:
     editors: tuple[Share, ...]
     overlap: bool
     sentence: str
+    joining: tuple[Share, ...] = ()
 
     @property
     def turns(self) -> bool:
@@ -79,7 +81,7 @@ def service_specs(
     editor: tuple[str, Mapping[str, Any]],
     in_process: bool = False,
 ) -> list[ServiceSpec]:
-    """Return the specs of the trainer and then of the editors, from (import path, kwargs) of each.
+    """Return the specs of the trainer, of the editors and of those that join later, from (import path, kwargs) of each.
 
     Every service also gets the kwargs `name`, `device` and `num_threads`. `in_process`: services are threads that see
     all cards, so each is told its own; else a process sees only the card it was given.
@@ -92,7 +94,7 @@ def service_specs(
         kwargs = {**what[1], "name": name, "device": device, "num_threads": share.threads}
         return ServiceSpec(name, what[0], kwargs, share.num_cpus, share.num_gpus, share.threads)
 
-    editors = [spec(f"editor-{i}", editor, share) for i, share in enumerate(placement.editors)]
+    editors = [spec(f"editor-{i}", editor, share) for i, share in enumerate(placement.editors + placement.joining)]
     return [spec("trainer", trainer, placement.trainer), *editors]
 
 
@@ -101,7 +103,9 @@ def _on_cpus(resources: Resources, cluster: ClusterConfig, useful_editors: int) 
     # Few cores: one thread per editor. Threads that work together wait for the slowest at every small operation, and where
     # anything else runs on the machine one of them is always the slowest.
     wanted = cores // 4 if cores >= _MANY_CORES else cores
-    editors = cluster.editors or max(1, min(useful_editors, wanted))
+    editors, later = cluster.editors or max(1, min(useful_editors, wanted)), 0
+    if cluster.elastic and editors > max(1, cores - 1):
+        editors, later = max(1, cores - 1), editors - max(1, cores - 1)
     if editors > cores * _PER_CORE:
         raise ClusterError(f"cluster.editors = {editors}: {editors} editors asked, {cores} cores available")
     services = editors + 1
@@ -120,33 +124,40 @@ def _on_cpus(resources: Resources, cluster: ClusterConfig, useful_editors: int) 
         f"no GPU is used: trainer ({_count(threads[0], 'thread')}) and {_count(editors, 'editor')} "
         f"({_count(threads[1], 'thread')} each) share {_count(cores, 'core')}, refit and windows {how}"
     )
-    shares = (Share(share, 0.0, threads[1]),) * editors
-    return Placement("cpu", "cpu", Share(share, 0.0, threads[0]), shares, overlap, sentence)
+    one = Share(share, 0.0, threads[1])
+    return Placement(
+        "cpu", "cpu", Share(share, 0.0, threads[0]), (one,) * editors, overlap, sentence + _later(later), (one,) * later
+    )
 
 
 def _on_one_gpu(resources: Resources, cluster: ClusterConfig, peaks: Peaks) -> Placement:
-    if cluster.editors > 1:
+    later = cluster.editors - 1 if cluster.elastic and cluster.editors > 1 else 0
+    if cluster.editors > 1 and not later:
         raise ClusterError(f"cluster.editors = {cluster.editors}: {cluster.editors} editors asked, 1 GPU available")
     memory = max((n.gpu_memory_bytes for n in resources.nodes if n.gpus), default=0)
     needed = peaks.trainer_bytes + peaks.editor_bytes
     cpus, threads = _host_share(resources, cluster, 2)
     share = Share(cpus, 0.5, threads, 0)
+    joining = (Share(cpus, 1.0, threads),) * later
     gib = 1 << 30
     if memory and needed <= _USABLE * memory:
         sentence = (
             f"trainer and editor share one GPU: predicted peaks of {peaks.trainer_bytes / gib:.1f} and "
             f"{peaks.editor_bytes / gib:.1f} GiB fit its {memory / gib:.1f} GiB together"
         )
-        return Placement("shared", "cuda", share, (share,), True, sentence)
+        return Placement("shared", "cuda", share, (share,), True, sentence + _later(later), joining)
     reason = f"predicted peaks of {needed / gib:.1f} GiB do not fit its {memory / gib:.1f} GiB together"
     if not memory:
         reason = "its memory is not known"
     sentence = f"trainer and editor take turns on one GPU ({reason}): weights move to the host, the refit waits"
+    sentence += "; others cannot join a card that is shared in turns" if later else ""
     return Placement("turns", "cuda", share, (share,), False, sentence)
 
 
 def _on_gpus(resources: Resources, cluster: ClusterConfig, gpus: int, useful_editors: int) -> Placement:
     editors = cluster.editors or max(1, min(useful_editors, gpus - 1))
+    later = max(0, editors + 1 - gpus) if cluster.elastic else 0
+    editors -= later
     if editors + 1 > gpus:
         asked = f"{editors} editors and a trainer asked for {editors + 1} GPUs"
         raise ClusterError(f"cluster.editors = {editors}: {asked}, {gpus} available")
@@ -155,12 +166,17 @@ def _on_gpus(resources: Resources, cluster: ClusterConfig, gpus: int, useful_edi
     sentence = f"the trainer has one GPU to itself and {_count(editors, 'editor')} one each"
     if gpus > editors + 1:
         sentence += f"; {gpus - editors - 1} of {gpus} GPUs stay idle"
-    return Placement("separate", "cuda", Share(cpus, 1.0, threads, 0), shares, True, sentence)
+    joining = (Share(cpus, 1.0, threads),) * later
+    return Placement("separate", "cuda", Share(cpus, 1.0, threads, 0), shares, True, sentence + _later(later), joining)
 
 
 def _host_share(resources: Resources, cluster: ClusterConfig, services: int) -> tuple[float, int]:
     cpus = min(resources.cpus / services, 8.0)
     return int(10_000 * cpus) / 10_000, cluster.threads or max(1, int(cpus))
+
+
+def _later(editors: int) -> str:
+    return f"; {_count(editors, 'more editor')} {'joins' if editors == 1 else 'join'} when there is room" if editors else ""
 
 
 def _count(number: int, noun: str) -> str:

@@ -21,7 +21,8 @@ def nodes(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected(nodes, tmp_path_factory):
-    out = subprocess.run([*DRIVE, str(tmp_path_factory.mktemp("t") / "threads"), "--delay", "0"], env=nodes.env, capture_output=True, text=True)
+    command = [*DRIVE, str(tmp_path_factory.mktemp("t") / "threads"), "--delay", "0"]
+    out = subprocess.run(command, env=nodes.env, capture_output=True, text=True)
     assert out.returncode == 0, out.stderr
     return json.loads(out.stdout)
 
@@ -65,3 +66,22 @@ def test_a_node_that_dies_in_the_middle_changes_nothing(nodes, expected, tmp_pat
     assert "trainer" in restarted and restarted <= {"trainer", "editor-0", "editor-1", "editor-2"}
     stored = [e["task"] for e in seen if e["event"] == "WindowStored"]
     assert len(stored) == len(set(stored)) == 9, "no window lost, none counted twice"
+
+
+@pytest.mark.slow
+def test_editors_join_when_a_node_comes(nodes, expected, tmp_path):
+    path = tmp_path / "run"
+    while len(nodes.workers) > 1:
+        nodes.kill_worker(sorted(nodes.workers)[-1])
+    command = [*DRIVE, str(path), nodes.address, "--editors", "1", "--joining", "2", "--delay", "2"]
+    process = subprocess.Popen(command, env=nodes.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for(path, process, "KeyFrameStepStored", 1)
+        nodes.add_worker()
+        out, err = process.communicate(timeout=180)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err
+    assert json.loads(out.splitlines()[-1]) == expected
+    by = [e["worker"] for e in events_of(path) if e["event"] == "WindowStored"]
+    assert len(by) == 9 and by[0] == "editor-0" and len(set(by)) > 1, f"the windows went to {by}"
