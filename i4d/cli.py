@@ -23,6 +23,7 @@ app.add_typer(scenes_app, name="scenes", invoke_without_command=True)
 # ------------------------------------------------------------------------------------------------ options
 Scene = Annotated[str, typer.Option("--scene", help="A shipped scene (see `i4d scenes`) or your own YAML file.  Example: --scene demo")]
 Prompt = Annotated[str, typer.Option("--prompt", help='What to change, in a sentence.  Example: --prompt "turn the ball gold"')]
+PromptsFile = Annotated[Path | None, typer.Option("--prompts-file", help="Several edits that share field and editors, one sentence a line")]
 Out = Annotated[Path, typer.Option("--out", help="The run folder to make; it must not hold a run yet.  Example: --out runs/demo")]
 Data = Annotated[str, typer.Option("--data", help="Folder that holds the scenes, each under its name (else I4D_DATA, else ./data)")]
 Configs = Annotated[list[Path], typer.Option("--config", help="YAML over the scene's settings; may be given several times")]
@@ -55,6 +56,15 @@ def _who(address: str | None, local: bool, editors: int | None, device: str | No
     }  # fmt: skip
 
 
+def _only(prompts_file: Path, prompt: str, ckpt: Path | None = None) -> Path:
+    """Return the file of prompts; ConfigError where what excludes it was given too."""
+    from i4d.errors import ConfigError
+
+    if prompt or ckpt:
+        raise ConfigError(f"--prompts-file and {'--prompt' if prompt else '--ckpt'} exclude each other")
+    return prompts_file
+
+
 def _use_data(data: str) -> None:
     """Make --data the data root of this process and of the workers that it starts."""
     if data:
@@ -64,7 +74,8 @@ def _use_data(data: str) -> None:
 # ------------------------------------------------------------------------------------------------ the main job
 @app.command()
 def edit(
-    prompt: Prompt, out: Out, scene: Scene = "", data: Data = "", config: Configs = [], preset: Presets = [], set_: Sets = [],  # noqa: B006
+    out: Out, prompt: Prompt = "", prompts_file: PromptsFile = None, scene: Scene = "", data: Data = "",
+    config: Configs = [], preset: Presets = [], set_: Sets = [],  # noqa: B006
     ckpt: Ckpt = None, guidance_scale: Guidance = None, image_guidance_scale: ImageGuidance = None, diffusion_steps: Steps = None,
     refine_num_steps: RefineT = None, refine_diffusion_steps: RefineN = None, restview_refine_num_steps: RestT = None,
     restview_refine_diffusion_steps: RestN = None, sequence_length: Length = None, rounds: Rounds = None, weights: Weights = None,
@@ -75,6 +86,7 @@ def edit(
     Example:  i4d edit --scene demo --prompt "What if it was painted by Van Gogh?" --out runs/demo
     """
     from i4d.commands.runs import edit as carry_out
+    from i4d.commands.runs import edit_all as all_of_them
 
     _use_data(data)
     options = {
@@ -84,6 +96,8 @@ def edit(
         "schedule.restview_refine_diffusion_steps": restview_refine_diffusion_steps, "schedule.sequence_length": sequence_length,
         "schedule.rounds": rounds, **_who(address, local, editors, device),
     }  # fmt: skip
+    if prompts_file is not None:
+        raise typer.Exit(all_of_them(_only(prompts_file, prompt, ckpt), out, scene, preset, config, options, set_))
     raise typer.Exit(carry_out(prompt, out, scene, preset, config, options, set_, ckpt))
 
 
@@ -119,14 +133,20 @@ def prepare(
 
 @app.command()
 def resume(
-    run: Run, address: Address = None, local: Local = False, editors: Editors = None, device: Device = None, debug: Debug = False
-) -> None:
+    run: Run, address: Address = None, local: Local = False, editors: Editors = None, device: Device = None, debug: Debug = False,
+    job: Annotated[str, typer.Option("--job", help="Go on as a job of this cluster: its dashboard, http://host:8265")] = "",
+    python: Annotated[str, typer.Option("--python", help="With --job: the interpreter on the cluster")] = sys.executable,
+) -> None:  # fmt: skip
     """Go on with a run that was stopped or killed; nothing that is stored is done again.
 
     Example:  i4d resume runs/demo
     """
     from i4d.commands.runs import resume as carry_out
 
+    if job:
+        from i4d.commands.jobs import resubmit
+
+        raise typer.Exit(resubmit(job, run, _who(address, local, editors, device), python))
     raise typer.Exit(carry_out(run, _who(address, local, editors, device)))
 
 
@@ -178,7 +198,8 @@ def report(run: Run, debug: Debug = False) -> None:
 # ------------------------------------------------------------------------------------------------ jobs
 @app.command()
 def submit(
-    prompt: Prompt, out: Out, address: Dashboard = "auto", scene: Scene = "", data: Data = "", config: Configs = [],  # noqa: B006
+    out: Out, prompt: Prompt = "", prompts_file: PromptsFile = None, address: Dashboard = "auto", scene: Scene = "", data: Data = "",
+    config: Configs = [],  # noqa: B006
     preset: Presets = [], set_: Sets = [],  # noqa: B006
     follow: Annotated[bool, typer.Option("--follow", help="Show the job's output until it ends")] = False,
     python: Annotated[str, typer.Option("--python", help="The interpreter on the cluster")] = sys.executable,
@@ -193,7 +214,9 @@ def submit(
 
     _use_data(data)
     options = _who(None, False, editors, device)
-    raise typer.Exit(carry_out(address, prompt, out, scene, preset, config, options, set_, follow, python, probe))
+    if prompts_file is not None:
+        _only(prompts_file, prompt)
+    raise typer.Exit(carry_out(address, prompt, out, scene, preset, config, options, set_, follow, python, probe, prompts_file))
 
 
 @app.command()
@@ -208,14 +231,17 @@ def jobs(address: Dashboard = "auto", debug: Debug = False) -> None:
 
 
 @app.command()
-def status(run: RunOrJob, address: Dashboard = "auto", debug: Debug = False) -> None:
+def status(
+    run: RunOrJob, address: Dashboard = "auto", debug: Debug = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on telling until it ends: rounds, windows, it/s, time left, PSNR")] = False,
+) -> None:  # fmt: skip
     """Say where a run or a job stands.
 
     Example:  i4d status runs/demo
     """
     from i4d.commands.jobs import status as carry_out
 
-    carry_out(run, address)
+    carry_out(run, address, watch)
 
 
 @app.command()

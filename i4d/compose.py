@@ -245,9 +245,10 @@ def drive(
     editors, joining = editors[: count - 1], editors[count - 1 :]
     jobs = render_jobs(prepared.scene, plan.key_frame if plan.rounds else None)
     start = CheckpointReceipt(**request.start) if request.start else None
+    sinks = [console, _to_file(folder), lambda event: work.measure(event.to_json())]
     with stopping_on_signals(folder, console):
         return run(
-            plan, prepared.originals, folder, work.executor, editors, trainer, [console, _to_file(folder), lambda event: work.measure(event.to_json())],
+            plan, prepared.originals, folder, work.executor, editors, trainer, sinks,
             RetryPolicy(max_retries=config.cluster.max_retries), _limits(config), placement.turns, placement.overlap, jobs, start, joining,
         )  # fmt: skip
 

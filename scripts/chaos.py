@@ -149,8 +149,8 @@ def table(plays: list[Played], took_s: float, seed: int) -> str:
     kills = [k.split(" ")[0].split("-")[0] for p in plays for k in p.kills]
     counts = ", ".join(f"{kills.count(k)} {k}{'s' if kills.count(k) != 1 else ''}" for k in KINDS)
     lines = [
-        f"`python scripts/chaos.py --runs {len(plays)} --seed {seed}`, {time.strftime('%Y-%m-%d')}: **{good} of {len(plays)} runs ended with "
-        f"the digests of the undisturbed run**, in {took_s / 60:.1f} minutes. Killed: {counts}. Computed again: "
+        f"`python scripts/chaos.py --runs {len(plays)} --seed {seed}`, {time.strftime('%Y-%m-%d')}: **{good} of {len(plays)} runs ended "
+        f"with the digests of the undisturbed run**, in {took_s / 60:.1f} minutes. Killed: {counts}. Computed again: "
         f"{sum(p.recomputed for p in plays)} pieces of editors' work (at most {IN_FLIGHT} can be in flight at a kill).",
         "",
         "| run | killed, in order | resumed | seconds | computed again | result |",

@@ -40,7 +40,8 @@ def dashboard() -> dict:
         {"name": "datasource", "type": "datasource", "query": "prometheus", "label": "Prometheus"},
         {
             "name": "run", "type": "query", "label": "Run", "datasource": SOURCE, "query": {"query": runs, "refId": "runs"},
-            "definition": runs, "multi": True, "includeAll": True, "allValue": ".*", "refresh": 2, "current": {"text": "All", "value": "$__all"},
+            "definition": runs, "multi": True, "includeAll": True, "allValue": ".*", "refresh": 2,
+            "current": {"text": "All", "value": "$__all"},
         },
     ]  # fmt: skip
     return {

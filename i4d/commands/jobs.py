@@ -14,22 +14,28 @@ import yaml
 
 from i4d import config as cfg
 from i4d.commands.layers import layered, settled
+from i4d.commands.prompts import read_prompts
 from i4d.commands.run_request import Request, checked_prompt
+from i4d.commands.watch import watched
 from i4d.config import Config
 from i4d.errors import ClusterError, ConfigError
 from i4d.exec.on_ray.jobs import Job, Jobs
 from i4d.store.run_folder import RunFolder, check_run_id
 
 FAILED = 1
+# Seconds between Ray's SIGTERM and SIGKILL when a job is stopped (3 by itself): time to finish the commit in hand.
+_PATIENT = {"RAY_JOB_STOP_WAIT_TIME_S": "900"}
 
 
 def submit(
     address: str, prompt: str, out: Path, scene: str, presets: Sequence[str], files: Sequence[Path], options: Mapping[str, Any],
-    sets: Sequence[str], follow: bool, python: str, probe: bool,
+    sets: Sequence[str], follow: bool, python: str, probe: bool, prompts: Path | None = None,
 ) -> int:  # fmt: skip
-    """Send an edit as a job; returns the exit code (that of the job where it is followed)."""
-    prompt = checked_prompt(prompt)
+    """Send an edit, or those of a file of prompts, as a job; returns the exit code (that of the job where it is followed)."""
+    told = [checked_prompt(prompt)] if prompts is None else read_prompts(prompts)
     check_run_id(out.name)
+    if ".." in out.parts:
+        raise ConfigError(f"--out {out} goes up in the tree", "name the folder on the cluster without '..'")
     config = settled(layered(scene, presets, files, options, sets))
     config.cluster.executor, config.cluster.address = "ray", ""  # a job joins the cluster that it runs in
     jobs = Jobs(address)
@@ -39,12 +45,33 @@ def submit(
     folder = Path(tempfile.mkdtemp(prefix="i4d-submit-"))
     try:
         (folder / "run.yaml").write_text(yaml.safe_dump(cfg.to_dict(config), sort_keys=False))
-        arguments = ["edit", "--config", "run.yaml", "--prompt", prompt, "--out", str(out)]
-        id = jobs.submit(arguments, folder, {"prompt": prompt, "scene": config.scene.name, "out": str(out)}, python=python)
+        what = ["--prompt", told[0]]
+        if prompts is not None:
+            (folder / "prompts.txt").write_text("\n".join(told) + "\n")
+            what = ["--prompts-file", "prompts.txt"]
+        about = {"prompt": "; ".join(told), "scene": config.scene.name, "run": out.name, "out": str(out)}
+        id = jobs.submit(["edit", "--config", "run.yaml", *what, "--out", str(out)], folder, about, env=_PATIENT, python=python)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(f"job: {id}\nrun: {out}\ndashboard: {jobs.url}", flush=True)
     return followed(jobs, id) if follow else 0
+
+
+def resubmit(address: str, run: Path, options: Mapping[str, Any], python: str) -> int:
+    """Go on with a run as a new job, perhaps with other workers."""
+    folder = RunFolder.open(run)
+    request, config = Request.read(folder), folder.config()
+    if _driven(folder):
+        raise ConfigError(f"{folder.path} is running", f"`i4d stop {run}` ends it after the work in hand")
+    if options.get("cluster.executor") == "local":
+        raise ConfigError("--local and --job exclude each other", "a job computes on the cluster that it is sent to")
+    flags = {"cluster.editors": "--editors", "cluster.device": "--device"}
+    more = [word for key, flag in flags.items() if options.get(key) is not None for word in (flag, str(options[key]))]
+    jobs = Jobs(address)
+    about = {"prompt": request.prompt, "scene": config["scene"]["name"], "run": folder.path.name, "out": str(folder.path)}
+    id = jobs.submit(["resume", str(folder.path), *more], None, about, env=_PATIENT, python=python)
+    print(f"job: {id}\nrun: {folder.path}\ndashboard: {jobs.url}", flush=True)
+    return 0
 
 
 def _places(config: Config, out: Path) -> list[str]:
@@ -113,13 +140,20 @@ def _took(job: Job) -> str:
 
 
 # ------------------------------------------------------------------------------------------------ runs or jobs
-def status(name: str, address: str) -> None:
-    """Print where a run or job stands."""
+def status(name: str, address: str, watch: bool = False) -> None:
+    """Print where a run or job stands; `watch` goes on until it ends."""
     if not _is_run(name):
         job = Jobs(address).get(name)
         print(f"{job.id}: {job.status} {job.message}".rstrip())
-        return
+        run = job.metadata.get("out", "")
+        if not watch or not (Path(run) / "config.yaml").is_file():
+            return
+        name = run
     folder = RunFolder.open(name)
+    if watch:
+        for line in watched(folder, lambda: _driven(folder)):
+            print(time.strftime("%H:%M:%S"), line, flush=True)
+        return
     request, events = Request.read(folder), folder.events()
     rounds = [index for index in folder.manifests() if index > 0]
     plan = folder.read_json("plan.json")

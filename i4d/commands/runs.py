@@ -36,6 +36,25 @@ def edit(
     return _carried_out(out, lambda console: compose.start_run(request, config, out, console, start_from=start))
 
 
+def edit_all(
+    prompts: Path, out: Path, scene: str, presets: Sequence[str], files: Sequence[Path], options: Options, sets: Sequence[str]
+) -> int:
+    """Carry out the edits of a file of prompts, which share scene, field and editors; returns the exit code."""
+    from i4d.commands.prompts import SharedEdits, read_prompts
+
+    console = Console()
+    edits = SharedEdits(read_prompts(prompts), settled(layered(scene, presets, files, options, sets)), out, console)
+    try:
+        result = edits.carry_out(lambda place: print(f"report: {finish(RunFolder.open(place), console)['report']}", flush=True))
+    except KeyboardInterrupt:
+        return STOPPED
+    finally:
+        console.close()
+    if result.stopped:
+        console.line("stopped; everything stored is kept. `i4d resume` goes on with each run that is not finished")
+    return STOPPED if result.stopped else 0
+
+
 def train(out: Path, scene: str, presets: Sequence[str], files: Sequence[Path], options: Options, sets: Sequence[str]) -> int:
     """Fit a field into a new run folder; returns the exit code."""
     compose.check_out(out)

@@ -116,7 +116,8 @@ def run(
     `originals` is version 0 of the frames. `turns`: editors and trainer share a device that holds one of them at a time
     (overlap becomes barrier). `overlap` False: a plan that overlaps refit and windows falls back to barrier, as where they
     would only compete for the same cores. `checkpoint`: a trained field to start from in place of the first fit. `joining`: editors
-    that come up when there is room for them; nobody waits for them. Raises ConfigError when the record belongs to another plan, and the I4DError that stopped the run otherwise.
+    that come up when there is room for them; nobody waits for them. Raises ConfigError when the record belongs to another plan,
+    and the I4DError that stopped the run otherwise.
     """
     policy, limits, emit = policy or RetryPolicy(), limits or Limits(), Emitter(sinks)
     with record.lock():

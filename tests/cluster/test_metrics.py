@@ -63,7 +63,8 @@ def test_a_real_prometheus_answers_the_dashboards_queries(tmp_path):
     metrics, web = free_port(), free_port()
     head = ("--num-cpus=4", f"--metrics-export-port={metrics}")
     with ray_nodes(tmp_path / "nodes", workers=0, namespaces=False, head=head) as nodes:
-        config = {"global": {"scrape_interval": "1s"}, "scrape_configs": [{"job_name": "ray", "static_configs": [{"targets": [f"127.0.0.1:{metrics}"]}]}]}
+        scrape = {"job_name": "ray", "static_configs": [{"targets": [f"127.0.0.1:{metrics}"]}]}
+        config = {"global": {"scrape_interval": "1s"}, "scrape_configs": [scrape]}
         (tmp_path / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
         command = [prometheus, f"--config.file={tmp_path}/prometheus.yml", f"--web.listen-address=127.0.0.1:{web}"]
         command += [f"--storage.tsdb.path={tmp_path}/tsdb"]

@@ -1,0 +1,105 @@
+"""Several edits of one scene in one go: the scene is decoded and fitted once, flow and editors are shared.
+
+    runs/many/store/        blocks, flow and checkpoints of all of them
+    runs/many/01-make-it-night/   a run like any other: status, resume, report
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from i4d import compose
+from i4d import config as cfg
+from i4d.commands.run_request import Request, checked_prompt
+from i4d.commands.workplace import Workplace, workplace
+from i4d.config import Config
+from i4d.driver.events import Emitter
+from i4d.driver.plan import predicted_forwards
+from i4d.driver.rounds import RunResult
+from i4d.errors import ConfigError
+from i4d.scenes.load import load_scene
+from i4d.store.run_folder import RunFolder
+
+_WORDS = 40  # characters of a prompt in the name of its run
+
+
+def read_prompts(path: Path) -> list[str]:
+    """Return the prompts of a file, one a line; empty lines and lines that begin with # do not count.
+
+    ConfigError where there is none, or one twice.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text().splitlines()]
+    except (OSError, UnicodeDecodeError) as err:
+        raise ConfigError(f"--prompts-file {path} cannot be read", str(err)) from None
+    prompts = [checked_prompt(line) for line in lines if line and not line.startswith("#")]
+    if not prompts:
+        raise ConfigError(f"--prompts-file {path} holds no prompt", "one a line")
+    for prompt in prompts:
+        if prompts.count(prompt) > 1:
+            raise ConfigError(f"--prompts-file {path} says twice: {prompt!r}")
+    return prompts
+
+
+def run_name(number: int, prompt: str) -> str:
+    """Return what the run of a prompt is called: "02-turn-the-ball-gold"."""
+    words = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:_WORDS].strip("-")
+    return f"{number:02d}-{words}" if words else f"{number:02d}"
+
+
+class SharedEdits:
+    """The runs of one prompts file on one workplace; `carry_out` yields to `finished` after each."""
+
+    def __init__(self, prompts: Sequence[str], config: Config, out: Path, console: Any) -> None:
+        self._prompts, self._config, self._console = prompts, config, console
+        self._out = out.absolute()
+        if not config.storage_path:
+            config.storage_path = str(self._out / "store")
+        self.places = [self._out / run_name(i, prompt) for i, prompt in enumerate(prompts, 1)]
+        for place in self.places:
+            compose.check_out(place)
+        self._services: list[Any] = []
+        self._first: RunFolder | None = None
+
+    def carry_out(self, finished: Any) -> RunResult:
+        """Edit by every prompt in turn; `finished(place)` hears of each. Returns the last result, stopped or not."""
+        scene = load_scene(self._config.scene, None, self._console.making)
+        result = None
+        with workplace(self._config.cluster, self._out.name) as work:
+            self._console.line(f"computing on {work.sentence}")
+            for place, prompt in zip(self.places, self._prompts, strict=True):
+                self._console.line(f"{place.name}: {prompt}")
+                result = self._edit(work, scene, place, prompt)
+                if result.stopped:
+                    return result
+                finished(place)
+        return result
+
+    def _edit(self, work: Workplace, scene: Any, place: Path, prompt: str) -> RunResult:
+        config, console = self._config, self._console
+        chosen = compose.choose_editor(config, prompt, work.device(config.cluster))
+        card = chosen.card
+        request = Request("edit", prompt, None, chosen.place, card.demonstration, card.knows(prompt), compose.notices_of(chosen))
+        plan = compose.plan_for(scene, config, request, chosen.settings)
+        placement = compose.placement_for(work, config, scene, chosen, plan)
+        folder = RunFolder.create(place, cfg.to_dict(config), config.storage_path)
+        emit = Emitter([console, lambda event: folder.append_event(event.to_json())])
+        if work.shared:
+            compose.require_shared(work, folder)
+        console.describe(request, config, scene, plan, predicted_forwards(plan))
+        if self._first is None:
+            prepared = compose.prepare_scene(scene, config, folder, emit, console.progress)
+            self._first = folder
+        else:
+            for name in ("originals.json", "scene.json"):
+                folder.write_json(name, self._first.read_json(name))
+            prepared = compose.prepared_scene(folder)
+            request = replace(request, start=self._first.manifests()[0]["checkpoint"])
+        request.write(folder)
+        if not self._services:
+            self._services = compose.start_services(config, folder, prepared, plan, placement, chosen, work, emit)
+        return compose.drive(request, config, folder, prepared, plan, placement, chosen, work, emit, console, self._services)
