@@ -101,6 +101,28 @@ def edit(
     raise typer.Exit(carry_out(prompt, out, scene, preset, config, options, set_, ckpt))
 
 
+@app.command("try")
+def try_(
+    prompt: Annotated[list[str], typer.Option("--prompt", help='A sentence; give several to compare.  Example: --prompt "make it snow"')],
+    out: Annotated[Path, typer.Option("--out", help="Folder for sheet.png and sheet.html")] = Path("runs/try"),
+    scene: Scene = "", data: Data = "", config: Configs = [], preset: Presets = [], set_: Sets = [],  # noqa: B006
+    guidance: Annotated[str, typer.Option("--guidance", help="Weights s_T to try, with commas.  Example: 7.5,9.5")] = "",
+    image_guidance: Annotated[str, typer.Option("--image-guidance", help="Weights s_I to try.  Example: 1.2,1.5")] = "",
+    camera: Annotated[str, typer.Option("--camera", help="Camera by name; else the middle one")] = "",
+    frames: Annotated[int, typer.Option("--frames", help="Frames after the key frame that are edited as a window")] = 2,
+    weights: Weights = None, device: Device = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Try prompts and guidance on one key frame and a few frames after it: a contact sheet in seconds, not hours.
+
+    Example:  i4d try --scene demo --prompt "make it snow" --prompt "turn the ball gold" --guidance 1,2.5 --image-guidance 1,1.2
+    """
+    from i4d.commands.tryout import try_out
+
+    _use_data(data)
+    options = {"editor.weights": weights, "cluster.device": device}
+    try_out(prompt, out, scene, camera, frames, guidance, image_guidance, preset, config, options, set_)
+
+
 @app.command()
 def train(
     out: Out, scene: Scene = "", data: Data = "", config: Configs = [], preset: Presets = [], set_: Sets = [],  # noqa: B006

@@ -37,7 +37,7 @@ def prepare(scene: Scene, config: SceneConfig, store: ObjectStore, progress: Pro
         stored = [get_named(store, key) for key in keys]
         missing = [i for i, ref in enumerate(stored) if ref is None]
         if missing:
-            frames = _decoded(scene, config, camera, original, chunks[missing[0]][0])
+            frames = working_frames(scene, config, view, chunks[missing[0]][0])
             for i in range(missing[0], len(chunks)):
                 start, stop = chunks[i]
                 rows = []
@@ -63,8 +63,12 @@ def _key(scene: Scene, config: SceneConfig, camera: Camera, original: Camera, ch
     return "prepared/" + hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
-def _decoded(scene: Scene, config: SceneConfig, camera: Camera, original: Camera, first: int) -> Iterator[np.ndarray]:
-    """Yield this camera's frames from `first` on, undistorted, at the working size."""
+def working_frames(scene: Scene, config: SceneConfig, view: int, first: int = 0) -> Iterator[np.ndarray]:
+    """Yield a view's frames from `first` on, uint8 (height, width, 3), undistorted, at the working size.
+
+    Raises SceneError naming camera and frame where what is decoded has another size than declared.
+    """
+    camera, original = scene.cameras[view], scene.source_cameras[view]
     start = config.start + first * config.stride
     stop = config.start + (scene.num_frames - 1) * config.stride + 1
     maps = _undistortion(original) if original.distortion else None

@@ -1,0 +1,117 @@
+"""Trying prompts and guidance on one key frame and a short window: what an edit would look like, before hours are spent on it.
+
+Every cell of the grid is one prompt at one pair of guidance weights: a full edit of the key frame, then the frames after it as
+one window, as a run would edit them (without cross-view agreement and refit, which need a field).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from i4d.edit.model import EditCost, EditorModel
+from i4d.edit.repaint import repaint, trace_anchor
+from i4d.edit.window import WindowImages, edit_window
+from i4d.flow.find import FlowEstimator
+from i4d.metrics.temporal import FlowPair, neighbour_flows, temporal_warp_error
+from i4d.report import look
+from i4d.report.evaluate import image_psnr
+from i4d.report.steadiness import planes
+from i4d.types import EditSettings, Strength
+
+SEED = 0
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Strengths:
+    """How far the key frame and the window are noised, as a run would."""
+
+    key: Strength
+    window: Strength
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One cell of the grid: its settings, frames uint8 (1 + window, h, w, 3), and figures (look.Cell) by name."""
+
+    prompt: str
+    text_guidance: float
+    image_guidance: float
+    frames: np.ndarray
+    figures: dict[str, look.Cell]
+    score: str  # which figure decides: the best that could be had
+
+
+def try_grid(
+    model: EditorModel, estimator: FlowEstimator, originals: np.ndarray, grid: Sequence[EditSettings], strengths: Strengths,
+    answers: dict[str, list[np.ndarray]], progress: Progress,
+) -> list[Trial]:  # fmt: skip
+    """Return a trial for every settings of `grid`, on frames uint8 (time, h, w, 3) of one camera; frame 0 is the key frame.
+
+    `answers` maps prompts to what each frame should exactly become, where the scene knows.
+    """
+    video = torch.stack([planes(frame) for frame in originals])
+    flows = list(neighbour_flows(video, estimator)) if len(video) > 1 else []
+    key_flows = _from_key(video, estimator)
+    out = []
+    for done, settings in enumerate(grid, 1):
+        frames = _edited(model, video, key_flows, settings, strengths)
+        out.append(_judged(originals, video, frames, flows, settings, answers.get(settings.instruction, [])))
+        progress(done, len(grid))
+    return out
+
+
+def _from_key(video: torch.Tensor, estimator: FlowEstimator) -> FlowPair:
+    """Return forward and backward flow (time - 1, 2, h, w) between the key frame and each later frame."""
+    rest = video[1:]
+    key = video[:1].expand_as(rest)
+    return (estimator.estimate(key, rest), estimator.estimate(rest, key)) if len(rest) else (rest[:, :2], rest[:, :2])
+
+
+@torch.inference_mode()
+def _edited(model: EditorModel, video: torch.Tensor, flows: FlowPair, settings: EditSettings, strengths: Strengths) -> torch.Tensor:
+    video, cost = video.to(model.device), EditCost()
+    alone = replace(settings, attention="own", norm="frame")
+    key = repaint(model, video[:1], video[:1], strengths.key, alone, [SEED], cost)
+    rest = video[1:]
+    if not len(rest):
+        return key.cpu()
+    images = WindowImages(rest, rest, video[:1], key, key, *(flow.to(model.device) for flow in flows))
+    trace = lambda: trace_anchor(model, video[:1], key, strengths.window, settings, SEED, cost)  # noqa: E731
+    window, _ = edit_window(model, images, strengths.window, settings, SEED, [SEED] * len(rest), len(rest) + 1, cost, trace)
+    return torch.cat([key, window]).cpu()
+
+
+def _judged(
+    originals: np.ndarray, video: torch.Tensor, edited: torch.Tensor, flows: list[FlowPair], settings: EditSettings,
+    answers: list[np.ndarray],
+) -> Trial:  # fmt: skip
+    frames = (edited.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    figures = {"changed": look.cell((edited - video).abs().mean((1, 2, 3)).tolist(), 3)}
+    if len(video) > 1:
+        ratio = temporal_warp_error(edited, flows).ratio_to(temporal_warp_error(video, flows))
+        figures["flicker"] = {"value": round(ratio, 2), "frames": len(video)}
+    words = look.word_cells(frames.__getitem__, originals.__getitem__, len(frames), settings.instruction)
+    figures["clip_direction"] = words["clip_directional_similarity"]
+    score = "clip_direction"
+    if answers:
+        figures["known_answer_db"] = look.cell([image_psnr(a, b) for a, b in zip(frames, answers, strict=True)], 2)
+        score = "known_answer_db"
+    if figures[score]["value"] is None:
+        score = "flicker" if "flicker" in figures else "changed"
+    return Trial(settings.instruction, settings.text_guidance, settings.image_guidance, frames, figures, score)
+
+
+def best(trials: Sequence[Trial]) -> dict[str, Trial]:
+    """Return each prompt's trial with the best score: lowest flicker, or highest of anything else."""
+    out: dict[str, Trial] = {}
+    for trial in trials:
+        sign = -1.0 if trial.score == "flicker" else 1.0
+        known = out.setdefault(trial.prompt, trial)
+        if sign * trial.figures[trial.score]["value"] > sign * known.figures[known.score]["value"]:
+            out[trial.prompt] = trial
+    return out
