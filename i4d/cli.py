@@ -219,6 +219,25 @@ def report(run: Run, debug: Debug = False) -> None:
 
 # ------------------------------------------------------------------------------------------------ jobs
 @app.command()
+def view(
+    run: Run,
+    port: Annotated[int, typer.Option("--port", help="Port of the page")] = 8080,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on; other hosts can look if it is not the loopback")] = "127.0.0.1",
+    height: Annotated[int, typer.Option("--height", help="Pixels of the picture; 0: the scene's, at most 720")] = 0,
+    device: Device = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Look at a run in the browser: time, free camera, before and after, rounds; follows a run that is still going.
+
+    Example:  i4d view runs/demo
+    """
+    from i4d.report.viewer import serve
+    from i4d.report.viewing import RunViews
+    from i4d.store.run_folder import RunFolder
+
+    serve(RunViews(RunFolder.open(run), device or "auto"), host, port, height, print)
+
+
+@app.command()
 def submit(
     out: Out, prompt: Prompt = "", prompts_file: PromptsFile = None, address: Dashboard = "auto", scene: Scene = "", data: Data = "",
     config: Configs = [],  # noqa: B006

@@ -1,0 +1,105 @@
+"""What a viewer shows of a run, without the viewer: its field at any round, camera and frame, before, after, or the difference."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+
+from i4d import config as cfg
+from i4d.errors import ConfigError
+from i4d.field.checkpoint import decode, restore
+from i4d.field.fit import Fitter
+from i4d.field.image import render_image
+from i4d.field.spaces import space_for
+from i4d.report.footage import Footage
+from i4d.services.device import choose_device
+from i4d.store.named import get_checkpoint
+from i4d.store.run_folder import RunFolder
+from i4d.types import Camera
+
+Look = Literal["after", "before", "difference"]
+LOOKS: tuple[Look, ...] = ("after", "before", "difference")
+DIFFERENCE_GAIN = 2.0  # differences are shown around grey, so much larger
+
+
+class RunViews:
+    """Renders a run's committed rounds; follows a run that is still going, and holds two fields at most."""
+
+    def __init__(self, run: RunFolder, device: str = "auto") -> None:
+        """I4DError where nothing is committed yet."""
+        self.run = run
+        self.footage = Footage(run)
+        self.scene = self.footage.scene
+        self._config = cfg.from_dict(run.config(), str(run.path / "config.yaml"))
+        self._device = choose_device(device)
+        self._space = space_for(self.scene.bounds, self.scene.cameras)
+        self._fields: OrderedDict[int, Fitter] = OrderedDict()
+
+    def rounds(self) -> list[int]:
+        """Return the rounds whose field is still there: 0 is the reconstruction. Read anew at every call."""
+        manifests = self.run.manifests()
+        return [r for r in sorted(manifests) if self.run.has_checkpoint(manifests[r]["checkpoint"]["digest"])]
+
+    def refresh(self) -> bool:
+        """Take notice of rounds that were committed since; returns whether there are any."""
+        if set(self.run.manifests()) == set(self.footage.manifests):
+            return False
+        self.footage = Footage(self.run)
+        return True
+
+    def field(self, round_index: int) -> Fitter:
+        """Return a round's field. ConfigError for a round that is not there."""
+        if round_index not in self.rounds():
+            raise ConfigError(f"round {round_index} is not there", f"rounds with a field: {self.rounds()}")
+        if round_index not in self._fields:
+            digest = self.run.manifests()[round_index]["checkpoint"]["digest"]
+            data = get_checkpoint(self.run.store, digest)
+            decode(data)  # says what is wrong with a corrupt one before anything is made
+            fitter = Fitter(self._config.field, self._space, self.scene.num_frames, self._config.seed, self._device)
+            restore(fitter, data)
+            self._fields[round_index] = fitter
+        self._fields.move_to_end(round_index)
+        while len(self._fields) > 2:
+            self._fields.popitem(last=False)
+        return self._fields[round_index]
+
+    def render(self, camera: Camera, frame: int, round_index: int, look: Look = "after") -> np.ndarray:
+        """Return uint8 (height, width, 3): the round's field, the unedited one, or their difference around grey."""
+        if look == "before":
+            return self._image(camera, frame, 0)
+        after = self._image(camera, frame, round_index)
+        if look == "after":
+            return after
+        change = (after.astype(np.float32) - self._image(camera, frame, 0)) * DIFFERENCE_GAIN + 127.5
+        return change.clip(0, 255).round().astype(np.uint8)
+
+    def _image(self, camera: Camera, frame: int, round_index: int) -> np.ndarray:
+        fitter = self.field(round_index)
+        image = render_image(fitter.field, fitter.render_settings(), camera, frame)
+        return (image.rgb.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+
+    def photo(self, view: int, frame: int, look: Look, width: int = 160) -> np.ndarray:
+        """Return a camera's own frame for its frustum, at most `width` pixels wide: edited where it is a trained view."""
+        edited = look == "after" and view in self.scene.train_views and self.footage.edited
+        image = self.footage.edited_frame(view, frame) if edited else self.footage.original(view, frame)
+        if image.shape[1] <= width:
+            return image
+        return cv2.resize(image, (width, max(1, round(image.shape[0] * width / image.shape[1]))), interpolation=cv2.INTER_AREA)
+
+
+def pinhole(fov_rad: float, aspect: float, height: int, world_from_camera: np.ndarray) -> Camera:
+    """Return a camera of a vertical field of view (radians), centred; ConfigError for one that is no picture."""
+    if not (0.01 < fov_rad < 3.1 and 0.05 < aspect < 20 and height >= 1):
+        raise ConfigError(f"camera with field of view {fov_rad:g}, aspect {aspect:g}, height {height}")
+    width = max(1, round(height * aspect))
+    focal = height / 2 / np.tan(fov_rad / 2)
+    return Camera("free", width, height, np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]]), world_from_camera)
+
+
+def vertical_fov(camera: Camera) -> float:
+    """Return a camera's vertical field of view in radians."""
+    return float(2 * np.arctan(camera.height / 2 / camera.K[1, 1]))

@@ -1,0 +1,120 @@
+"""The viewer in a real browser: slider, play, before and after, rounds, cameras; nothing on the console, no request elsewhere."""
+
+import numpy as np
+import pytest
+from chromium import Page, program
+
+from i4d.errors import ConfigError
+from i4d.report.viewing import RunViews, pinhole, vertical_fov
+from i4d.store.run_folder import RunFolder
+
+
+@pytest.fixture(scope="module")
+def viewer(small_run):
+    pytest.importorskip("viser")
+    from i4d.report.viewer import Viewer
+
+    made = Viewer(RunViews(RunFolder.open(small_run), "cpu"), port=0)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def page(viewer):
+    program()
+    made = Page(viewer.url)
+    made.until("document.body?.innerText.includes('Play')")
+    yield made
+    made.close()
+
+
+def click_text(page, text):
+    x, y = page.js(
+        f"(() => {{const e = [...document.querySelectorAll('button')].find(b => b.innerText == '{text}').getBoundingClientRect();"
+        "return [e.x + e.width / 2, e.y + e.height / 2]})()"
+    )
+    page.click(x, y)
+
+
+def wait_for(page, holds, what):
+    for _ in range(150):
+        if holds():
+            return
+        page.js("new Promise(r => setTimeout(r, 200))")
+    raise AssertionError(f"{what} did not happen")
+
+
+# ------------------------------------------------------------------------------------------------ without a browser
+def test_views_of_a_run(small_run):
+    views = RunViews(RunFolder.open(small_run), "cpu")
+    assert views.rounds() == [0, 1] and not views.refresh()
+    camera = views.scene.cameras[0]
+    before, after = (views.render(camera, 1, 1, look) for look in ("before", "after"))
+    difference = views.render(camera, 1, 1, "difference").astype(float)
+    assert before.shape == (48, 64, 3) and not np.array_equal(before, after)
+    expected = np.clip((after.astype(float) - before) * 2 + 127.5, 0, 255)
+    assert np.abs(difference - expected).max() <= 0.5
+    assert np.array_equal(views.photo(0, 1, "before"), views.footage.original(0, 1))
+    with pytest.raises(ConfigError, match="round 7 is not there"):
+        views.render(camera, 0, 7)
+
+
+def test_a_free_camera_sees_what_the_calibrated_one_sees(small_run):
+    views = RunViews(RunFolder.open(small_run), "cpu")
+    camera = views.scene.cameras[0]
+    free = pinhole(vertical_fov(camera), camera.width / camera.height, camera.height, camera.world_from_camera)
+    assert (free.width, free.height) == (camera.width, camera.height) and np.allclose(free.K, camera.K, rtol=0.02, atol=0.6)
+    same = views.render(free, 2, 0).astype(float) - views.render(camera, 2, 0)
+    assert np.abs(same).mean() < 4
+    with pytest.raises(ConfigError):
+        pinhole(4.0, 1.0, 10, np.eye(4))
+
+
+# ------------------------------------------------------------------------------------------------ in the browser
+def test_a_picture_of_the_field_is_shown(page, viewer):
+    wait_for(page, lambda: any(p.painted for p in viewer._painters.values()), "painting the whole picture")
+    page.js("new Promise(r => setTimeout(r, 1500))")
+    from io import BytesIO
+
+    from PIL import Image
+
+    middle = np.asarray(Image.open(BytesIO(page.shot())).convert("RGB"))[300:600, 100:800]
+    assert middle.std() > 8, "the page is blank"
+
+
+def test_the_slider_moves_time(page, viewer):
+    x, y = page.js("(() => {const e = document.querySelector('[role=slider]').getBoundingClientRect(); return [e.x + 3, e.y + 5]})()")
+    page.click(x, y)
+    page.js("document.querySelector('[role=slider]').focus()")
+    page.key("ArrowRight", 39)
+    wait_for(page, lambda: viewer.frame.value == 1, "the slider's step")
+
+
+def test_play_runs_through_the_frames(page, viewer):
+    toggle = "[...document.querySelectorAll('input[type=checkbox]')].filter(e => e.getBoundingClientRect().width > 0)[0]"
+    before = viewer.frame.value
+    page.js(f"{toggle}.click()")
+    wait_for(page, lambda: viewer.playing.value and viewer.frame.value != before, "playing")
+    page.js(f"{toggle}.click()")
+    wait_for(page, lambda: not viewer.playing.value, "pausing")
+
+
+@pytest.mark.parametrize("look", ["before", "difference", "after"])
+def test_the_switch_changes_what_is_shown(page, viewer, look):
+    click_text(page, look)
+    wait_for(page, lambda: viewer.chosen_look == look, f"showing {look}")
+    page.until(f"document.body.innerText.includes('Showing {look}')")
+
+
+def test_nothing_went_wrong_and_nothing_left_the_machine(page, viewer):
+    page.js("1")
+    assert page.errors == [] and page.console == []
+    assert {host.split(":")[0] for host in page.hosts} == {"127.0.0.1"}
+
+
+def test_a_second_viewer_takes_the_next_free_port(viewer):
+    from i4d.report.viewer import Viewer
+
+    other = Viewer(viewer.views, port=viewer.server.get_port())  # viser takes the next free port
+    assert other.server.get_port() != viewer.server.get_port()
+    other.close()
