@@ -28,15 +28,16 @@ from i4d.field.factors import factor_size, grow_line, grow_plane
 from i4d.field.fit import Fitter
 from i4d.field.frames import FrameBank
 from i4d.field.fused import kernels_run_on
+from i4d.field.group import Group
 from i4d.field.image import render_image
 from i4d.field.render import render_dense
 from i4d.field.spaces import space_for
+from i4d.geometry.cameras import camera_tensors
 from i4d.scenes.bounds import ndc_bounds
 from i4d.scenes.n3dv import NEAR_MARGIN, average_pose
 from i4d.scenes.procedural.demo import demo_cameras, render_frames
 from i4d.scenes.procedural.render import exact
 from i4d.scenes.procedural.world import demo_world
-from i4d.geometry.cameras import camera_tensors
 from i4d.types import Camera
 
 SMALL, LARGE = (141, 157, 94), (706, 786, 471)
@@ -47,7 +48,9 @@ class Bench:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
-        self.device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+        rank, size, address = args.group or (0, 1, "")
+        self.device = torch.device(f"cuda:{rank}" if torch.cuda.is_available() else "cpu")
+        self.group = Group(rank, size, address, self.device) if size > 1 else None
         width, height = (int(n) for n in args.size.split("x"))
         self.cameras, self.space = rig(width, height, args.cameras, str(self.device))
         self.truth: list[np.ndarray] = []
@@ -75,6 +78,8 @@ class Bench:
 
     def say(self, name: str, values: dict) -> None:
         """Print a result as it comes and keep it."""
+        if self.group and self.group.rank:
+            return
         values = {k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in values.items()}
         self.results.setdefault(name, []).append(values)
         print(name, json.dumps(values), flush=True)
@@ -85,7 +90,7 @@ class Bench:
         """Return a fit of the scene about to begin, on a grid of exactly `cells` if given (no growth then)."""
         if cells:
             config = replace(config, growth_at=[], grid_end=int(np.prod(cells)))
-        fitter = Fitter(config, self.space, self.bank.num_frames, 0, self.device)
+        fitter = Fitter(config, self.space, self.bank.num_frames, 0, self.device, group=self.group)
         if cells:
             set_cells(fitter, cells)
         fitter.begin("fit", steps)
@@ -243,7 +248,8 @@ def curve(bench: Bench, config: FieldConfig) -> None:
         points.append((spent, psnr))
         cells = "x".join(map(str, fitter.field.cells))
         rate = (fitter.step - before) * config.rays / (spent - earlier)
-        bench.say("curve", {"seconds": spent, "step": fitter.step, "cells": cells, "rays_per_s": rate, "held_out_db": psnr, "train_db": told.psnr_db})
+        values = {"seconds": spent, "step": fitter.step, "cells": cells, "rays_per_s": rate}
+        bench.say("curve", {**values, "held_out_db": psnr, "train_db": told.psnr_db})
     final = points[-1][1]
     first = {goal: next((s for s, db in points if db >= goal), None) for goal in (30.0, final - 0.5)}
     whole = bench.psnr(fitter, list(range(bench.bank.num_frames)))
@@ -305,7 +311,36 @@ def profile(bench: Bench, config: FieldConfig) -> None:
     print(seen.key_averages().table(sort_by=key, row_limit=45, max_name_column_width=60), flush=True)
 
 
-PARTS = {"speed": speed, "render": pictures, "equal": equal, "profile": profile, "tune": tune, "curve": curve}
+def group(bench: Bench, config: FieldConfig) -> None:
+    """Speed at a fixed grid, and PSNR after some steps, of this process alone or of a group (`--group`, one command each)."""
+    size, cells = bench.group.size if bench.group else 1, bench.args.cells or LARGE
+    for rays in (config.rays, 4 * config.rays):
+        fitter = bench.fitter(replace(config, rays=rays), 10**6, cells)
+        fitter.step = 250_000
+        fitter.advance(bench.bank, 10)
+        bench.sync()
+        start = time.perf_counter()
+        fitter.advance(bench.bank, bench.args.steps)
+        bench.sync()
+        rate = rays * size * bench.args.steps / (time.perf_counter() - start)
+        bench.say("group_speed", {"members": size, "rays_each": rays, "rays_per_s": rate, "cells": "x".join(map(str, cells))})
+        del fitter
+    fitter = bench.fitter(config, bench.args.equal_steps // size, SMALL if not bench.args.toy else cells)
+    start = time.perf_counter()
+    fitter.advance(bench.bank, bench.args.equal_steps)
+    bench.sync()
+    seconds, psnr = time.perf_counter() - start, bench.psnr(fitter, [0, bench.bank.num_frames - 1])
+    seen = fitter.step * config.rays * size
+    bench.say("group_psnr", {"members": size, "rays_seen": seen, "held_out_db": psnr, "seconds": seconds})
+
+
+def member(text: str) -> tuple[int, int, str]:
+    """Return rank, size and address of `rank,size,host:port`."""
+    rank, size, address = text.split(",")
+    return int(rank), int(size), address
+
+
+PARTS = {"speed": speed, "render": pictures, "equal": equal, "profile": profile, "tune": tune, "curve": curve, "group": group}
 
 
 def parse() -> argparse.Namespace:
@@ -323,6 +358,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--equal-steps", type=int, default=400)
     parser.add_argument("--cells", type=lambda t: tuple(map(int, t.split("x"))), help="fixed grid of `equal`, such as 141x157x94")
     parser.add_argument("--chunk", type=int, default=256, help="rays at once in the dense reference")
+    parser.add_argument("--group", type=member, metavar="RANK,SIZE,HOST:PORT", help="this process is one of a group, one a GPU")
     parser.add_argument("--json", type=Path, help="write all results here")
     parser.add_argument("--toy", action="store_true", help="everything tiny, for tests and CPUs")
     args = parser.parse_args()
@@ -354,6 +390,8 @@ def main() -> None:
         except Exception:  # the other parts are worth their time all the same
             traceback.print_exc()
             failed.append(part)
+    if bench.group:
+        bench.group.leave()
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 

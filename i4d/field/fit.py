@@ -21,6 +21,7 @@ from i4d.field.factors import add_line_variation_grad, add_plane_variation_grad
 from i4d.field.frames import FrameBank, Pixels
 from i4d.field.fused import kernels_run_on
 from i4d.field.fused_fit import FusedStep
+from i4d.field.group import Group
 from i4d.field.losses import SQUARED
 from i4d.field.model import FieldShape, Leaf, StreamingField
 from i4d.field.optim import SliceAdam
@@ -84,8 +85,10 @@ class Fitter:
 
     def __init__(
         self, config: FieldConfig, space: Space, num_frames: int, seed: int, device: torch.device | str = "cpu",
-        workers: Workers | None = None,
+        workers: Workers | None = None, group: Group | None = None,
     ) -> None:  # fmt: skip
+        """`group`: the other processes that fit the same field, each with `config.rays` rays of its own a step."""
+        self.group = group
         self.workers = workers or Workers()
         self.config = config
         self.seed = seed
@@ -112,6 +115,8 @@ class Fitter:
         self.fused = self.config.kernels != "off" and kernels_run_on(self.device)
         self.adam = SliceAdam(self.field.tensors, counts_on="cpu" if self.fused else None)
         self._step_fused = FusedStep(self.field, self.adam, self.config.kernels == "auto") if self.fused else None
+        if self._step_fused and self.group:
+            self._step_fused.reduce = self.group.average
 
     def begin(self, phase: Phase, steps: int) -> None:
         """Start a phase of `steps` steps: rates and moments start afresh. A refit keeps the grid it finds."""
@@ -164,14 +169,18 @@ class Fitter:
     def draw(self, bank: FrameBank, step: int) -> tuple[int, Pixels]:
         """Return frame and pixels of a step of this phase."""
         frame = self._frame(bank.num_frames, step)
-        generator = torch.Generator().manual_seed(seed_for(self.seed, self.phase_index, None, step, "rays"))
+        generator = torch.Generator().manual_seed(seed_for(self.seed, self.phase_index, None, step, self._mine("rays")))
         watch_motion = self.phase == "fit" or 2 * step < self.total_steps
         share = self.config.motion_share if watch_motion else 0.0
         return frame, bank.draw_pixels(frame, self.config.rays, generator, share, self.loss.patch)
 
+    def _mine(self, purpose: str) -> str:
+        """Return a purpose of random numbers that no other member of the group has."""
+        return f"{purpose} {self.group.rank}" if self.group and self.group.rank else purpose
+
     def offsets(self, samples: int) -> torch.Tensor:
         """Return where in their strata this step's edges lie: (ray, samples - 1) in [0, 1)."""
-        generator = torch.Generator(self.device).manual_seed(seed_for(self.seed, self.phase_index, None, self.step, "offsets"))
+        generator = torch.Generator(self.device).manual_seed(seed_for(self.seed, self.phase_index, None, self.step, self._mine("offsets")))
         return torch.rand(self.config.rays, samples - 1, generator=generator, device=self.device)
 
     def _fused_steps(self, bank: FrameBank, count: int) -> list[float]:
@@ -238,17 +247,24 @@ class Fitter:
         """Add up the gradients of all parts of the rays and move the parameters, each worker its share of them."""
         rates, weight = self._rates(), self.config.tv_weight
 
-        def share(first: int) -> None:
-            mine = slice(first, None, self.workers.count)  # big and small leaves take turns in the list
-            for leaf, *others in list(zip(*parts, strict=True))[mine]:
+        def gather(first: int) -> None:
+            for leaf, *others in list(zip(*parts, strict=True))[first :: self.workers.count]:
                 for other in others:
                     leaf.tensor.grad.add_(other.tensor.grad)
+
+        def share(first: int) -> None:
+            mine = slice(first, None, self.workers.count)  # big and small leaves take turns in the list
+            for leaf in parts[0][mine]:
                 if weight and leaf.name.endswith(".plane"):
                     add_plane_variation_grad(leaf.tensor.grad, leaf.tensor.detach(), 1e-2 * weight)
                 elif weight and leaf.name.endswith(".line"):
                     add_line_variation_grad(leaf.tensor.grad, leaf.tensor.detach(), 1e-3 * weight)
             self.adam.step(parts[0][mine], rates)
 
+        if len(parts) > 1:
+            self.workers.map(gather, range(self.workers.count))
+        if self.group:
+            self.group.average_all([leaf.tensor.grad for leaf in parts[0]])
         self.workers.map(share, range(self.workers.count))
 
     def advance(self, bank: FrameBank, num_steps: int) -> FitReport:
@@ -258,4 +274,4 @@ class Fitter:
         if not losses:
             return FitReport(self.step, self.total_steps, float("nan"), 0)
         psnr = -10 * math.log10(max(sum(losses) / len(losses), 1e-12))
-        return FitReport(self.step, self.total_steps, psnr, len(losses) * self.config.rays)
+        return FitReport(self.step, self.total_steps, psnr, len(losses) * self.config.rays * (self.group.size if self.group else 1))

@@ -18,7 +18,6 @@ from i4d.errors import FitError
 from i4d.geometry.cameras import rays_through
 from i4d.types import Camera
 
-
 MOTION = 20  # of 255, in any channel: more than the noise of a camera
 MOTION_FRAMES = 6  # looked at
 
@@ -118,10 +117,10 @@ class FrameBank:
         """
         total = int(self._ends[-1])
         count = num_rays // patch**2
-        moving = int(count * motion_share) if self.num_frames > 1 else 0
+        found = self._moving_pixels() if motion_share and self.num_frames > 1 else np.zeros(0, np.int32)
+        moving = int(count * motion_share) if len(found) else 0
         pixels = torch.randint(total, (count - moving,), generator=generator).numpy()
         if moving:
-            found = self._moving_pixels()
             pixels = np.concatenate([pixels, found[torch.randint(len(found), (moving,), generator=generator).numpy()]])
         pixels.sort()
         slot, inside = self._gather(pixels)
@@ -141,7 +140,7 @@ class FrameBank:
         """Return the flat numbers over all views of the pixels that change somewhere in the video; found once, and kept.
 
         They differ by more than MOTION among a few frames spread over the video. Edited frames that come later change
-        nothing: an edit does not move things. All pixels, where none moves.
+        nothing: an edit does not move things.
         """
         with self._lock:
             if self._moving is None:
@@ -152,9 +151,8 @@ class FrameBank:
                     for frame in frames[1:]:
                         image = self._frames[view, int(frame)]
                         least, most = np.minimum(least, image), np.maximum(most, image)
-                    found.append(start + np.flatnonzero((most - least).max(-1) > MOTION))
-                moving = np.concatenate(found)
-                self._moving = moving if len(moving) else np.arange(self._ends[-1])
+                    found.append((start + np.flatnonzero((most - least).max(-1) > MOTION)).astype(np.int32))
+                self._moving = np.concatenate(found)
             return self._moving
 
     def lenses(self, device: torch.device) -> Lenses:

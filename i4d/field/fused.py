@@ -20,7 +20,7 @@ from torch import Tensor
 
 from i4d.field.factors import PAIRS
 from i4d.field.model import StreamingField, activate, shade
-from i4d.field.render import RenderSettings, Rendered, depths
+from i4d.field.render import Rendered, RenderSettings, depths
 from i4d.field.spaces import March, Space
 from i4d.field.streaming import Stream
 

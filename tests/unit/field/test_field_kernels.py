@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-HERE = Path(__file__).parent
+HERE, ROOT = Path(__file__).parent, Path(__file__).parents[3]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 def test_kernels_equal_their_plain_twins():
     """In a process of its own: whether kernels are compiled or interpreted is settled when they are first imported."""
-    env = dict(os.environ, OMP_NUM_THREADS="1")
+    env = dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     if not torch.cuda.is_available():
         env["TRITON_INTERPRET"] = "1"
     done = subprocess.run([sys.executable, str(HERE / "kernel_twins.py")], env=env, capture_output=True, text=True, timeout=300)

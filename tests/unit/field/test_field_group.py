@@ -1,0 +1,51 @@
+"""Two processes that fit one field: the same field in both, and as good per ray as one process."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from i4d.errors import FitError
+from i4d.field.group import Group
+
+ROOT = Path(__file__).parents[3]
+SCRIPT = Path(__file__).parent / "group_member.py"
+
+
+def members(size, steps):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    env = dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    started = [
+        subprocess.Popen(
+            [sys.executable, str(SCRIPT), str(rank), str(size), address, str(steps)],
+            env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        for rank in range(size)
+    ]
+    out = []
+    for process in started:
+        stdout, stderr = process.communicate(timeout=120)
+        assert process.returncode == 0, stderr[-1500:]
+        out.append(json.loads(stdout.splitlines()[-1]))
+    return out
+
+
+def test_two_processes_hold_one_field_and_learn_as_much_from_a_ray():
+    first, second = members(2, 40)
+    (alone,) = members(1, 40)
+    assert first["digest"] == second["digest"] != alone["digest"]
+    assert first["rays"] == alone["rays"] == 40 * 256
+    assert first["db"] > 15 and first["db"] > alone["db"] - 0.5, (first, alone)
+
+
+def test_a_group_that_cannot_meet_says_where(monkeypatch):
+    monkeypatch.setattr("i4d.field.group.TIMEOUT_S", 0.5)
+    with pytest.raises(FitError, match="trainer 1 of 2 did not meet the others at 127.0.0.1:9"):
+        Group(1, 2, "127.0.0.1:9", torch.device("cpu"))
