@@ -39,12 +39,14 @@ from i4d.edit.card import EditorCard, read_card
 from i4d.edit.load import HUB_DEFAULT, resolve_weights
 from i4d.errors import ClusterError, ConfigError, I4DError
 from i4d.exec.placement import Peaks, Placement, place, service_specs
+from i4d.exec.protocol import Handle
+from i4d.exec.together import Together
 from i4d.field.checkpoint import decode
 from i4d.report.shots import render_jobs
 from i4d.scenes.load import load_scene
 from i4d.scenes.prepare import prepare, scene_to_dict
 from i4d.scenes.record import scene_from_dict
-from i4d.services.trainer import TrainerScene
+from i4d.services.trainer import ONLY_FIRST, TrainerScene
 from i4d.store.named import get_checkpoint, put_checkpoint
 from i4d.store.objects import write_error
 from i4d.store.run_folder import RunFolder, check_run_id
@@ -217,7 +219,7 @@ def render_run(path: Path, jobs: Callable[[Scene], Sequence[RenderJob]], console
     known = {r: m["checkpoint"]["digest"] for r, m in manifests.items() if r in (0, last)}
     with workplace(config.cluster) as work:
         scene = prepared.scene
-        placement = place(work.resources, config.cluster, Peaks(), 1)
+        placement = place(work.resources, replace(config.cluster, trainer_gpus=1), Peaks(), 1)
         specs = _specs(config, folder, scene, placement, "", 2, work.in_process)[:1]
         emit = Emitter([console])
         with folder.lock():
@@ -260,7 +262,12 @@ def start_services(
     specs = _specs(config, folder, prepared.scene, placement, chosen.place, plan.batch, work.in_process)
     now = 1 + len(placement.editors) if plan.rounds else 1
     with stage(emit, "start services", now):
-        handles = work.executor.start_all(specs[:now], config.cluster.start_timeout_s)
+        if placement.trainers > 1:
+            ranks = work.executor.start_group(specs[0], placement.trainers, config.cluster.start_timeout_s)
+            work.executor = Together(work.executor, Handle(specs[0].name), ranks, ONLY_FIRST)
+            handles = [Handle(specs[0].name), *work.executor.start_all(specs[1:now], config.cluster.start_timeout_s)]
+        else:
+            handles = work.executor.start_all(specs[:now], config.cluster.start_timeout_s)
     return handles + [work.executor.start_later(spec) for spec in (specs[now:] if plan.rounds else [])]
 
 

@@ -79,9 +79,10 @@ class FieldConfig:
     lr_decay: float = opt(0.1, "rate at the end of a phase relative to its start", low=0.0, high=1.0)
     refit_rate: float = opt(1.0, "rates of a refit relative to the fit's", low=0.0)
     tv_weight: float = opt(1.0, "total variation weight (planes x 1e-2, lines x 1e-3)", low=0.0)
-    motion_share: float = opt(0.1, "share of rays from moving pixels in the first half of a refit", low=0.0, high=1.0)
+    refit_geometry: float = opt(0.1, "rate of density in a refit relative to colour's: edits seldom move things", low=0.0, high=10.0)
+    motion_share: float = opt(0.1, "share of rays from moving pixels in a fit and the first half of a refit", low=0.0, high=1.0)
     dtype: str = opt("auto", "compute type", choices=("auto", "float32", "bfloat16", "float16"))
-    kernels: str = opt("auto", "auto: fused GPU kernels, in CUDA graphs, where Triton is installed; eager: no graphs", choices=("auto", "eager", "off"))
+    kernels: str = opt("auto", "fused GPU kernels where Triton is installed; eager: not in CUDA graphs", choices=("auto", "eager", "off"))
 
 
 @dataclass
@@ -136,6 +137,7 @@ class ClusterConfig:
     editors: int = opt(0, "editor workers; 0: from the devices there are", low=0, high=4096)
     device: str = opt("auto", "auto, cpu or cuda; cuda on a host without one is an error", choices=("auto", "cpu", "cuda"))
     gpus: int = opt(0, "GPUs to use; 0: all there are", low=0)
+    trainer_gpus: int = opt(1, "GPUs that fit the field together, each with `field.rays` rays a step; needs ray", low=1, high=64)
     threads: int = opt(0, "compute threads per service; 0: cores divided by services", low=0, high=1024)
     timeout_s: float = opt(600.0, "longest a single service call may take", low=1.0)
     start_timeout_s: float = opt(300.0, "longest a service may take to come up and warm up", low=1.0)

@@ -12,9 +12,9 @@ from i4d.exec.protocol import Executor, Resources
 _GRACE_S = 60.0  # for the call in hand of each service when a run on threads ends
 
 
-@dataclass(frozen=True)
+@dataclass
 class Workplace:
-    """An executor and a sentence about it. `shared` when its nodes may be other machines than this one. `measure` takes events
+    """An executor (to be wrapped where services run as groups) and a sentence about it. `shared` when its nodes may be other machines than this one. `measure` takes events
     (as JSON) and publishes what they tell."""
 
     executor: Executor

@@ -42,7 +42,7 @@ class Share:
 @dataclass(frozen=True)
 class Placement:
     """Shares of trainer and editors. `overlap`: refit and windows can go on side by side. `joining`: editors that there is no
-    room for yet."""
+    room for yet. `trainers`: GPUs, `trainer` each, that fit the field together."""
 
     mode: Literal["separate", "shared", "turns", "cpu"]
     device: Literal["cuda", "cpu"]
@@ -51,6 +51,7 @@ class Placement:
     overlap: bool
     sentence: str
     joining: tuple[Share, ...] = ()
+    trainers: int = 1
 
     @property
     def turns(self) -> bool:
@@ -67,6 +68,11 @@ def place(resources: Resources, cluster: ClusterConfig, peaks: Peaks, useful_edi
         raise ClusterError("cluster.device = cuda: 1 GPU asked, 0 available", "use --set cluster.device=cpu")
     if cluster.gpus > available:
         raise ClusterError(f"cluster.gpus = {cluster.gpus}: {cluster.gpus} GPUs asked, {available} available")
+    if cluster.trainer_gpus > 1:
+        there = 0 if cluster.device == "cpu" else cluster.gpus or available
+        if cluster.executor == "local" or cluster.trainer_gpus >= there:
+            asked = f"cluster.trainer_gpus = {cluster.trainer_gpus}: {cluster.trainer_gpus} GPUs asked beside at least one editor's"
+            raise ClusterError(f"{asked}, {there} available", "each has a process of its own: cluster.executor must be ray")
     if cluster.device == "cpu" or not available:
         return _on_cpus(resources, cluster, useful_editors)
     gpus = cluster.gpus or available
@@ -155,19 +161,21 @@ def _on_one_gpu(resources: Resources, cluster: ClusterConfig, peaks: Peaks) -> P
 
 
 def _on_gpus(resources: Resources, cluster: ClusterConfig, gpus: int, useful_editors: int) -> Placement:
-    editors = cluster.editors or max(1, min(useful_editors, gpus - 1))
-    later = max(0, editors + 1 - gpus) if cluster.elastic else 0
+    trainers = cluster.trainer_gpus
+    editors = cluster.editors or max(1, min(useful_editors, gpus - trainers))
+    later = max(0, editors + trainers - gpus) if cluster.elastic else 0
     editors -= later
-    if editors + 1 > gpus:
-        asked = f"{editors} editors and a trainer asked for {editors + 1} GPUs"
-        raise ClusterError(f"cluster.editors = {editors}: {asked}, {gpus} available")
-    cpus, threads = _host_share(resources, cluster, editors + 1)
-    shares = tuple(Share(cpus, 1.0, threads, i + 1) for i in range(editors))
-    sentence = f"the trainer has one GPU to itself and {_count(editors, 'editor')} one each"
-    if gpus > editors + 1:
-        sentence += f"; {gpus - editors - 1} of {gpus} GPUs stay idle"
+    if editors + trainers > gpus:
+        asked = f"{editors} editors and a trainer asked for {editors + trainers} GPUs"
+        raise ClusterError(f"cluster.editors = {cluster.editors}: {asked}, {gpus} available")
+    cpus, threads = _host_share(resources, cluster, editors + trainers)
+    shares = tuple(Share(cpus, 1.0, threads, i + trainers) for i in range(editors))
+    mine = "one GPU to itself" if trainers == 1 else f"{trainers} GPUs to itself"
+    sentence = f"the trainer has {mine} and {_count(editors, 'editor')} one each"
+    if gpus > editors + trainers:
+        sentence += f"; {gpus - editors - trainers} of {gpus} GPUs stay idle"
     joining = (Share(cpus, 1.0, threads),) * later
-    return Placement("separate", "cuda", Share(cpus, 1.0, threads, 0), shares, True, sentence + _later(later), joining)
+    return Placement("separate", "cuda", Share(cpus, 1.0, threads, 0), shares, True, sentence + _later(later), joining, trainers)
 
 
 def _host_share(resources: Resources, cluster: ClusterConfig, services: int) -> tuple[float, int]:

@@ -146,7 +146,10 @@ class Fitter:
         decay = config.lr_decay ** (self.step / max(1, self.total_steps))
         start = 1.0 if self.phase == "fit" else config.refit_rate
         grid, network = config.lr_grid * decay * start, config.lr_mlp * decay * start
-        return {name: grid if "." in name else network for name in self.field.tensors}
+        # an edit's disagreements must not bend the geometry that the originals agreed on: that blurs every other view
+        density = grid * (1.0 if self.phase == "fit" else config.refit_geometry)
+        kinds = {"density": density, "colour": grid}
+        return {name: kinds[name.split(".")[0][:-1]] if "." in name else network for name in self.field.tensors}
 
     def _frame(self, num_frames: int, step: int) -> int:
         epoch, place = divmod(step, num_frames)

@@ -18,6 +18,7 @@ from i4d.errors import FitError
 from i4d.field.checkpoint import encode, restore
 from i4d.field.fit import Fitter
 from i4d.field.frames import FrameBank
+from i4d.field.group import Group
 from i4d.field.image import render_image
 from i4d.field.spaces import Space, space_for
 from i4d.field.workers import Workers
@@ -36,6 +37,8 @@ from i4d.types import (
     WorkerInfo,
 )
 
+ONLY_FIRST = frozenset({"render", "save"})  # calls that one rank of a group answers; the others must reach all ranks
+
 
 @dataclass(frozen=True, eq=False)
 class TrainerScene:
@@ -52,6 +55,8 @@ class TrainerService:
 
     `store` is the storage URI. `seed` and `field` settle a fit together with the frames; on CPUs the number of compute
     threads (`num_threads`, 0: as they are) settles its bits. `memory_cap_gb` bounds what this process may take of a GPU.
+    `rank` of `size` trainers that meet at `rendezvous` and fit one field together, each with its own rays: all of them must
+    be sent the same calls in the same order, except those of `ONLY_FIRST`.
     """
 
     def __init__(
@@ -65,6 +70,9 @@ class TrainerService:
         num_threads: int = 0,
         memory_cap_gb: float = 0.0,
         cache_dir: str | None = None,
+        rank: int = 0,
+        size: int = 1,
+        rendezvous: str = "",
     ) -> None:
         self._store = open_store(store)
         self._reader = BlockReader(self._store, cache_dir=cache_dir)
@@ -74,6 +82,7 @@ class TrainerService:
         if self._workers.count > 1:
             self._device.num_threads = 1  # the workers are the threads
         self._space: Space = space_for(scene.bounds, scene.cameras)
+        self._group = Group(rank, size, rendezvous, self._device.torch) if size > 1 else None
         self._bank = self._empty_bank()
         self._fitter: Fitter | None = None
         self._active = True
@@ -188,7 +197,8 @@ class TrainerService:
         return self._fitter
 
     def _new_fitter(self) -> Fitter:
-        return Fitter(self._config, self._space, self._scene.num_frames, self._seed, self._device.torch, self._workers)
+        device = self._device.torch
+        return Fitter(self._config, self._space, self._scene.num_frames, self._seed, device, self._workers, self._group)
 
     def _empty_bank(self) -> FrameBank:
         return FrameBank(self._scene.cameras, self._scene.train_views, self._scene.num_frames)

@@ -8,18 +8,24 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 from executor_contract import WAIT_S, ExecutorContract, ask, digests_do_not_depend_on, spec
 from null_rig import NullRig
 
-from i4d.config import ClusterConfig
+from i4d.config import ClusterConfig, FieldConfig
 from i4d.driver import events
-from i4d.errors import ClusterError
+from i4d.errors import ClusterError, FitError, WorkerLost
 from i4d.exec.local import LocalExecutor
 from i4d.exec.on_ray.executor import RayExecutor
 from i4d.exec.on_ray.session import connect, probe, token_file
 from i4d.exec.placement import Peaks, place, service_specs
-from i4d.exec.protocol import ServiceSpec
+from i4d.exec.protocol import Handle, ServiceSpec
+from i4d.exec.together import Together
+from i4d.services.trainer import ONLY_FIRST, TrainerScene
+from i4d.store.blocks import write_block
+from i4d.store.objects import open_store
+from i4d.types import Bounds, Camera, TableRun
 
 
 @pytest.fixture(scope="module")
@@ -156,3 +162,36 @@ def test_a_head_answers_the_probe(session):
 def test_an_address_that_is_none_is_refused(address):
     done = subprocess.run([sys.executable, "-c", JOIN.format(address)], capture_output=True, text=True, timeout=60)
     assert "is not of the form host:port" in done.stderr.splitlines()[-1]
+
+
+def test_two_trainers_behind_one_handle_fit_one_field(executor, tmp_path):
+    """Processes of their own that meet, a call that reaches both, a rank that dies in the middle, and both anew."""
+    cameras = tuple(Camera(f"c{x}", 20, 14, np.array([[20.0, 0, 10], [0, 20.0, 7], [0, 0, 1]]), np.eye(4)) for x in range(2))
+    scene = TrainerScene(cameras, Bounds("box", ((-3.0, -3.0, 1.0), (3.0, 3.0, 5.0)), 0.5, 20.0), 2, (0, 1))
+    field = FieldConfig(
+        grid_start=2000, grid_end=2000, growth_at=[], density_components=[2, 1, 1], colour_components=[2, 1, 1], feature_dim=4,
+        mlp_width=8, samples=8, proposals=16, shaded=4, rays=64,
+    )  # fmt: skip
+    store = open_store(tmp_path)
+    rows = np.full((2, 14, 20, 3), 200, np.uint8)
+    runs = tuple(TableRun(v, 0, 2, write_block(store, rows).digest) for v in (0, 1))
+    kwargs = {"store": store.uri, "scene": scene, "field": field, "device": "cpu", "num_threads": 1}
+    spec = ServiceSpec("trainer", "i4d.services.trainer:TrainerService", kwargs, num_cpus=0.1)
+    ranks = executor.start_group(spec, 2, WAIT_S)
+    together = Together(executor, Handle("trainer"), ranks, ONLY_FIRST)
+
+    def told(method, *args):
+        ticket = together.call(together.handle, method, *args)
+        assert together.wait([ticket], WAIT_S) == [ticket]
+        return together.result(ticket)
+
+    told("start", runs, None, "fit", 8)
+    assert told("advance", (), 4).rays == 2 * 64 * 4
+    saved = told("save").digest
+    assert ask(executor, ranks[1], "save").digest == saved  # both hold the same bits
+    os.kill(executor.pid(ranks[1]), signal.SIGKILL)
+    with pytest.raises((WorkerLost, FitError)):
+        told("advance", (), 2)
+    together.restart(together.handle)
+    assert told("load", saved) == 4
+    assert told("advance", runs, 4).step == 8

@@ -30,6 +30,7 @@ def host(cpus=16, gpus=0, gpu_gib=80):
         (host(16, 4), {"gpus": 1}, FITS, "shared", 1, True, "share one GPU"),
         (host(16, 2), {}, TOO_MUCH, "separate", 1, True, "the trainer has one GPU to itself and 1 editor one each"),
         (host(64, 8), {}, FITS, "separate", 7, True, "7 editors one each"),
+        (host(64, 8), {"trainer_gpus": 2}, FITS, "separate", 6, True, "the trainer has 2 GPUs to itself and 6 editors one each"),
         (host(64, 8), {"editors": 3}, FITS, "separate", 3, True, "4 of 8 GPUs stay idle"),
     ],
 )
@@ -37,11 +38,12 @@ def test_places(resources, asked, peaks, mode, editors, overlap, words):
     placement = place(resources, ClusterConfig(**asked), peaks, 9)
     assert (placement.mode, len(placement.editors), placement.overlap) == (mode, editors, overlap)
     assert words in placement.sentence and placement.turns == (mode == "turns")
-    shares = [placement.trainer, *placement.editors]
+    shares = [*[placement.trainer] * placement.trainers, *placement.editors]
     assert sum(s.num_cpus for s in shares) <= resources.cpus and sum(s.num_gpus for s in shares) <= resources.gpus
     assert all(s.threads >= 1 for s in shares)
     if mode == "separate":
-        assert len({s.gpu for s in shares}) == len(shares), "nobody shares a card"
+        cards = [*range(placement.trainers), *(s.gpu for s in placement.editors)]
+        assert len(set(cards)) == len(shares), "nobody shares a card"
 
 
 @pytest.mark.parametrize(
@@ -52,6 +54,8 @@ def test_places(resources, asked, peaks, mode, editors, overlap, words):
         (host(16, 2), {"gpus": 4}, "4 GPUs asked, 2 available"),
         (host(16, 2), {"editors": 3}, "3 editors and a trainer asked for 4 GPUs, 2 available"),
         (host(16, 1), {"editors": 2}, "2 editors asked, 1 GPU available"),
+        (host(16, 2), {"trainer_gpus": 2}, "2 GPUs asked beside at least one editor's, 2 available"),
+        (host(16, 4), {"trainer_gpus": 2, "executor": "local"}, "cluster.executor must be ray"),
         (host(2), {"editors": 100}, "100 editors asked, 2 cores available"),
     ],
 )
