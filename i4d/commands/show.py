@@ -43,7 +43,9 @@ def evaluate(run: Path, each: int) -> None:
     before = (folder.read_json("metrics.json") or {}).get("edit") or {}
     by_itself = {part: before[part][KEY] for part in ("temporal", "cross_view") if KEY in (before.get(part) or {})}
     if each:
+        console.begin("edit each frame by itself", each)
         by_itself = each_frame(folder, each, console.progress)
+        console.close()
     metrics = measure(folder, console)
     for part, found in by_itself.items():
         metrics["edit"][part][KEY] = found

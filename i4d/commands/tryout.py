@@ -69,6 +69,7 @@ def try_out(
     s = config.schedule
     strengths = Strengths(Strength(1000, s.diffusion_steps), Strength(s.refine_num_steps, s.refine_diffusion_steps))
     answers = {p: _answers(loaded, config, view, chosen[p].card.knows(p), originals) for p in texts}
+    console.begin("try", len(grid))
     trials = try_grid(model, estimator, originals, grid, strengths, answers, console.progress)
     console.close()
     out.mkdir(parents=True, exist_ok=True)

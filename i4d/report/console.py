@@ -78,6 +78,10 @@ class Console:
         if done == total:
             self._close(time.monotonic() - self._began)
 
+    def begin(self, name: str, total: int) -> None:
+        """Open a stage that is no part of a run; `progress` moves it, `close` ends it."""
+        self._open(name, total)
+
     def progress(self, done: int, total: int, note: str = "") -> None:
         """Move the current stage forward."""
         self._done, self._total = done, total

@@ -12,6 +12,7 @@ from i4d import __version__
 from i4d import config as cfg
 from i4d.report.embed import picture_uri, video_uri
 from i4d.report.evaluate import evaluate
+from i4d.report.evolution import evolution, flow_overlays
 from i4d.report.figures import Figure, Group, groups, number
 from i4d.report.footage import Footage
 from i4d.report.timeline import clock_text, fit_svg, timeline_svg
@@ -47,6 +48,8 @@ def page(footage: Footage, load: Workload, metrics: dict) -> str:
             header(footage, load, metrics),
             videos(footage),
             key_frames(footage),
+            evolution(footage),
+            flow_overlays(footage),
             figures_table(groups(metrics)),
             timeline(load, notices(footage)),
             settings(footage),
@@ -171,7 +174,18 @@ def _group(footage: Footage, group: Sequence[Clip], cap_bytes: int, css: str) ->
         f'<input type="range" min="0" max="{frames - 1}" value="0" step="1" aria-label="Frame, {name}"><output></output></div>'
     )
     data = f'data-group data-frames="{frames}" data-fps="{fps:g}"'
-    return f'<div class="card stage" {data}><div class="{css}">{"".join(shown)}</div>{controls}</div>'
+    both = _wipe(group) if css == "videos" and group[-1].title == "Edited" and len(group) > 1 else ""
+    return f'<div class="card stage" {data}><div class="{css}">{"".join(shown)}</div>{both}{controls}</div>'
+
+
+def _wipe(group: Sequence[Clip]) -> str:
+    """Return the slider between the last two videos of a group; the page's script puts them over each other."""
+    left, right = (escape(clip.title) for clip in group[-2:])
+    label = escape(f"Slider between {group[-2].title} and {group[-1].title}, {group[0].group}")
+    return (
+        f'<div class="wipe" hidden data-before="{left}, behind the slider" data-after="{right}, behind the slider"><div class="pair"></div>'
+        f'<input type="range" min="0" max="100" value="50" aria-label="{label}"><p><span>{left}</span><span>{right}</span></p></div>'
+    )
 
 
 def key_frames(footage: Footage) -> str:

@@ -44,6 +44,7 @@ def test_the_page_works(page, tmp_path, width):
     dom, complaints = browse(page, tmp_path, width)
     assert not complaints, complaints
     assert 'data-overflow="0"' in dom, "only tables and the timeline scroll sideways, not the page"
-    assert f'data-playable="{3 + 2 + 2}"' in dom, "every video was decoded"
+    assert f'data-playable="{3 + 2 + 2 + 4}"' in dom, "every video was decoded, and the pairs under the two sliders"
+    assert dom.count('class="wipe"') == 2 and '<div class="wipe" hidden' not in dom
     assert dom.count("frame ") >= 3 and re.search(r"<output>frame \d / 4</output>", dom), "the script shows the time"
     assert '<div class="controls" hidden' not in dom

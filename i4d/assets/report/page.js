@@ -1,6 +1,23 @@
 // Videos of one group play together: one button, one time slider. Without this script each video still plays by itself.
 for (const group of document.querySelectorAll("[data-group]")) {
   const videos = [...group.querySelectorAll("video")];
+  const wipe = group.querySelector(".wipe");
+  if (wipe && videos.length > 1) {
+    // the last two videos of the group over each other, the edited one cut off where the slider stands
+    const pair = videos.slice(-2).map((video) => video.cloneNode());
+    const [cut, frame] = [wipe.querySelector("input"), wipe.querySelector(".pair")];
+    pair[0].setAttribute("aria-label", wipe.dataset.before);
+    pair[1].setAttribute("aria-label", wipe.dataset.after);
+    frame.append(...pair);
+    videos.push(...pair);
+    const draw = () => {
+      pair[1].style.clipPath = `inset(0 0 0 ${cut.value}%)`;
+      frame.style.setProperty("--cut", `${cut.value}%`);
+    };
+    cut.addEventListener("input", draw);
+    draw();
+    wipe.hidden = false;
+  }
   const controls = group.querySelector(".controls");
   if (!videos.length || !controls) continue;
   const [button, slider, output] = [controls.querySelector("button"), controls.querySelector("input"), controls.querySelector("output")];

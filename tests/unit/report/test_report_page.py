@@ -84,7 +84,9 @@ def test_pictures_and_videos_are_there_and_described(page):
     assert all(a["aria-label"] and a["src"].startswith("data:video/mp4;base64,") for a in clips)
     assert base64.b64decode(clips[0]["src"].split(",")[1])[4:8] == b"ftyp"
     sheet = [a for t, a in tags if t == "img"]
-    assert len(sheet) == 4 and all("key frame of cam0" in a["alt"] for a in sheet)
+    assert all(a["alt"] for a in sheet) and sum("key frame of cam0" in a["alt"] for a in sheet) == 4
+    warps = [a["alt"] for a in sheet if "cam0" in a["alt"] and "key frame of" not in a["alt"]]
+    assert len(warps) % 3 == 0 and len(warps) >= 3, "warp, occlusion and edit of some frames after the key frame"
 
 
 def test_figures_settings_and_command_are_there(page):

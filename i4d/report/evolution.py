@@ -1,0 +1,109 @@
+"""How an edit came about: the key frame step by step and round by round, and what a window's warp could explain."""
+
+from __future__ import annotations
+
+from html import escape
+
+import cv2
+import numpy as np
+import torch
+
+from i4d.flow.classical import DisFlow
+from i4d.flow.warp import consistency_mask, warp
+from i4d.report.embed import picture_uri
+from i4d.report.footage import Footage
+from i4d.report.steadiness import planes
+from i4d.types import FrameAddress
+
+_MOST_STEPS = 8  # pictures of a row: more are thinned evenly
+_OCCLUDED = (220, 40, 40)  # colour over what the flow cannot explain
+
+
+def evolution(footage: Footage) -> str:
+    """Return a section with one camera's key frame after every joint edit of every round, and the rounds' figures."""
+    if not footage.edited:
+        return ""
+    views, key = footage.scene.train_views, footage.key_frame
+    view = views[len(views) // 2]
+    camera = footage.camera(view).name
+    rows = []
+    for index, manifest in sorted(footage.manifests.items()):
+        steps = [name for name in sorted(manifest["receipts"]) if name.startswith(f"r{index}/key") and _whole(manifest["receipts"][name], views)]
+        if index == 0 or not steps:
+            continue
+        chosen = sorted({round(i) for i in np.linspace(0, len(steps) - 1, min(len(steps), _MOST_STEPS))})
+        pictures = [(f"step {i + 1}", _row(footage, manifest["receipts"][steps[i]]["block"]["digest"], views.index(view))) for i in chosen]
+        rows.append((f"Round {index}", pictures))
+    if not rows:
+        return ""
+    first = ("original", footage.original(view, key))
+    last = ("as stored", footage.edited_frame(view, key))
+    cells, width = [], max(len(pictures) for _, pictures in rows) + 2
+    for title, pictures in rows:
+        shown = [first, *pictures, last]
+        cells.append(f"<span class='row'>{title}</span>")
+        for name, image in shown:
+            label = escape(f"{title}, {name}, key frame of {camera}")
+            cells.append(f'<figure><img alt="{label}" src="{picture_uri(image)}"><figcaption>{name}</figcaption></figure>')
+        cells += ["<span></span>"] * (width - len(shown))
+    columns = f"grid-template-columns: auto repeat({width}, minmax(120px, 1fr))"
+    hint = f"Camera {escape(camera)}, frame {key + 1}: after each joint edit and its average between the cameras; last, what the windows start from."
+    return (
+        f"<h2>How the key frame came about</h2><p class='hint'>{hint}</p><div class='card scroll'>"
+        f"<div class='sheet' style='{columns}'>{''.join(cells)}</div></div>"
+    )
+
+
+def _whole(receipt: dict, views: tuple[int, ...]) -> bool:
+    """Return whether a receipt is of a block with a row for every edited view: a joint edit's average, not a part of one."""
+    return receipt.get("block", {}).get("num_rows") == len(views)
+
+
+def _row(footage: Footage, digest: str, row: int) -> np.ndarray:
+    image = footage.run.reader.row(FrameAddress(digest, row))
+    if image.dtype == np.uint8:
+        return image
+    return (image.astype(np.float32).clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def flow_overlays(footage: Footage) -> str:
+    """Return a section about one window: the reference, what its warp says of later frames, what it cannot say, the edit."""
+    if not footage.edited or footage.scene.num_frames < 2:
+        return ""
+    views, key, frames = footage.scene.train_views, footage.key_frame, footage.scene.num_frames
+    view = views[len(views) // 2]
+    step = 1 if key + 1 < frames else -1
+    later = [key + step * d for d in (1, 2, 4, 8) if 0 <= key + step * d < frames]
+    original, edited = footage.original(view, key), footage.edited_frame(view, key)
+    columns = []
+    for frame in later:
+        warped, explained = warped_frame(original, footage.original(view, frame), edited)
+        share = 100 * float(explained.mean())
+        shown = (("warped from the key frame", warped), (f"red: not explained ({100 - share:.0f} %)", tinted(footage.original(view, frame), ~explained)))
+        columns.append([*shown, ("as edited", footage.edited_frame(view, frame))])
+    cells = ["<span></span>", *(f"<span>frame {frame + 1}</span>" for frame in later)]
+    for row, name in enumerate(("Warp", "Occlusion", "Edited")):
+        cells.append(f'<span class="row">{name}</span>')
+        for column, frame in zip(columns, later, strict=True):
+            caption, image = column[row]
+            label = escape(f"{caption}, frame {frame + 1} of {footage.camera(view).name}")
+            cells.append(f'<figure><img alt="{label}" src="{picture_uri(image)}"><figcaption>{escape(caption)}</figcaption></figure>')
+    grid = f"grid-template-columns: auto repeat({len(later)}, minmax(150px, 1fr))"
+    hint = f"Camera {escape(footage.camera(view).name)}: the edited key frame pulled along the original video's flow (DIS), and where it cannot be trusted."
+    return f"<h2>What the flow carries</h2><p class='hint'>{hint}</p><div class='card scroll'><div class='sheet' style='{grid}'>{''.join(cells)}</div></div>"
+
+
+def warped_frame(reference: np.ndarray, frame: np.ndarray, edited: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return `edited` (the reference's edit) pulled into a frame, and bool (h, w) where the flow is consistent; all uint8 (h, w, 3)."""
+    both = [planes(reference), planes(frame)]
+    flows = DisFlow().estimate(torch.stack(both), torch.stack(both[::-1]))
+    mask = consistency_mask(flows[:1], flows[1:])[0, 0]
+    pulled = warp(planes(edited)[None], flows[1:])[0]
+    return (pulled.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy(), mask.bool().numpy()
+
+
+def tinted(frame: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Return a frame with a colour laid over bool (h, w)."""
+    out = frame.copy()
+    out[where] = cv2.addWeighted(frame, 0.45, np.full_like(frame, _OCCLUDED), 0.55, 0)[where]
+    return out
