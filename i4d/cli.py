@@ -9,6 +9,36 @@ from typing import Annotated, Any
 
 import typer
 
+from i4d.commands.options import (
+    Address,
+    Ckpt,
+    Configs,
+    Dashboard,
+    Data,
+    Debug,
+    Device,
+    Editors,
+    Guidance,
+    ImageGuidance,
+    Length,
+    Local,
+    Out,
+    Presets,
+    Prompt,
+    PromptsFile,
+    RefineN,
+    RefineT,
+    RestN,
+    RestT,
+    Rounds,
+    Run,
+    RunOrJob,
+    Scene,
+    Sets,
+    Steps,
+    Weights,
+)  # fmt: skip
+
 app = typer.Typer(
     name="i4d",
     help='Edit moving 3D scenes (4D) by a sentence.  Example:  i4d edit --scene demo --prompt "make it a pencil sketch" --out runs/demo',
@@ -19,35 +49,6 @@ app = typer.Typer(
 )
 scenes_app = typer.Typer(help="List the scenes that can be named, or fetch one.  Example:  i4d scenes", rich_markup_mode=None)
 app.add_typer(scenes_app, name="scenes", invoke_without_command=True)
-
-# ------------------------------------------------------------------------------------------------ options
-Scene = Annotated[str, typer.Option("--scene", help="A shipped scene (see `i4d scenes`) or your own YAML file.  Example: --scene demo")]
-Prompt = Annotated[str, typer.Option("--prompt", help='What to change, in a sentence.  Example: --prompt "turn the ball gold"')]
-PromptsFile = Annotated[Path | None, typer.Option("--prompts-file", help="Several edits that share field and editors, one sentence a line")]
-Out = Annotated[Path, typer.Option("--out", help="The run folder to make; it must not hold a run yet.  Example: --out runs/demo")]
-Data = Annotated[str, typer.Option("--data", help="Folder that holds the scenes, each under its name (else I4D_DATA, else ./data)")]
-Configs = Annotated[list[Path], typer.Option("--config", help="YAML over the scene's settings; may be given several times")]
-Presets = Annotated[list[str], typer.Option("--preset", help="Shipped settings over the scene's: 50_2, 50_4, 300_4, demo")]
-Sets = Annotated[list[str], typer.Option("--set", help="One setting over everything else.  Example: --set field.fit_steps=20000")]
-Address = Annotated[str | None, typer.Option("--address", help="Ray to join, host:port or auto; without it a Ray is started here")]
-Local = Annotated[bool, typer.Option("--local", help="Threads of this process, no Ray")]
-Editors = Annotated[int | None, typer.Option("--editors", help="Editor workers; 0: from the devices there are")]
-Device = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda")]
-Weights = Annotated[str | None, typer.Option("--weights", help="Editor: folder or hub id of an InstructPix2Pix, tiny-ip2p, or auto")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error")]
-Ckpt = Annotated[Path | None, typer.Option("--ckpt", help="Start from a trained field: a run of `i4d train` or a .safetensors file")]
-Guidance = Annotated[float | None, typer.Option("--guidance-scale", help="How strongly to follow the sentence, s_T (usually 9.5)")]
-ImageGuidance = Annotated[float | None, typer.Option("--image-guidance-scale", help="How strongly to keep the picture, s_I (usually 1.5)")]
-Steps = Annotated[int | None, typer.Option("--diffusion-steps", help="Steps of a full edit of the key frame (usually 20)")]
-RefineT = Annotated[int | None, typer.Option("--refine-num-steps", help="Timesteps that a window's repaint is spread over (usually 600)")]
-RefineN = Annotated[int | None, typer.Option("--refine-diffusion-steps", help="Steps of a window's repaint (usually 4)")]
-RestT = Annotated[int | None, typer.Option("--restview-refine-num-steps", help="Likewise for the other cameras' key frame (usually 700)")]
-RestN = Annotated[int | None, typer.Option("--restview-refine-diffusion-steps", help="Steps of that repaint (usually 6)")]
-Length = Annotated[int | None, typer.Option("--sequence-length", help="New frames per window (usually 5)")]
-Rounds = Annotated[int | None, typer.Option("--rounds", help="Edit-and-refit rounds")]
-Run = Annotated[Path, typer.Argument(help="A run folder.  Example: runs/demo")]
-RunOrJob = Annotated[str, typer.Argument(help="A run folder, or the id of a submitted job")]
-Dashboard = Annotated[str, typer.Option("--address", help="The cluster's dashboard (http://host:8265) or host:port of its head")]
 
 
 def _who(address: str | None, local: bool, editors: int | None, device: str | None) -> dict[str, Any]:
@@ -193,17 +194,25 @@ def render(
 
 @app.command("eval")
 def evaluate(
-    run: Run,
+    run: Annotated[Path, typer.Argument(help="A run folder, or a folder of videos that any method edited")],
     each: Annotated[int, typer.Option("--each-frame", help="Also edit this many frames each by itself, to compare with")] = 0,
+    originals: Annotated[Path | None, typer.Option("--originals", help="For a folder of videos: the originals, of the same names")] = None,
+    like: Annotated[Path | None, typer.Option("--like", help="For a folder of videos: a run with the same cameras (depth, answers)")] = None,
+    prompt: Annotated[str, typer.Option("--prompt", help="For a folder of videos: what they were edited by")] = "",
+    caption: Annotated[list[str], typer.Option("--caption", help="Twice: the scene before and after, in words, for CLIP")] = [],  # noqa: B006
     debug: Debug = False,
 ) -> None:
-    """Measure a run again and write metrics.json.
+    """Measure a run, or anybody's edited videos, and write metrics.json into its folder.
 
-    Example:  i4d eval runs/demo
+    Example:  i4d eval runs/demo        i4d eval theirs/ --like runs/demo        i4d eval theirs/ --originals data/scene --prompt "make it snow"
     """
     from i4d.commands.show import evaluate as carry_out
+    from i4d.commands.show import evaluate_videos
 
-    carry_out(run, each)
+    if originals or like:
+        evaluate_videos(run, originals, like, prompt, caption)
+    else:
+        carry_out(run, each)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -17,6 +18,7 @@ from i4d.commands.runs import changed
 from i4d.driver.renders import RenderJob, Shot
 from i4d.errors import ConfigError
 from i4d.geometry.paths import spiral
+from i4d.report import foreign
 from i4d.report.console import Console
 from i4d.report.each_frame import KEY, each_frame
 from i4d.report.make import measure
@@ -25,6 +27,7 @@ from i4d.report.videos import SHORT_SIDE, Clip, write_clip
 from i4d.scenes import fetch as fetching
 from i4d.scenes.bounds import scene_middle
 from i4d.scenes.load import data_root
+from i4d.store.objects import write_atomically
 from i4d.store.run_folder import RunFolder
 from i4d.types import Camera, FrameAddress, Scene
 
@@ -53,6 +56,31 @@ def evaluate(run: Path, each: int) -> None:
         console.line(f"  {part}: {method:.3f} with the method, {alone:.3f} with each of {found['frames']} frames edited by itself")
     folder.write_json("metrics.json", metrics)
     print(f"metrics: {folder.path / 'metrics.json'}")
+
+
+def evaluate_videos(folder: Path, originals: Path | None, like: Path | None, prompt: str, captions: Sequence[str]) -> None:
+    """Measure a folder of edited videos against originals (a folder) or a run, and write FOLDER/metrics.json."""
+    if originals and like:
+        raise ConfigError("--originals and --like exclude each other", "a run has its originals in it")
+    if captions and len(captions) != 2:
+        raise ConfigError(f"--caption was given {len(captions)} times", "give it twice: the scene before, and after the edit")
+    footage = foreign.Footage(RunFolder.open(like)) if like else None
+    prompt = prompt or (footage.prompt if footage else "")
+    if not prompt:
+        raise ConfigError("--prompt is missing", "say what the videos were edited by")
+    pairs = foreign.pairs_with_run(folder, footage) if footage else foreign.pairs_with_folder(folder, originals)
+    console = Console()
+    console.begin("measure", len(pairs))
+    found = foreign.measure(pairs, prompt, footage, (captions[0], captions[1]) if captions else None, console.progress)
+    console.close()
+    write_atomically(folder / "metrics.json", json.dumps(found, indent=1).encode())
+    for name, figures in [*found["cameras"].items(), ("between cameras", {"cross_view": found["cross_view"]})]:
+        shown = ", ".join(f"{key} {cell['value']:g}" for key, cell in figures.items() if isinstance(cell, dict) and cell["value"] is not None)
+        print(f"{name}: {shown or 'nothing could be measured'}")
+    lacking = {cell["reason"] for f in found["cameras"].values() for cell in f.values() if isinstance(cell, dict) and cell["value"] is None}
+    for reason in sorted(lacking):
+        print(f"not measured: {reason}")
+    print(f"metrics: {folder / 'metrics.json'}")
 
 
 # ------------------------------------------------------------------------------------------------ renders

@@ -51,7 +51,9 @@ def sheet_png(path: Path, originals: np.ndarray, trials: Sequence[Trial]) -> Non
     sheet.save(path)
 
 
-def _cell(sheet: Image.Image, draw: ImageDraw.ImageDraw, font: ImageFont.ImageFont, x: int, y: int, frames: np.ndarray, labels: list) -> None:
+def _cell(
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, font: ImageFont.ImageFont, x: int, y: int, frames: np.ndarray, labels: list
+) -> None:
     picture, strip = _fitted(frames[0], CELL_WIDTH), _strip(frames)
     sheet.paste(picture, (x, y))
     y += picture.height
@@ -63,7 +65,9 @@ def _cell(sheet: Image.Image, draw: ImageDraw.ImageDraw, font: ImageFont.ImageFo
 
 
 def _fitted(frame: np.ndarray, width: int) -> Image.Image:
-    return Image.fromarray(np.ascontiguousarray(frame)).resize((width, max(1, round(frame.shape[0] * width / frame.shape[1]))), Image.LANCZOS)
+    return Image.fromarray(np.ascontiguousarray(frame)).resize(
+        (width, max(1, round(frame.shape[0] * width / frame.shape[1]))), Image.LANCZOS
+    )
 
 
 def _strip(frames: np.ndarray) -> Image.Image | None:
@@ -80,7 +84,9 @@ def _strip(frames: np.ndarray) -> Image.Image | None:
 
 def _figures(trial: Trial) -> str:
     names = {"known_answer_db": "{} dB", "clip_direction": "CLIP {}", "flicker": "flicker x{}", "changed": "changed {}"}
-    found = [text.format(trial.figures[key]["value"]) for key, text in names.items() if (trial.figures.get(key) or {}).get("value") is not None]
+    found = [
+        text.format(trial.figures[key]["value"]) for key, text in names.items() if (trial.figures.get(key) or {}).get("value") is not None
+    ]
     return "  ".join(found)
 
 

@@ -16,8 +16,8 @@ from i4d.metrics.image import ssim
 from i4d.metrics.interval import bootstrap_interval
 from i4d.metrics.temporal import FLOOR, Unsteadiness
 from i4d.report import look
-from i4d.report.appearance import appearance
 from i4d.report.answers import ObjectAnswers, picture_answer
+from i4d.report.appearance import appearance
 from i4d.report.footage import Footage
 from i4d.report.shots import KEY_BEFORE, after, before
 from i4d.report.steadiness import FLOW, temporal_errors, view_errors

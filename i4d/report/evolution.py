@@ -28,7 +28,9 @@ def evolution(footage: Footage) -> str:
     camera = footage.camera(view).name
     rows = []
     for index, manifest in sorted(footage.manifests.items()):
-        steps = [name for name in sorted(manifest["receipts"]) if name.startswith(f"r{index}/key") and _whole(manifest["receipts"][name], views)]
+        steps = [
+            name for name in sorted(manifest["receipts"]) if name.startswith(f"r{index}/key") and _whole(manifest["receipts"][name], views)
+        ]
         if index == 0 or not steps:
             continue
         chosen = sorted({round(i) for i in np.linspace(0, len(steps) - 1, min(len(steps), _MOST_STEPS))})
@@ -79,7 +81,10 @@ def flow_overlays(footage: Footage) -> str:
     for frame in later:
         warped, explained = warped_frame(original, footage.original(view, frame), edited)
         share = 100 * float(explained.mean())
-        shown = (("warped from the key frame", warped), (f"red: not explained ({100 - share:.0f} %)", tinted(footage.original(view, frame), ~explained)))
+        shown = (
+            ("warped from the key frame", warped),
+            (f"red: not explained ({100 - share:.0f} %)", tinted(footage.original(view, frame), ~explained)),
+        )
         columns.append([*shown, ("as edited", footage.edited_frame(view, frame))])
     cells = ["<span></span>", *(f"<span>frame {frame + 1}</span>" for frame in later)]
     for row, name in enumerate(("Warp", "Occlusion", "Edited")):

@@ -1,10 +1,10 @@
 """The sections about how an edit came about: warps of a known motion, occlusions tinted, every picture named."""
 
 import numpy as np
+from reported_run import build, rig, videos
 
 from i4d.report.evolution import evolution, flow_overlays, tinted, warped_frame
 from i4d.report.footage import Footage
-from reported_run import build, rig, videos
 
 
 def moving(shift):

@@ -1,0 +1,36 @@
+"""The options and arguments that several commands share, with the words of their help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Scene = Annotated[str, typer.Option("--scene", help="A shipped scene (see `i4d scenes`) or your own YAML file.  Example: --scene demo")]
+Prompt = Annotated[str, typer.Option("--prompt", help='What to change, in a sentence.  Example: --prompt "turn the ball gold"')]
+PromptsFile = Annotated[Path | None, typer.Option("--prompts-file", help="Several edits that share field and editors, one sentence a line")]
+Out = Annotated[Path, typer.Option("--out", help="The run folder to make; it must not hold a run yet.  Example: --out runs/demo")]
+Data = Annotated[str, typer.Option("--data", help="Folder that holds the scenes, each under its name (else I4D_DATA, else ./data)")]
+Configs = Annotated[list[Path], typer.Option("--config", help="YAML over the scene's settings; may be given several times")]
+Presets = Annotated[list[str], typer.Option("--preset", help="Shipped settings over the scene's: 50_2, 50_4, 300_4, demo")]
+Sets = Annotated[list[str], typer.Option("--set", help="One setting over everything else.  Example: --set field.fit_steps=20000")]
+Address = Annotated[str | None, typer.Option("--address", help="Ray to join, host:port or auto; without it a Ray is started here")]
+Local = Annotated[bool, typer.Option("--local", help="Threads of this process, no Ray")]
+Editors = Annotated[int | None, typer.Option("--editors", help="Editor workers; 0: from the devices there are")]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda")]
+Weights = Annotated[str | None, typer.Option("--weights", help="Editor: folder or hub id of an InstructPix2Pix, tiny-ip2p, or auto")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error")]
+Ckpt = Annotated[Path | None, typer.Option("--ckpt", help="Start from a trained field: a run of `i4d train` or a .safetensors file")]
+Guidance = Annotated[float | None, typer.Option("--guidance-scale", help="How strongly to follow the sentence, s_T (usually 9.5)")]
+ImageGuidance = Annotated[float | None, typer.Option("--image-guidance-scale", help="How strongly to keep the picture, s_I (usually 1.5)")]
+Steps = Annotated[int | None, typer.Option("--diffusion-steps", help="Steps of a full edit of the key frame (usually 20)")]
+RefineT = Annotated[int | None, typer.Option("--refine-num-steps", help="Timesteps that a window's repaint is spread over (usually 600)")]
+RefineN = Annotated[int | None, typer.Option("--refine-diffusion-steps", help="Steps of a window's repaint (usually 4)")]
+RestT = Annotated[int | None, typer.Option("--restview-refine-num-steps", help="Likewise for the other cameras' key frame (usually 700)")]
+RestN = Annotated[int | None, typer.Option("--restview-refine-diffusion-steps", help="Steps of that repaint (usually 6)")]
+Length = Annotated[int | None, typer.Option("--sequence-length", help="New frames per window (usually 5)")]
+Rounds = Annotated[int | None, typer.Option("--rounds", help="Edit-and-refit rounds")]
+Run = Annotated[Path, typer.Argument(help="A run folder.  Example: runs/demo")]
+RunOrJob = Annotated[str, typer.Argument(help="A run folder, or the id of a submitted job")]
+Dashboard = Annotated[str, typer.Option("--address", help="The cluster's dashboard (http://host:8265) or host:port of its head")]
