@@ -10,14 +10,17 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import safetensors
 import safetensors.torch
 import torch
 
 from i4d.errors import FitError
-from i4d.field.fit import Fitter
 from i4d.field.model import StreamingField
+
+if TYPE_CHECKING:
+    from i4d.field.fit import Fitter
 
 FORMAT = "i4d streaming field 1"
 

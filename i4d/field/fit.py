@@ -10,39 +10,30 @@ from __future__ import annotations
 import math
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import torch
 
 from i4d.config import FieldConfig
 from i4d.errors import FitError
+from i4d.field.checkpoint import encode, restore
 from i4d.field.factors import add_line_variation_grad, add_plane_variation_grad
 from i4d.field.frames import FrameBank, Pixels
 from i4d.field.fused import kernels_run_on
 from i4d.field.fused_fit import FusedStep
 from i4d.field.group import Group
-from i4d.field.losses import SQUARED
+from i4d.field.image import FieldImage, render_image
+from i4d.field.losses import REFIT_LOSSES, SQUARED, FitReport, Loss, Phase
 from i4d.field.model import FieldShape, Leaf, StreamingField
 from i4d.field.optim import SliceAdam
 from i4d.field.render import RenderSettings, coarse_map, render_rays
 from i4d.field.spaces import Space
 from i4d.field.workers import Workers
 from i4d.seeds import seed_for
+from i4d.types import Camera
 
-Phase = Literal["fit", "refit"]
 DRAW_AHEAD = 4  # threads that draw pixels for coming steps
 EXPLORE_SHARE = 0.2  # share of a fit's steps over which even sampling gives way to the map
-
-
-@dataclass(frozen=True)
-class FitReport:
-    """What a run of steps did: where the phase stands, mean training PSNR of these steps in dB, rays seen."""
-
-    step: int
-    total_steps: int
-    psnr_db: float
-    rays: int
 
 
 def shape_from(config: FieldConfig, num_frames: int) -> FieldShape:
@@ -99,7 +90,6 @@ class Fitter:
         self.adopt(self.field)
         self.phase: Phase = "fit"
         self.phase_index = 0
-        self.loss = SQUARED
         self.step = 0
         self.total_steps = 0
         self.level = 0
@@ -122,6 +112,8 @@ class Fitter:
         """Start a phase of `steps` steps: rates and moments start afresh. A refit keeps the grid it finds."""
         self.phase, self.step, self.total_steps = phase, 0, steps
         self.phase_index += 1
+        if self.config.rays % self.loss.patch**2:
+            raise FitError(f"field.rays = {self.config.rays}", f"a refit by {self.config.refit_loss} error needs a multiple of 4")
         self._fresh_moments()
 
     def to(self, device: torch.device | str) -> None:
@@ -131,6 +123,28 @@ class Fitter:
             self._step_fused.release()
         self.field.to(device)
         self.adam.to(device)
+
+    @property
+    def loss(self) -> Loss:
+        """What the steps of this phase lessen."""
+        return SQUARED if self.phase == "fit" else REFIT_LOSSES[self.config.refit_loss]
+
+    def image(self, camera: Camera, frame: float) -> FieldImage:
+        """Return what a camera sees at a frame, which may lie between two frames."""
+        return render_image(self.field, self.render_settings(), camera, frame, self.workers, self.config.kernels != "off")
+
+    def save(self, light: bool = False) -> bytes:
+        """Return the checkpoint of this fit; `light` leaves out the optimiser."""
+        return encode(self, light)
+
+    def load(self, data: bytes) -> None:
+        """Take over a checkpoint: the field, and with a full one the exact place in its fit."""
+        restore(self, data)
+
+    def summary(self) -> str:
+        """Return one line: the grid, the kernels, the loss of refits."""
+        cells, how = " x ".join(map(str, self.field.cells)), "fused kernels" if self.fused else "plain torch"
+        return f"{cells} now, {self.config.grid_end:,} voxels at the end, {how}, refits by {self.config.refit_loss} error"
 
     def render_settings(self) -> RenderSettings:
         """Return how to sample images of the field as it is now."""

@@ -8,8 +8,21 @@ small patches, where blur shows most and offsets of colour do not show at all.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
+
+Phase = Literal["fit", "refit"]
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What a run of steps did: where the phase stands, mean training PSNR of these steps in dB, rays seen."""
+
+    step: int
+    total_steps: int
+    psnr_db: float
+    rays: int
 
 
 @dataclass(frozen=True)
@@ -42,3 +55,4 @@ def _mean(error: Tensor, eps: float) -> Tensor:
 
 
 SQUARED = Loss()
+REFIT_LOSSES = {"squared": SQUARED, "robust": Loss(robust=0.05), "gradient": Loss(patch=2, gradient=1.0)}

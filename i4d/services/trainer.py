@@ -15,11 +15,10 @@ import torch
 
 from i4d.config import FieldConfig
 from i4d.errors import FitError
-from i4d.field.checkpoint import encode, restore
 from i4d.field.fit import Fitter
 from i4d.field.frames import FrameBank
 from i4d.field.group import Group
-from i4d.field.image import render_image
+from i4d.field.protocol import TrainedField
 from i4d.field.spaces import Space, space_for
 from i4d.field.workers import Workers
 from i4d.services.device import Device
@@ -84,7 +83,7 @@ class TrainerService:
         self._space: Space = space_for(scene.bounds, scene.cameras)
         self._group = Group(rank, size, rendezvous, self._device.torch) if size > 1 else None
         self._bank = self._empty_bank()
-        self._fitter: Fitter | None = None
+        self._fitter: TrainedField | None = None
         self._active = True
         self._images = 0  # rendered so far
 
@@ -102,8 +101,7 @@ class TrainerService:
             blank = np.broadcast_to(np.uint8(128), (self._scene.num_frames, camera.height, camera.width, 3))
             bank.put(view, 0, blank)
         fitter.advance(bank, 1)
-        cells = " x ".join(map(str, fitter.field.cells))
-        note = f"field: {self._scene.bounds.kind}, {cells} at the start, {self._config.grid_end:,} voxels at the end"
+        note = f"field: {self._scene.bounds.kind}, {fitter.summary()}"
         info = self._device.info(self._name, time.perf_counter() - began, (note,))
         return info if self._device.on_gpu else replace(info, device_name=f"{self._workers.count} threads")
 
@@ -162,7 +160,7 @@ class TrainerService:
             raise FitError(f"render: frames {task.frames} of {task.num_frames}", f"scene: {self._scene.num_frames}")
         parts: dict[str, list[np.ndarray]] = {name: [] for name in task.want}
         for frame in task.frames:
-            image = render_image(fitter.field, fitter.render_settings(), task.camera, frame, self._workers)
+            image = fitter.image(task.camera, frame)
             self._images += 1
             if "rgb" in parts:
                 parts["rgb"].append(_rows(image.rgb, task.rows))
@@ -175,14 +173,14 @@ class TrainerService:
     def save(self) -> CheckpointReceipt:
         """Store the field with its optimiser and its place in the schedule."""
         self._enter()
-        data = encode(self._field())
+        data = self._field().save()
         return CheckpointReceipt(put_checkpoint(self._store, data), self._field().step, len(data))
 
     def load(self, checkpoint: str) -> int:
         """Load a checkpoint, to render it or to go on with its fit; returns its step."""
         self._enter()
         fitter = self._new_fitter()
-        restore(fitter, get_checkpoint(self._store, checkpoint))
+        fitter.load(get_checkpoint(self._store, checkpoint))
         self._fitter = fitter
         return fitter.step
 
@@ -191,12 +189,12 @@ class TrainerService:
         assert self._active, "the trainer was called while its field was off the device"
         self._device.enter()
 
-    def _field(self) -> Fitter:
+    def _field(self) -> TrainedField:
         if self._fitter is None:
             raise FitError("the trainer holds no field", "start or load comes first")
         return self._fitter
 
-    def _new_fitter(self) -> Fitter:
+    def _new_fitter(self) -> TrainedField:
         device = self._device.torch
         return Fitter(self._config, self._space, self._scene.num_frames, self._seed, device, self._workers, self._group)
 

@@ -12,6 +12,7 @@ from i4d.field.checkpoint import decode, encode, restore
 from i4d.field.fit import Fitter, voxel_levels
 from i4d.field.frames import FrameBank
 from i4d.field.image import render_image
+from i4d.field.losses import Loss
 from i4d.field.model import Leaf
 from i4d.field.optim import SliceAdam
 from i4d.field.spaces import space_for
@@ -26,6 +27,7 @@ TINY = FieldConfig(
     grid_start=8000, grid_end=60000, growth_at=[0.3, 0.6], density_components=[6, 3, 3], colour_components=[8, 4, 4],
     channels_per_frame=1.0, feature_dim=8, mlp_width=16, view_frequencies=0, samples=20, proposals=32, shaded=8,
     fit_steps=40, rays=256, lr_grid=0.1, lr_mlp=0.01, tv_weight=0.1, density="softplus", density_shift=-6.0,
+    refit_rate=1.0,
 )  # fmt: skip
 
 
@@ -180,6 +182,45 @@ def test_a_refit_keeps_grid_and_restarts_rates(bank):
     report = fit.advance(bank, 10)
     assert report.total_steps == 10 and fit.field.cells == cells and fit.level == level
     assert fit.advance(bank, 5).rays == 0  # nothing beyond the end
+
+
+@pytest.mark.parametrize("loss", ["squared", "robust", "gradient"])
+def test_refit_losses_lessen_the_error(bank, loss):
+    one = fitter(replace(TINY, refit_loss=loss))
+    one.begin("fit", 20)
+    one.advance(bank, 20)
+    one.begin("refit", 30)
+    first = one.advance(bank, 6).psnr_db
+    assert one.advance(bank, 24).psnr_db > first + 0.5
+    assert loss in one.summary()
+
+
+def test_neighbours_are_drawn_together_and_losses_equal_their_formulas(bank):
+    drawn = bank.draw_pixels(1, 32, torch.Generator().manual_seed(0), 0.5, patch=2)
+    patches = drawn.inside.reshape(-1, 4)
+    assert (patches - patches[:, :1] == [0, 1, WIDTH, WIDTH + 1]).all() and patches.max() < WIDTH * HEIGHT
+    assert (np.diff(drawn.slot.reshape(-1, 4), axis=1) == 0).all()
+    seen, target = torch.rand(8, 3), torch.rand(8, 3)
+    error = seen - target
+    value, squared = Loss(patch=2, gradient=3.0)(seen, target)
+    across = torch.stack([error[1] - error[0], error[3] - error[2], error[5] - error[4], error[7] - error[6]])
+    along = torch.stack([error[2] - error[0], error[3] - error[1], error[6] - error[4], error[7] - error[5]])
+    expected = error.square().mean() + 3 * (across.square().mean() + along.square().mean())
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(squared, error.square().mean())
+    robust, _ = Loss(robust=0.1)(seen, target)
+    torch.testing.assert_close(robust, 0.2 * ((error.square() + 0.01).sqrt() - 0.1).mean())
+
+
+def test_a_refit_holds_the_geometry(bank):
+    one = fitter(replace(TINY, refit_geometry=0.0))
+    one.begin("fit", 4)
+    one.advance(bank, 4)
+    before = {name: t.clone() for name, t in one.field.tensors.items()}
+    one.begin("refit", 4)
+    one.advance(bank, 4)
+    same = {name: torch.equal(before[name], t) for name, t in one.field.tensors.items()}
+    assert all(same[n] for n in same if n.startswith("density")) and not any(same[n] for n in same if n.startswith("colour"))
 
 
 def test_a_loss_that_is_not_finite_names_its_step(bank):

@@ -15,6 +15,7 @@ WIDTH, HEIGHT, FRAMES = 20, 14, 2
 FIELD = FieldConfig(
     grid_start=4000, grid_end=8000, growth_at=[0.5], density_components=[4, 2, 2], colour_components=[4, 2, 2],
     channels_per_frame=1.0, feature_dim=6, mlp_width=8, samples=12, proposals=24, shaded=6, rays=128, lr_grid=0.1, lr_mlp=0.01,
+    refit_rate=1.0,
 )  # fmt: skip
 
 
