@@ -216,17 +216,20 @@ def evaluate(
 
 
 @app.command()
-def report(run: Run, debug: Debug = False) -> None:
+def report(
+    run: Run,
+    tensorboard: Annotated[Path | None, typer.Option("--tensorboard", help="Also write the run's course as TensorBoard files there")] = None,
+    debug: Debug = False,
+) -> None:
     """Write a run's report and videos again from what is stored.
 
     Example:  i4d report runs/demo
     """
     from i4d.commands.show import report as carry_out
 
-    carry_out(run)
+    carry_out(run, tensorboard)
 
 
-# ------------------------------------------------------------------------------------------------ jobs
 @app.command()
 def view(
     run: Run,

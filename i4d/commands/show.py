@@ -23,6 +23,7 @@ from i4d.report.console import Console
 from i4d.report.each_frame import KEY, each_frame
 from i4d.report.make import measure
 from i4d.report.make import report as write_report
+from i4d.report.tensorboard import write_tensorboard
 from i4d.report.videos import SHORT_SIDE, Clip, write_clip
 from i4d.scenes import fetch as fetching
 from i4d.scenes.bounds import scene_middle
@@ -34,8 +35,11 @@ from i4d.types import Camera, FrameAddress, Scene
 PATHS = ("spiral", "held-out", "side-by-side")
 
 
-def report(run: Path) -> None:
-    """Write a run's videos and page again."""
+def report(run: Path, tensorboard: Path | None = None) -> None:
+    """Write a run's videos and page again, and its course as TensorBoard files where a folder is given."""
+    if tensorboard is not None:
+        count = write_tensorboard(RunFolder.open(run), tensorboard)
+        print(f"tensorboard: {tensorboard} ({count} scalars)")
     for what, place in write_report(RunFolder.open(run), Console()).items():
         print(f"{what}: {place}")
 
