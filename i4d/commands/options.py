@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,3 +35,16 @@ Rounds = Annotated[int | None, typer.Option("--rounds", help="Edit-and-refit rou
 Run = Annotated[Path, typer.Argument(help="A run folder.  Example: runs/demo")]
 RunOrJob = Annotated[str, typer.Argument(help="A run folder, or the id of a submitted job")]
 Dashboard = Annotated[str, typer.Option("--address", help="The cluster's dashboard (http://host:8265) or host:port of its head")]
+
+
+def who(address: str | None, local: bool, editors: int | None, device: str | None) -> dict[str, Any]:
+    """Return the settings behind the options about who computes."""
+    return {
+        "cluster.address": address, "cluster.executor": "local" if local else None, "cluster.editors": editors, "cluster.device": device,
+    }  # fmt: skip
+
+
+def use_data(data: str) -> None:
+    """Make --data the data root of this process and of the workers that it starts."""
+    if data:
+        os.environ["I4D_DATA"] = os.path.abspath(data)

@@ -1,0 +1,120 @@
+"""The commands that try, measure and show: `try`, `render`, `eval`, `report`, `view`. Parse, call, print, as in i4d/cli.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from i4d.commands.options import (
+    Address,
+    Configs,
+    Data,
+    Debug,
+    Device,
+    Local,
+    Presets,
+    Run,
+    Scene,
+    Sets,
+    Weights,
+    use_data,
+    who,
+)  # fmt: skip
+
+
+def try_(
+    prompt: Annotated[list[str], typer.Option("--prompt", help='A sentence; give several to compare.  Example: --prompt "make it snow"')],
+    out: Annotated[Path, typer.Option("--out", help="Folder for sheet.png and sheet.html")] = Path("runs/try"),
+    scene: Scene = "", data: Data = "", config: Configs = [], preset: Presets = [], set_: Sets = [],  # noqa: B006
+    guidance: Annotated[str, typer.Option("--guidance", help="Weights s_T to try, with commas.  Example: 7.5,9.5")] = "",
+    image_guidance: Annotated[str, typer.Option("--image-guidance", help="Weights s_I to try.  Example: 1.2,1.5")] = "",
+    camera: Annotated[str, typer.Option("--camera", help="Camera by name; else the middle one")] = "",
+    frames: Annotated[int, typer.Option("--frames", help="Frames after the key frame that are edited as a window")] = 2,
+    weights: Weights = None, device: Device = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Try prompts and guidance on one key frame and a few frames after it: a contact sheet in seconds, not hours.
+
+    Example:  i4d try --scene demo --prompt "make it snow" --prompt "turn the ball gold" --guidance 1,2.5 --image-guidance 1,1.2
+    """
+    from i4d.commands.tryout import try_out
+
+    use_data(data)
+    options = {"editor.weights": weights, "cluster.device": device}
+    try_out(prompt, out, scene, camera, frames, guidance, image_guidance, preset, config, options, set_)
+
+
+def render(
+    run: Run,
+    path: Annotated[str, typer.Option("--path", help="held-out, spiral or side-by-side")] = "spiral",
+    frames: Annotated[int, typer.Option("--frames", help="Frames of the spiral; 0: as many as the scene has")] = 0,
+    turns: Annotated[float, typer.Option("--turns", help="Turns of the spiral")] = 1.0,
+    before: Annotated[bool, typer.Option("--before", help="The field before the edit")] = False,
+    scale: Annotated[float, typer.Option("--scale", help="Size relative to the scene's images")] = 1.0,
+    address: Address = None, local: Local = False, device: Device = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Render a run as H.264: the held-out cameras, a novel path, or original, reconstruction and edit side by side.
+
+    Example:  i4d render runs/demo --path spiral --scale 2
+    """
+    from i4d.commands.show import render as carry_out
+
+    carry_out(run, path, frames, turns, before, scale, who(address, local, None, device))
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder, or a folder of videos that any method edited")],
+    each: Annotated[int, typer.Option("--each-frame", help="Also edit this many frames each by itself, to compare with")] = 0,
+    originals: Annotated[Path | None, typer.Option("--originals", help="For a folder of videos: the originals, of the same names")] = None,
+    like: Annotated[Path | None, typer.Option("--like", help="For a folder of videos: a run with the same cameras (depth, answers)")] = None,
+    prompt: Annotated[str, typer.Option("--prompt", help="For a folder of videos: what they were edited by")] = "",
+    caption: Annotated[list[str], typer.Option("--caption", help="Twice: the scene before and after, in words, for CLIP")] = [],  # noqa: B006
+    debug: Debug = False,
+) -> None:
+    """Measure a run, or anybody's edited videos, and write metrics.json into its folder.
+
+    Example:  i4d eval runs/demo        i4d eval theirs/ --like runs/demo        i4d eval theirs/ --originals data/scene --prompt "make it snow"
+    """
+    from i4d.commands.show import evaluate as carry_out
+    from i4d.commands.show import evaluate_videos
+
+    if originals or like:
+        evaluate_videos(run, originals, like, prompt, caption)
+    else:
+        carry_out(run, each)
+
+
+def report(
+    run: Run,
+    tensorboard: Annotated[Path | None, typer.Option("--tensorboard", help="Also write the run's course as TensorBoard files there")] = None,
+    debug: Debug = False,
+) -> None:
+    """Write a run's report and videos again from what is stored.
+
+    Example:  i4d report runs/demo
+    """
+    from i4d.commands.show import report as carry_out
+
+    carry_out(run, tensorboard)
+
+
+def view(
+    run: Run,
+    port: Annotated[int, typer.Option("--port", help="Port of the page")] = 8080,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on; other hosts can look if it is not the loopback")] = "127.0.0.1",
+    height: Annotated[int, typer.Option("--height", help="Pixels of the picture; 0: the scene's, at most 720")] = 0,
+    device: Device = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Look at a run in the browser: time, free camera, before and after, rounds; follows a run that is still going.
+
+    Example:  i4d view runs/demo
+    """
+    from i4d.report.viewer import serve
+    from i4d.report.viewing import RunViews
+    from i4d.store.run_folder import RunFolder
+
+    serve(RunViews(RunFolder.open(run), device or "auto"), host, port, height, print)
+
+
+COMMANDS = {"try": try_, "render": render, "eval": evaluate, "report": report, "view": view}
