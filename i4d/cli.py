@@ -37,6 +37,8 @@ from i4d.commands.options import (
     Sets,
     Steps,
     Weights,
+    use_data,
+    who,
 )  # fmt: skip
 
 app = typer.Typer(
