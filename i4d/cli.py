@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from i4d.commands import looking
+from i4d.commands import looking, studying
 from i4d.commands.options import (
     Address,
     Ckpt,
@@ -141,7 +141,7 @@ def resume(
     raise typer.Exit(carry_out(run, who(address, local, editors, device)))
 
 
-for _name, _command in looking.COMMANDS.items():
+for _name, _command in {**looking.COMMANDS, **studying.COMMANDS}.items():
     app.command(_name)(_command)
 
 

@@ -29,11 +29,12 @@ from i4d.config import Config
 from i4d.driver import events
 from i4d.driver.events import Emitter
 from i4d.driver.journal import Journal, plain
-from i4d.driver.plan import Plan, advice, make_plan, predicted_forwards, useful_editors
+from i4d.driver.plan import Plan, advice, predicted_forwards, useful_editors
 from i4d.driver.pool import Limits
 from i4d.driver.renders import RenderJob, render_all
 from i4d.driver.retry import RetryPolicy
 from i4d.driver.rounds import RunResult, run
+from i4d.driver.schedules import scheduled_plan
 from i4d.driver.training import TrainerSession
 from i4d.edit.card import EditorCard, read_card
 from i4d.edit.load import HUB_DEFAULT, resolve_weights
@@ -134,7 +135,7 @@ def notices_of(chosen: Chosen) -> tuple[str, ...]:
 
 def plan_for(scene: Scene, config: Config, request: Request, settings: EditSettings) -> Plan:
     """Return the plan of a request."""
-    return make_plan(scene, config, settings, 0 if request.kind == "train" else None)
+    return scheduled_plan(scene, config, settings, 0 if request.kind == "train" else None)
 
 
 def placement_for(work: Workplace, config: Config, scene: Scene, chosen: Chosen, plan: Plan) -> Placement:

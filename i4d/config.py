@@ -104,7 +104,7 @@ class EditorConfig:
 class FlowConfig:
     """Optical flow of the originals."""
 
-    method: str = opt("auto", "auto: RAFT where a checkpoint is found, else DIS", choices=("auto", "raft", "dis", "lucas_kanade", "horn_schunck"))
+    method: str = opt("auto", "auto: RAFT where a checkpoint is found, else DIS", choices=("auto", "raft", "dis", "lucas_kanade", "horn_schunck", "none"))
     checkpoint: str = opt("", "RAFT checkpoint (small or large, public key names)")
     iterations: int = opt(20, "RAFT update iterations", low=1, high=64)
     mask: bool = opt(True, "keep a warp only where forward and backward flow agree")
@@ -114,6 +114,8 @@ class FlowConfig:
 class ScheduleConfig:
     """Rounds, key frame and windows (method page, sections 3 and 4)."""
 
+    method: str = opt("key_frame", "key_frame: the method; for comparison each_frame: every frame by itself; in2n: frames replaced one by one while the field fits", choices=("key_frame", "each_frame", "in2n"))
+    forwards: int = opt(0, "each_frame, in2n: UNet forwards (images times branches) to spend; 0: as many as key_frame would", low=0)
     rounds: int = opt(1, "edit-and-refit rounds", low=1, high=100)
     key_frame: int = opt(0, "frame of the key instant", low=0)
     key_steps: int = opt(12, "joint edits of the key frame", low=1, high=100)

@@ -62,13 +62,25 @@ class Chain:
 
 
 @dataclass(frozen=True)
+class Update:
+    """Some frames of one view that are rendered when the refit stands at step `at_step`, edited each by itself and put back."""
+
+    index: int
+    view: int
+    frames: tuple[int, ...]
+    at_step: int
+    strength: Strength
+
+
+@dataclass(frozen=True)
 class RoundPlan:
-    """One edit-and-refit round, counted from 1."""
+    """One edit-and-refit round, counted from 1. Rounds of `updates` have neither key frame nor windows."""
 
     index: int
     key_steps: tuple[KeyStep, ...]
     rest: tuple[RestWindow, ...]
     chains: tuple[Chain, ...]
+    updates: tuple[Update, ...] = ()
 
     @property
     def num_windows(self) -> int:
@@ -79,7 +91,7 @@ class RoundPlan:
 class Plan:
     """Everything a driver needs. `views` are edited and trained on; `cameras` are theirs, in the same order.
 
-    `batch` and `rest_batch` are images per editor call, anchor included. Thresholds are in world units.
+    `batch` and `rest_batch` are images per editor call, anchor included where one is used. Thresholds are in world units.
     """
 
     seed: int
@@ -98,6 +110,7 @@ class Plan:
     fit_steps: int
     refit_steps: int
     refit: Literal["overlap", "barrier"]
+    method: str = "key_frame"
 
     def camera(self, view: int) -> Camera:
         return self.cameras[self.views.index(view)]
@@ -168,7 +181,7 @@ def make_plan(scene: Scene, config: Config, settings: EditSettings, num_rounds: 
         rounds=tuple(_round(r, config, views, scene.num_frames) for r in range(1, num_rounds + 1)),
         window_strength=Strength(schedule.refine_num_steps, schedule.refine_diffusion_steps),
         rest_strength=Strength(schedule.restview_refine_num_steps, schedule.restview_refine_diffusion_steps),
-        batch=schedule.sequence_length + 1,
+        batch=schedule.sequence_length + (settings.attention != "own"),
         rest_batch=min(schedule.key_views, len(views)),
         match_threshold=schedule.match_threshold * scene.bounds.unit,
         fill_threshold=schedule.fill_threshold * scene.bounds.unit,
@@ -192,6 +205,7 @@ def predicted_forwards(plan: Plan) -> int:
         per_window = plan.batch - 1 if once else plan.batch
         anchors = len({chain.view for chain in part.chains}) if once else 0
         images += (part.num_windows * per_window + anchors) * plan.window_strength.n
+        images += sum(len(update.frames) * update.strength.n for update in part.updates)
     return images * branches(plan.settings)
 
 

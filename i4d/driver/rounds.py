@@ -11,21 +11,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from i4d.driver import events
 from i4d.driver.events import Emitter, Sink
 from i4d.driver.journal import Journal, inputs_digest, plain, receipt_from
+from i4d.driver.looking import look_at
 from i4d.driver.plan import Plan, RoundPlan, advice, predicted_forwards
 from i4d.driver.pool import EditorPool, Limits
 from i4d.driver.protocols import Executor, Handle, Record, Table
-from i4d.driver.renders import RenderJob, render_all, work_done
+from i4d.driver.renders import RenderJob, render_all
 from i4d.driver.retry import RetryPolicy, classify
 from i4d.driver.stages import Look, anchors, key_jobs, key_runs, runs_of, window_jobs, window_runs
+from i4d.driver.state import RunState, edit_loop
 from i4d.driver.training import Fit, Phase, TrainerSession
-from i4d.driver.windows import EditLoop, Job, Stopped
+from i4d.driver.updates import edit_while_fitting
+from i4d.driver.windows import EditLoop, Results, Stopped
 from i4d.errors import BlockError, ConfigError, StorageError
-from i4d.types import CheckpointReceipt, EditReceipt, FrameAddress, RenderTask, TableRun
+from i4d.types import CheckpointReceipt, FrameAddress, TableRun
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,57 +43,6 @@ class RunResult:
     def digest(self) -> str:
         """Digest of the frames and of the field: equal for equal runs in barrier mode."""
         return inputs_digest(self.table.digest(), [c.digest for _, c in sorted(self.checkpoints.items())])
-
-
-@dataclass(eq=False)
-class _Run:
-    """What the stages share."""
-
-    plan: Plan
-    originals: Table
-    record: Record
-    journal: Journal
-    pool: EditorPool
-    session: TrainerSession
-    policy: RetryPolicy
-    limits: Limits
-    emit: Emitter
-    clock: Callable[[], float]
-    turns: bool
-    overlap: bool
-    timings: dict[str, float] = field(default_factory=dict)
-    receipts: dict[str, Any] = field(default_factory=dict)
-
-    def stage(self, round_index: int, name: str, total: int) -> _Stage:
-        return _Stage(self, round_index, name, total)
-
-    def turn_to(self, who: str) -> None:
-        """Where editors and trainer share one device that cannot hold both, move the others' weights off it."""
-        if not self.turns:
-            return
-        if who == "editors":
-            self.session.persist(lambda: self.session.call("set_active", False))
-            self.pool.call_all("set_active", True)
-        else:
-            self.pool.call_all("set_active", False)
-            self.session.persist(lambda: self.session.call("set_active", True))
-
-
-class _Stage:
-    """Emits the beginning and end of a stage and keeps its time."""
-
-    def __init__(self, run: _Run, round_index: int, name: str, total: int) -> None:
-        self.run, self.round, self.name, self.total = run, round_index, name, total
-
-    def __enter__(self) -> None:
-        self.began = self.run.clock()
-        self.run.emit(events.StageStarted(self.round, self.name, self.total))
-
-    def __exit__(self, kind: type | None, *_: object) -> None:
-        seconds = self.run.clock() - self.began
-        self.run.timings[self.name] = self.run.timings.get(self.name, 0.0) + seconds
-        if kind is None:
-            self.run.emit(events.StageFinished(self.round, self.name, seconds))
 
 
 def run(
@@ -127,7 +78,7 @@ def run(
         pool = EditorPool(executor, editors, policy, limits, emit, clock) if plan.rounds else None
         session = TrainerSession(executor, trainer, policy, record, journal, limits, emit, clock)
         session.pool = pool
-        state = _Run(plan, originals, record, journal, pool, session, policy, limits, emit, clock, turns, overlap and not turns)
+        state = RunState(plan, originals, record, journal, pool, session, policy, limits, emit, clock, turns, overlap and not turns)
         _announce(state, len(editors), bool(checkpoints), joining)
         try:
             if 0 not in checkpoints:
@@ -174,7 +125,7 @@ def _committed(plan: Plan, originals: Table, record: Record) -> tuple[Table, dic
     return table, checkpoints
 
 
-def _announce(state: _Run, editors: int, resumed: bool, joining: Sequence[Handle]) -> None:
+def _announce(state: RunState, editors: int, resumed: bool, joining: Sequence[Handle]) -> None:
     plan, emit = state.plan, state.emit
     windows = sum(part.num_windows for part in plan.rounds)
     emit(events.RunStarted(len(plan.rounds), plan.views, windows, predicted_forwards(plan), editors, resumed))
@@ -193,7 +144,7 @@ def _announce(state: _Run, editors: int, resumed: bool, joining: Sequence[Handle
             state.turn_to("trainer")
 
 
-def _first_fit(state: _Run, given: CheckpointReceipt | None) -> CheckpointReceipt:
+def _first_fit(state: RunState, given: CheckpointReceipt | None) -> CheckpointReceipt:
     plan = state.plan
     receipt = given
     if receipt is None:
@@ -203,7 +154,7 @@ def _first_fit(state: _Run, given: CheckpointReceipt | None) -> CheckpointReceip
     return receipt
 
 
-def _fit(state: _Run, phase: Phase) -> CheckpointReceipt:
+def _fit(state: RunState, phase: Phase) -> CheckpointReceipt:
     fit = Fit(state.session, phase, exact=True)
     before = fit.finished_before()
     if before is not None:
@@ -212,19 +163,20 @@ def _fit(state: _Run, phase: Phase) -> CheckpointReceipt:
     return fit.finish(phase)
 
 
-def _round(state: _Run, part: RoundPlan, table: Table, start: CheckpointReceipt) -> tuple[Table, CheckpointReceipt]:
+def _round(state: RunState, part: RoundPlan, table: Table, start: CheckpointReceipt) -> tuple[Table, CheckpointReceipt]:
     plan = state.plan
     state.emit(events.RoundStarted(part.index, len(plan.rounds)))
-    look = _look(state, part, start)
-    state.turn_to("editors")
-    jobs = key_jobs(plan, part, state.originals, look)
-    with state.stage(part.index, "key frame", len(jobs)):
-        results = _loop(state, part, jobs).run()
-    keys = anchors(plan, part, results)
-    at_rest = state.record.gather([keys[view] for view in plan.views], as_frames=True)
-    key_frames = key_runs(plan, at_rest.digest)
+    if part.updates:
+        table, overrides, receipt = edit_while_fitting(state, part, table, start)
+        _commit(state, part.index, table, overrides, receipt)
+        return table, receipt
+    look, keys, results = _key_stage(state, part, start)
+    key_frames = []
+    if part.key_steps:
+        at_rest = state.record.gather([keys[view] for view in plan.views], as_frames=True)
+        key_frames = key_runs(plan, at_rest.digest)
     jobs = window_jobs(plan, part, state.originals, look, keys)
-    loop = _loop(state, part, jobs)
+    loop = edit_loop(state, part, jobs)
     if plan.refit == "overlap" and state.overlap:
         table, receipt = _overlap(state, part, loop, table, key_frames, start)
     else:
@@ -240,12 +192,27 @@ def _round(state: _Run, part: RoundPlan, table: Table, start: CheckpointReceipt)
     return table, receipt
 
 
+def _key_stage(state: RunState, part: RoundPlan, start: CheckpointReceipt) -> tuple[Look, dict[int, FrameAddress], Results]:
+    """Return what the field shows, the edited key frame of every view and the receipts; without key steps, the originals."""
+    plan = state.plan
+    if not part.key_steps:
+        state.turn_to("editors")
+        key = {view: state.originals.lookup(view, plan.key_frame) for view in plan.views}
+        return Look("", {}, tuple(key.values())), key, {}
+    look = look_at(state, part, start)
+    state.turn_to("editors")
+    jobs = key_jobs(plan, part, state.originals, look)
+    with state.stage(part.index, "key frame", len(jobs)):
+        results = edit_loop(state, part, jobs).run()
+    return look, anchors(plan, part, results), results
+
+
 def _stored_runs(part: RoundPlan, loop: EditLoop) -> list[TableRun]:
     return [run for id, place in window_runs(part).items() for run in runs_of(*place, loop.stored[id])]
 
 
 def _overlap(
-    state: _Run, part: RoundPlan, loop: EditLoop, table: Table, keys: list[TableRun], start: CheckpointReceipt
+    state: RunState, part: RoundPlan, loop: EditLoop, table: Table, keys: list[TableRun], start: CheckpointReceipt
 ) -> tuple[Table, CheckpointReceipt]:
     """Refit while windows land; return the new table and the refitted field."""
     plan = state.plan
@@ -270,7 +237,7 @@ def _overlap(
         return table, fit.finish(final) if fit is not None else _fit(state, final)
 
 
-def _fit_while_windows_land(state: _Run, part: RoundPlan, loop: EditLoop, fit: Fit) -> None:
+def _fit_while_windows_land(state: RunState, part: RoundPlan, loop: EditLoop, fit: Fit) -> None:
     """Turn until all windows are stored and handed over; the trainer takes at most half of its steps, in their pace."""
     places = window_runs(part)
     executor, poll_s = state.pool.executor, state.limits.poll_s
@@ -296,72 +263,7 @@ def _fit_while_windows_land(state: _Run, part: RoundPlan, loop: EditLoop, fit: F
     hand_over()
 
 
-def _loop(state: _Run, part: RoundPlan, jobs: list[Job]) -> EditLoop:
-    kinds = {
-        "edit_key_frame": events.KeyFrameStepStored,
-        "repaint": events.RestViewsStored,
-        "edit_window": events.WindowStored,
-    }
-
-    def stored(job: Job, receipt: EditReceipt, reused: bool, done: int, total: int) -> None:
-        for note in receipt.notes:
-            state.emit(events.Warned(f"{job.id}: {note}"))
-        state.emit(
-            kinds[job.method](
-                round=part.index,
-                task=job.id,
-                worker=receipt.worker,
-                device=receipt.device,
-                started_s=receipt.started_s,
-                seconds=receipt.seconds,
-                size_bytes=receipt.block.size_bytes,
-                done=done,
-                total=total,
-                unet_forwards=receipt.unet_forwards,
-                flow_passes=receipt.flow_passes,
-                flow_seconds=receipt.flow_seconds,
-                peak_bytes=receipt.peak_bytes,
-                kept_share=receipt.kept_share,
-                reused=reused,
-            )
-        )
-
-    return EditLoop(jobs, state.pool, state.journal, state.record, state.policy, state.limits, state.emit, stored)
-
-
-def _look(state: _Run, part: RoundPlan, start: CheckpointReceipt) -> Look:
-    """Render depth (and from round 2 on the current look) of every edited view from the field as it is now."""
-    plan = state.plan
-    first = part.index == 1
-    depth, key = [], []
-    frames: dict[tuple[int, int], FrameAddress] = {}
-    with state.stage(part.index, "look", len(plan.views)):
-        for done, (view, camera) in enumerate(zip(plan.views, plan.cameras, strict=True), 1):
-            want = ("depth",) if first else ("rgb", "depth")
-            task = RenderTask(camera, (plan.key_frame,), plan.num_frames, want, "uint8" if first else "float16")
-            receipt = _rendered(state, part, f"r{part.index}/v{view:02d}/depth", start, task, done)
-            depth.append(FrameAddress(receipt.blocks["depth"].digest, 0))
-            if first:
-                key.append(state.originals.lookup(view, plan.key_frame))
-                continue
-            key.append(FrameAddress(receipt.blocks["rgb"].digest, 0))
-            for window in (w for chain in part.chains if chain.view == view for w in chain.windows):
-                task = RenderTask(camera, window.frames, plan.num_frames)
-                receipt = _rendered(state, part, f"r{part.index}/v{view:02d}/look{window.index:02d}", start, task, done)
-                rows = range(len(window.frames))
-                frames |= {(view, window.frames[i]): FrameAddress(receipt.blocks["rgb"].digest, i) for i in rows}
-        return Look(state.record.gather(depth).digest, frames, tuple(key))
-
-
-def _rendered(state: _Run, part: RoundPlan, id: str, start: CheckpointReceipt, task: RenderTask, done: int) -> Any:
-    if state.record.stop_requested():
-        raise Stopped
-    receipt, reused = state.session.render(id, start.digest, task)
-    state.emit(work_done(state.session, part.index, id, receipt, reused, done, len(state.plan.views)))
-    return receipt
-
-
-def _commit(state: _Run, index: int, table: Table, overrides: list[TableRun], receipt: CheckpointReceipt) -> None:
+def _commit(state: RunState, index: int, table: Table, overrides: list[TableRun], receipt: CheckpointReceipt) -> None:
     """Write the manifest: the round exists from here on."""
     manifest = {
         "round": index,
@@ -378,7 +280,7 @@ def _commit(state: _Run, index: int, table: Table, overrides: list[TableRun], re
     state.emit(events.RoundCommitted(index, table.digest(), receipt.digest, seconds))
 
 
-def _prune(state: _Run, checkpoints: dict[int, CheckpointReceipt]) -> None:
+def _prune(state: RunState, checkpoints: dict[int, CheckpointReceipt]) -> None:
     """Remove the checkpoints between the first and the last: all rounds are committed now."""
     keep = {checkpoints[0].digest, checkpoints[max(checkpoints)].digest}
     for receipt in checkpoints.values():
@@ -386,7 +288,7 @@ def _prune(state: _Run, checkpoints: dict[int, CheckpointReceipt]) -> None:
             state.record.drop_checkpoint(receipt.digest)
 
 
-def _render(state: _Run, jobs: Sequence[RenderJob], checkpoints: dict[int, CheckpointReceipt]) -> dict[str, list[dict]]:
+def _render(state: RunState, jobs: Sequence[RenderJob], checkpoints: dict[int, CheckpointReceipt]) -> dict[str, list[dict]]:
     if not jobs:
         return state.record.read_json("renders.json") or {}
     digests = {index: receipt.digest for index, receipt in checkpoints.items()}

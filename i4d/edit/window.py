@@ -18,7 +18,7 @@ class WindowImages:
     """Pixels of a window: float [0, 1], (frames, 3, h, w); anchor and reference (1, 3, h, w).
 
     `forward` is the flow from the *unedited* reference to each unedited frame, `backward` from each frame to the
-    reference, (frames, 2, h, w) in pixels.
+    reference, (frames, 2, h, w) in pixels; None: nothing is pulled and the reference is not looked at.
     """
 
     originals: torch.Tensor
@@ -26,8 +26,8 @@ class WindowImages:
     anchor_original: torch.Tensor
     anchor_edited: torch.Tensor
     reference_edited: torch.Tensor
-    forward: torch.Tensor
-    backward: torch.Tensor
+    forward: torch.Tensor | None
+    backward: torch.Tensor | None
 
 
 def merge_by_flow(
@@ -68,16 +68,20 @@ def edit_window(
     cost: EditCost,
     trace: Callable[[], AnchorTrace],
 ) -> tuple[torch.Tensor, float]:
-    """Return the window's frames edited, (frames, 3, h, w), and the share of pixels explained by the warp.
+    """Return the window's frames edited, (frames, 3, h, w), and the share of pixels explained by the warp (0 without flow).
 
     `seeds` one per frame; `anchor_seed` must be the one that `trace` was made with. `batch` is the number of images of an
-    editor call, anchor included. `trace` gives the anchor's keys and values where it can stand by itself; otherwise the
+    editor call, anchor included unless attention is "own". `trace` gives the anchor's keys and values where it can stand by itself; otherwise the
     anchor is slot 0 of the batch and its own output is dropped.
     """
-    merged, kept = merge_by_flow(
-        images.current, images.reference_edited, images.forward, images.backward, settings.flow_mask
-    )
+    merged, kept = images.current, 0.0
+    if images.forward is not None and images.backward is not None:
+        flow = images.forward, images.backward
+        merged, kept = merge_by_flow(images.current, images.reference_edited, *flow, settings.flow_mask)
     frames = len(merged)
+    if settings.attention == "own":  # nobody looks at an anchor
+        originals, start = (padded_batch(x, batch) for x in (images.originals, merged))
+        return repaint(model, originals, start, strength, settings, _padded(seeds, batch), cost)[:frames], kept
     if uses_trace(settings):
         originals, start = (padded_batch(x, batch - 1) for x in (images.originals, merged))
         out = repaint(model, originals, start, strength, settings, _padded(seeds, batch - 1), cost, anchor=trace())

@@ -89,7 +89,7 @@ class EditorService:
         self._fix_threads()
         model = self._loaded()
         notes = [*model.notes, f"guidance recommended: {model.card.text_guidance:g} / {model.card.image_guidance:g}"]
-        notes.append(self._flow("").sentence)
+        notes.append("flow: none" if self._flow_options[0] == "none" else self._flow("").sentence)
         height, width = self._warm_up_size if self._device.type == "cuda" else (0, 0)
         blank = torch.full((self._warm_up_batch, 3, height or 8 * model.factor, width or 8 * model.factor), 0.5)
         settings = EditSettings("", model.card.text_guidance, model.card.image_guidance)
@@ -166,11 +166,7 @@ class EditorService:
     def edit_window(self, task: WindowTask) -> EditReceipt:
         """Edit one window along time; a uint8 block, one row per frame."""
         began, model, cost = self._begin()
-        flow = self._flow(task.settings.flow)
-        flow_began, passes = time.time(), flow.passes
-        pairs = [flow.between(task.reference_original, original) for original in task.originals]
-        flow_seconds = time.time() - flow_began
-        forward, backward = (torch.stack([pair[i] for pair in pairs]).to(self._device) for i in (0, 1))
+        forward, backward, flow_passes, flow_seconds = self._flow_of(task)
         images = WindowImages(
             self._images(task.originals),
             self._images(task.current),
@@ -208,11 +204,22 @@ class EditorService:
             cost,
             _rows(out, np.uint8),
             kept_share=kept,
-            flow_passes=flow.passes - passes,
+            flow_passes=flow_passes,
             flow_seconds=flow_seconds,
         )
 
     # ------------------------------------------------------------------------------------------ parts
+    def _flow_of(self, task: WindowTask) -> tuple[torch.Tensor | None, torch.Tensor | None, int, float]:
+        """Return the flow from the reference to a window's frames, the flow back, the passes it took and the seconds."""
+        if task.settings.flow == "none":
+            return None, None, 0, 0.0
+        flow = self._flow(task.settings.flow)
+        began, passes = time.time(), flow.passes
+        pairs = [flow.between(task.reference_original, original) for original in task.originals]
+        seconds = time.time() - began
+        forward, backward = (torch.stack([pair[i] for pair in pairs]).to(self._device) for i in (0, 1))
+        return forward, backward, flow.passes - passes, seconds
+
     def _begin(self) -> tuple[float, EditorModel, EditCost]:
         assert self._active, "an editor was called while its weights were off the device"
         self._fix_threads()

@@ -1,0 +1,36 @@
+"""The commands that carry out many runs to compare them: `compare`. Parse, call, print, as in i4d/cli.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from i4d.commands.options import (  # isort: skip
+    Address, Ckpt, Configs, Data, Debug, Device, Editors, Local, Presets, PromptsFile, Scene, Sets, Weights, use_data, who,
+)  # fmt: skip
+
+StudyOut = Annotated[Path, typer.Option("--out", help="Folder of the study; the same command again goes on where it stopped")]
+Prompts = Annotated[list[str], typer.Option("--prompt", help='A sentence; several may be given.  Example: --prompt "make it snow"')]
+Methods = Annotated[str, typer.Option("--methods", help="With commas: i4d, per-frame, in2n, authors")]
+
+
+def compare(
+    out: StudyOut, prompt: Prompts = [], prompts_file: PromptsFile = None, methods: Methods = "i4d,per-frame,in2n,authors",  # noqa: B006
+    scene: Scene = "", data: Data = "", config: Configs = [], preset: Presets = [], set_: Sets = [], ckpt: Ckpt = None,  # noqa: B006
+    weights: Weights = None, address: Address = None, local: Local = False, editors: Editors = None, device: Device = None,
+    debug: Debug = False,
+) -> None:  # fmt: skip
+    """Edit one scene by several methods with the same number of network passes: tables (Markdown, LaTeX, CSV) and a video grid.
+
+    Example:  i4d compare --scene demo --prompt "make it snow" --methods i4d,per-frame,in2n --out runs/compare
+    """
+    from i4d.commands.compare import compare as carry_out
+
+    use_data(data)
+    options = {"editor.weights": weights, **who(address, local, editors, device)}
+    raise typer.Exit(carry_out(prompt, prompts_file, methods, out, scene, preset, config, options, set_, ckpt))
+
+
+COMMANDS = {"compare": compare}

@@ -1,0 +1,44 @@
+"""What the field shows before a round's edit: depth of every edited view and, from the second round on, its own renders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from i4d.driver.plan import RoundPlan
+from i4d.driver.renders import work_done
+from i4d.driver.stages import Look
+from i4d.driver.state import RunState
+from i4d.driver.windows import Stopped
+from i4d.types import CheckpointReceipt, FrameAddress, RenderTask
+
+
+def look_at(state: RunState, part: RoundPlan, start: CheckpointReceipt) -> Look:
+    """Render depth (and from round 2 on the current look) of every edited view from the field as it is now."""
+    plan = state.plan
+    first = part.index == 1
+    depth, key = [], []
+    frames: dict[tuple[int, int], FrameAddress] = {}
+    with state.stage(part.index, "look", len(plan.views)):
+        for done, (view, camera) in enumerate(zip(plan.views, plan.cameras, strict=True), 1):
+            want = ("depth",) if first else ("rgb", "depth")
+            task = RenderTask(camera, (plan.key_frame,), plan.num_frames, want, "uint8" if first else "float16")
+            receipt = _rendered(state, part, f"r{part.index}/v{view:02d}/depth", start, task, done)
+            depth.append(FrameAddress(receipt.blocks["depth"].digest, 0))
+            if first:
+                key.append(state.originals.lookup(view, plan.key_frame))
+                continue
+            key.append(FrameAddress(receipt.blocks["rgb"].digest, 0))
+            for window in (w for chain in part.chains if chain.view == view for w in chain.windows):
+                task = RenderTask(camera, window.frames, plan.num_frames)
+                receipt = _rendered(state, part, f"r{part.index}/v{view:02d}/look{window.index:02d}", start, task, done)
+                rows = range(len(window.frames))
+                frames |= {(view, window.frames[i]): FrameAddress(receipt.blocks["rgb"].digest, i) for i in rows}
+        return Look(state.record.gather(depth).digest, frames, tuple(key))
+
+
+def _rendered(state: RunState, part: RoundPlan, id: str, start: CheckpointReceipt, task: RenderTask, done: int) -> Any:
+    if state.record.stop_requested():
+        raise Stopped
+    receipt, reused = state.session.render(id, start.digest, task)
+    state.emit(work_done(state.session, part.index, id, receipt, reused, done, len(state.plan.views)))
+    return receipt

@@ -1,0 +1,194 @@
+"""Runs side by side: one table as Markdown, LaTeX and CSV, and one video with a column per method and a row per prompt."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from i4d.report.footage import Footage
+from i4d.report.shots import after
+from i4d.report.videos import NO_VIDEOS, Clip, enlarged, write_clip
+from i4d.scenes.video import available
+from i4d.store.objects import write_atomically
+from i4d.store.run_folder import RunFolder
+
+_SHORT_SIDE = 160
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One finished run of a comparison."""
+
+    prompt: str
+    method: str
+    run: RunFolder
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A column: its key in CSV, its heading, which direction is better (-1 lower, 1 higher, 0 neither), digits, where it stands."""
+
+    key: str
+    title: str
+    better: int
+    digits: int
+    read: Callable[[dict], Any]
+    interval: Callable[[dict], Any] = lambda metrics: None
+
+
+def _look(name: str, part: str) -> Callable[[dict], Any]:
+    return lambda metrics: metrics["edit"]["look"].get(name, {}).get(part)
+
+
+FIGURES = (
+    Figure("temporal_error", "temporal error", -1, 3, lambda m: m["edit"]["temporal_warp_error"]),
+    Figure("cross_view_error", "cross-view error", -1, 3, lambda m: m["edit"]["cross_view_error"]),
+    Figure(
+        "known_answer_psnr_db", "known answer, dB", 1, 2, lambda m: m["edit"]["known_answer_psnr_db"],
+        lambda m: m["edit"].get("known_answer_interval_db"),
+    ),  # fmt: skip
+    Figure("object_db", "inside the object, dB", 1, 2, lambda m: (m["edit"].get("object") or {}).get("inside_db")),
+    Figure("known_answer_lpips", "LPIPS to it", -1, 3, _look("known_answer_lpips", "value"), _look("known_answer_lpips", "interval")),
+    Figure("unet_forwards", "forwards", 0, 0, lambda m: m["unet_forwards"]),
+    Figure("seconds", "seconds", 0, 0, lambda m: own_seconds(m["timing"])),
+)
+
+
+def own_seconds(timing: dict) -> float:
+    """Return the seconds of a run without what cells share: decoding and the reconstruction."""
+    return timing["total_s"] - timing.get("prepare_s", 0.0) - timing.get("fit_s", 0.0)
+
+
+def write_comparison(out: Path, name: str, title: str, cells: Sequence[Cell], pictures: bool = True) -> dict[str, Path]:
+    """Write NAME.md, NAME.tex and NAME.csv under `out`, and NAME.mp4 where asked for; returns them by what they are."""
+    rows = [(cell, cell.run.read_json("metrics.json")) for cell in cells]
+    texts = {"md": markdown(title, rows), "tex": latex(rows), "csv": as_csv(rows)}
+    places = {}
+    for suffix, text in texts.items():
+        places[suffix] = out / f"{name}.{suffix}"
+        write_atomically(places[suffix], text.encode())
+    if pictures and available():
+        places["video"] = write_clip(out / f"{name}.mp4", grid(cells), Footage(cells[0].run).scene.fps, _SHORT_SIDE)
+    elif pictures:
+        print(NO_VIDEOS)
+    return places
+
+
+Rows = Sequence[tuple[Cell, dict]]
+
+
+def _shown(rows: Rows) -> list[Figure]:
+    """Return the figures that at least one row has; the others are named under the table."""
+    return [figure for figure in FIGURES if any(figure.read(metrics) is not None for _, metrics in rows)]
+
+
+def _text(figure: Figure, metrics: dict) -> str:
+    value, interval = figure.read(metrics), figure.interval(metrics)
+    if value is None:
+        return "-"
+    text = f"{value:.{figure.digits}f}"
+    return text + (f" [{interval[0]:.{figure.digits}f}, {interval[1]:.{figure.digits}f}]" if interval else "")
+
+
+def _best(figure: Figure, rows: Rows, prompt: str) -> set[str]:
+    """Return the methods with the best figure of a prompt, as it is printed; none where no direction is better."""
+    found = {c.method: figure.read(m) for c, m in rows if c.prompt == prompt and figure.read(m) is not None}
+    if not figure.better or len(found) < 2:
+        return set()
+    rounded = {method: round(value, figure.digits) for method, value in found.items()}
+    best = max(rounded.values()) if figure.better > 0 else min(rounded.values())
+    return {method for method, value in rounded.items() if value == best}
+
+
+def _prompts(rows: Rows) -> list[str]:
+    return list(dict.fromkeys(cell.prompt for cell, _ in rows))
+
+
+def markdown(title: str, rows: Rows) -> str:
+    """Return the table in Markdown, the best of each prompt in bold."""
+    figures = _shown(rows)
+    arrow = {-1: " ↓", 0: "", 1: " ↑"}
+    lines = [f"**{title}**", "", "| prompt | method | " + " | ".join(f.title + arrow[f.better] for f in figures) + " |"]
+    lines.append("|---|---|" + "---:|" * len(figures))
+    for cell, metrics in rows:
+        texts = [f"**{_text(f, metrics)}**" if cell.method in _best(f, rows, cell.prompt) else _text(f, metrics) for f in figures]
+        lines.append(f"| {cell.prompt} | {cell.method} | " + " | ".join(texts) + " |")
+    return "\n".join([*lines, "", _notes(rows), ""])
+
+
+def _notes(rows: Rows) -> str:
+    cameras = ", ".join(rows[0][1]["cameras"])
+    kind = "held-out" if rows[0][1]["held_out"] else "trained"
+    text = f"Temporal error and known answer: renders of {kind} camera {cameras}; cross-view error: the edited frames of the key instant. "
+    text += "In brackets: 95 % bootstrap interval over frames. Seconds: without decoding and reconstruction."
+    absent = [f.title for f in FIGURES if f not in _shown(rows)]
+    return text + (f" Not measured here (reasons in the cells' metrics.json): {', '.join(absent)}." if absent else "")
+
+
+def latex(rows: Rows) -> str:
+    """Return the table in LaTeX (booktabs), the best of each prompt in bold."""
+    figures = _shown(rows)
+    arrow = {-1: r" $\downarrow$", 0: "", 1: r" $\uparrow$"}
+    lines = [r"\begin{tabular}{ll" + "r" * len(figures) + "}", r"\toprule"]
+    lines += [" & ".join(["prompt", "method", *(f.title + arrow[f.better] for f in figures)]) + r" \\", r"\midrule"]
+    for prompt in _prompts(rows):
+        for cell, metrics in (row for row in rows if row[0].prompt == prompt):
+            texts = []
+            for figure in figures:
+                text = _text(figure, metrics)
+                texts.append(rf"\textbf{{{text}}}" if cell.method in _best(figure, rows, prompt) else text)
+            lines.append(" & ".join([_escaped(prompt), _escaped(cell.method), *texts]) + r" \\")
+        lines.append(r"\midrule" if prompt != _prompts(rows)[-1] else r"\bottomrule")
+    return "\n".join([*lines, r"\end{tabular}", ""])
+
+
+def _escaped(text: str) -> str:
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(special.get(c, "\\" + c if c in "&%$#_{}" else c) for c in text)
+
+
+def as_csv(rows: Rows) -> str:
+    """Return the table with a column per figure and two for its interval; empty where there is none."""
+    out = io.StringIO()
+    table = csv.writer(out, lineterminator="\n")
+    columns = [name for f in FIGURES for name in (f.key, f"{f.key}_low", f"{f.key}_high")]
+    table.writerow(["prompt", "method", *columns])
+    for cell, metrics in rows:
+        values = [v for f in FIGURES for v in (f.read(metrics), *(f.interval(metrics) or (None, None)))]
+        table.writerow([cell.prompt, cell.method, *("" if v is None else v for v in values)])
+    return out.getvalue()
+
+
+def grid(cells: Sequence[Cell]) -> Clip:
+    """Return the first watched camera of all cells: the original and the methods from left to right, prompts from top to bottom."""
+    prompts = list(dict.fromkeys(cell.prompt for cell in cells))
+    methods = list(dict.fromkeys(cell.method for cell in cells))
+    by_place = {(cell.prompt, cell.method): Footage(cell.run) for cell in cells}
+    first = Footage(cells[0].run)
+    view = first.watched[0]
+    name = after(first.camera(view).name)
+
+    def column(read: Callable[[str, int], np.ndarray | None]) -> Callable[[int], np.ndarray]:
+        def stacked(index: int) -> np.ndarray:
+            blank = np.full_like(first.original(view, index), 255)
+            frames = [read(prompt, index) for prompt in prompts]
+            return np.concatenate([enlarged(blank if frame is None else frame, _SHORT_SIDE) for frame in frames])
+
+        return stacked
+
+    def method_column(method: str) -> Callable[[int], np.ndarray]:
+        def read(prompt: str, index: int) -> np.ndarray | None:
+            footage = by_place.get((prompt, method))
+            return footage.rendered(name, index) if footage is not None else None
+
+        return column(read)
+
+    panels = [column(lambda prompt, index: first.original(view, index)), *map(method_column, methods)]
+    count = min(footage.num_rendered(name) for footage in by_place.values())
+    return Clip("comparison", "", "comparison", tuple(panels), count, ("original", *methods))
