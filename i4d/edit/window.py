@@ -71,8 +71,8 @@ def edit_window(
     """Return the window's frames edited, (frames, 3, h, w), and the share of pixels explained by the warp (0 without flow).
 
     `seeds` one per frame; `anchor_seed` must be the one that `trace` was made with. `batch` is the number of images of an
-    editor call, anchor included unless attention is "own". `trace` gives the anchor's keys and values where it can stand by itself; otherwise the
-    anchor is slot 0 of the batch and its own output is dropped.
+    editor call, anchor included unless attention is "own". `trace` gives the anchor's keys and values where it can stand by
+    itself; otherwise the anchor is slot 0 of the batch and its own output is dropped.
     """
     merged, kept = images.current, 0.0
     if images.forward is not None and images.backward is not None:
