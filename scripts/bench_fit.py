@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from bench_rig import rig
 
 from i4d.config import Config, FieldConfig, merge, read_yaml
 from i4d.field.factors import factor_size, grow_line, grow_plane
@@ -31,14 +32,7 @@ from i4d.field.fused import kernels_run_on
 from i4d.field.group import Group
 from i4d.field.image import render_image
 from i4d.field.render import render_dense
-from i4d.field.spaces import space_for
-from i4d.geometry.cameras import camera_tensors
-from i4d.scenes.bounds import ndc_bounds
-from i4d.scenes.n3dv import NEAR_MARGIN, average_pose
 from i4d.scenes.procedural.demo import demo_cameras, render_frames
-from i4d.scenes.procedural.render import exact
-from i4d.scenes.procedural.world import demo_world
-from i4d.types import Camera
 
 SMALL, LARGE = (141, 157, 94), (706, 786, 471)
 
@@ -120,25 +114,6 @@ class Bench:
         return -10 * torch.stack(errors).mean().log10().item()
 
 
-def rig(width: int, height: int, count: int, device: str) -> tuple[tuple[Camera, ...], Any]:
-    """Return the procedural rig, normalised as the N3DV reader does it, and its NDC space."""
-    cameras = demo_cameras(width, height, count)
-    average = np.linalg.inv(average_pose([c.world_from_camera for c in cameras]))
-    depths = []
-    for camera in cameras[:: max(1, count // 4)]:
-        small = camera.resized(160, 120)
-        K, pose = (t[None] for t in camera_tensors(small, device))
-        seen = exact(demo_world(torch.tensor([0.5], device=device)), K, pose, small.width, small.height).depth
-        depths += [0.9 * float(seen.min()), 1.05 * float(seen.max())]
-    unit = NEAR_MARGIN * min(depths)
-    moved = []
-    for camera in cameras:
-        pose = average @ camera.world_from_camera
-        pose[:3, 3] /= unit
-        moved.append(replace(camera, world_from_camera=pose))
-    return tuple(moved), space_for(ndc_bounds(moved, 1.0, max(depths) / unit), moved)
-
-
 def set_cells(fitter: Fitter, cells: tuple[int, int, int]) -> None:
     """Resample a field to exactly these vertices along x, y, z."""
     field = fitter.field
@@ -171,7 +146,7 @@ def dense_samples(cells: tuple[int, int, int]) -> int:
 
 def speed(bench: Bench, config: FieldConfig) -> None:
     """Time steps at the small and the large grid: every trick, half-precision network, plain proposals, dense."""
-    grids = [(24, 24, 16)] if bench.args.toy else [LARGE, SMALL]
+    grids = [bench.args.cells] if bench.args.cells else [LARGE, SMALL]
     steps = bench.args.steps
     for cells in grids:
         ways: dict[str, tuple[FieldConfig, int]] = {"plain proposals": (replace(config, kernels="off"), max(3, steps // 10))}
@@ -260,23 +235,26 @@ def curve(bench: Bench, config: FieldConfig) -> None:
 
 
 def equal(bench: Bench, config: FieldConfig) -> None:
-    """Fit for the same steps with every trick and with the dense reference; PSNR of held-out frames."""
-    steps = bench.args.equal_steps
+    """The same steps with every trick and with the dense reference, from one state that `--warm-steps` led to; held-out PSNR."""
+    steps, warm = bench.args.equal_steps, bench.args.warm_steps
     checks = sorted({round(i * (bench.bank.num_frames - 1) / 3) for i in range(4)})
+    fitter = bench.fitter(config, warm + steps, bench.args.cells)
+    fitter.advance(bench.bank, warm)
+    state = fitter.save()
     for name in ("every trick", "dense reference"):
-        fitter = bench.fitter(config if name == "every trick" else replace(config, kernels="off"), steps, bench.args.cells)
+        if name == "dense reference":
+            fitter = bench.fitter(replace(config, kernels="off"), warm + steps, bench.args.cells)
+            fitter.load(state)
+        bench.sync()
         start = time.perf_counter()
-        while fitter.step < steps:
-            count = min(200, steps - fitter.step)
-            if name == "every trick":
-                fitter.advance(bench.bank, count)
-            else:
-                dense_steps(bench, fitter, count, dense_samples(fitter.field.cells), bench.args.chunk)
+        if name == "every trick":
+            fitter.advance(bench.bank, steps)
+        else:
+            dense_steps(bench, fitter, steps, dense_samples(fitter.field.cells), bench.args.chunk)
         bench.sync()
         seconds = time.perf_counter() - start
         psnr = bench.psnr(fitter, checks)
-        bench.say("equal", {"way": name, "steps": steps, "held_out_db": psnr, "seconds": seconds, **bench.peak()})
-        del fitter
+        bench.say("equal", {"way": name, "steps": steps, "after": warm, "held_out_db": psnr, "seconds": seconds, **bench.peak()})
 
 
 def tune(bench: Bench, config: FieldConfig) -> None:
@@ -325,9 +303,9 @@ def group(bench: Bench, config: FieldConfig) -> None:
         rate = rays * size * bench.args.steps / (time.perf_counter() - start)
         bench.say("group_speed", {"members": size, "rays_each": rays, "rays_per_s": rate, "cells": "x".join(map(str, cells))})
         del fitter
-    fitter = bench.fitter(config, bench.args.equal_steps // size, SMALL if not bench.args.toy else cells)
+    fitter = bench.fitter(config, bench.args.group_steps // size, SMALL if not bench.args.toy else cells)
     start = time.perf_counter()
-    fitter.advance(bench.bank, bench.args.equal_steps)
+    fitter.advance(bench.bank, bench.args.group_steps)
     bench.sync()
     seconds, psnr = time.perf_counter() - start, bench.psnr(fitter, [0, bench.bank.num_frames - 1])
     seen = fitter.step * config.rays * size
@@ -355,8 +333,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--fit-steps", type=int, default=0, help="steps of the curve's schedule; 0: the preset's")
     parser.add_argument("--seconds", type=float, default=60.0, help="longest fit of the curve")
     parser.add_argument("--tune-steps", type=int, default=3000)
-    parser.add_argument("--equal-steps", type=int, default=400)
-    parser.add_argument("--cells", type=lambda t: tuple(map(int, t.split("x"))), help="fixed grid of `equal`, such as 141x157x94")
+    parser.add_argument("--equal-steps", type=int, default=200)
+    parser.add_argument("--warm-steps", type=int, default=1500, help="steps with every trick before those of `equal`")
+    parser.add_argument("--group-steps", type=int, default=1600)
+    parser.add_argument("--cells", type=lambda t: tuple(map(int, t.split("x"))), help="one fixed grid for speed, equal, group")
     parser.add_argument("--chunk", type=int, default=256, help="rays at once in the dense reference")
     parser.add_argument("--group", type=member, metavar="RANK,SIZE,HOST:PORT", help="this process is one of a group, one a GPU")
     parser.add_argument("--json", type=Path, help="write all results here")
@@ -364,7 +344,8 @@ def parse() -> argparse.Namespace:
     args = parser.parse_args()
     if args.toy:
         args.size, args.cameras, args.frames, args.steps, args.cells = "32x24", 4, 3, 10, (24, 24, 16)
-        args.equal_steps, args.tune_steps, args.fit_steps, args.seconds = 10, 10, 60, 5.0
+        args.equal_steps, args.warm_steps, args.group_steps = 10, 5, 10
+        args.tune_steps, args.fit_steps, args.seconds = 10, 60, 5.0
     return args
 
 
