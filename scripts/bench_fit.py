@@ -2,7 +2,8 @@
 
     python scripts/bench_fit.py --parts speed,render --size 1352x1014 --cameras 17 --frames 8 --json bench.json
     python scripts/bench_fit.py --parts curve --size 1352x1014 --cameras 17 --frames 50 --seconds 380
-    python scripts/bench_fit.py --toy                     (a minute on two CPU cores)
+    python scripts/bench_fit.py --parts curve --preset configs/presets/demo.yaml --size 160x120 --cameras 10 --frames 24 --seconds 150
+    python scripts/bench_fit.py --toy                     (seconds on two CPU cores)
 
 The scene is the procedural one, rendered in memory; camera 0 is held out. `speed` times steps of the same fit at two grids,
 every trick against the plain samplers; `equal` fits twice for the same steps, with every trick and with the dense reference.
@@ -32,6 +33,7 @@ from i4d.field.fused import kernels_run_on
 from i4d.field.group import Group
 from i4d.field.image import render_image
 from i4d.field.render import render_dense
+from i4d.field.workers import Workers
 from i4d.scenes.procedural.demo import demo_cameras, render_frames
 
 SMALL, LARGE = (141, 157, 94), (706, 786, 471)
@@ -44,6 +46,7 @@ class Bench:
         self.args = args
         rank, size, address = args.group or (0, 1, "")
         self.device = torch.device(f"cuda:{rank}" if torch.cuda.is_available() else "cpu")
+        self.workers = Workers(1 if self.device.type == "cuda" else torch.get_num_threads())
         self.group = Group(rank, size, address, self.device) if size > 1 else None
         width, height = (int(n) for n in args.size.split("x"))
         self.cameras, self.space = rig(width, height, args.cameras, str(self.device))
@@ -84,7 +87,7 @@ class Bench:
         """Return a fit of the scene about to begin, on a grid of exactly `cells` if given (no growth then)."""
         if cells:
             config = replace(config, growth_at=[], grid_end=int(np.prod(cells)))
-        fitter = Fitter(config, self.space, self.bank.num_frames, 0, self.device, group=self.group)
+        fitter = Fitter(config, self.space, self.bank.num_frames, 0, self.device, self.workers, self.group)
         if cells:
             set_cells(fitter, cells)
         fitter.begin("fit", steps)
