@@ -52,7 +52,7 @@ from i4d.store.named import get_checkpoint, put_checkpoint
 from i4d.store.objects import write_error
 from i4d.store.run_folder import RunFolder, check_run_id
 from i4d.store.tables import FrameTable
-from i4d.types import CheckpointReceipt, EditSettings, Scene
+from i4d.types import CheckpointReceipt, EditSettings, Scene, Turbo
 
 TRAINER = "i4d.services.trainer:TrainerService"
 EDITOR = "i4d.services.editor:EditorService"
@@ -116,9 +116,12 @@ def choose_editor(config: Config, prompt: str, device: str) -> Chosen:
         config.editor.weights = HUB_DEFAULT if place_ == HUB_DEFAULT else "tiny-ip2p"
     config.editor.text_guidance = config.editor.text_guidance or card.text_guidance
     config.editor.image_guidance = config.editor.image_guidance or card.image_guidance
+    editor = config.editor
+    norm = "joint" if editor.mode == "authors" else editor.norm
+    turbo = Turbo(editor.turbo_keys, editor.turbo_depth, editor.turbo_guidance) if editor.mode == "turbo" else Turbo()
     settings = EditSettings(
-        prompt, config.editor.text_guidance, config.editor.image_guidance, config.editor.attention, config.editor.norm,
-        config.flow.method, config.flow.mask, keep_unchanged=config.editor.keep_unchanged,
+        prompt, editor.text_guidance, editor.image_guidance, editor.attention, norm, config.flow.method, config.flow.mask,
+        keep_unchanged=editor.keep_unchanged, mode=editor.mode, turbo=turbo,
     )  # fmt: skip
     return Chosen(place_, card, settings)
 
@@ -221,7 +224,7 @@ def render_run(path: Path, jobs: Callable[[Scene], Sequence[RenderJob]], console
     with workplace(config.cluster) as work:
         scene = prepared.scene
         placement = place(work.resources, replace(config.cluster, trainer_gpus=1), Peaks(), 1)
-        specs = _specs(config, folder, scene, placement, "", 2, work.in_process)[:1]
+        specs = _specs(config, folder, scene, placement, "", 2, None, work.in_process)[:1]
         emit = Emitter([console])
         with folder.lock():
             trainer = work.executor.start_all(specs, config.cluster.start_timeout_s)[0]
@@ -260,7 +263,7 @@ def start_services(
     config: Config, folder: RunFolder, prepared: Prepared, plan: Plan, placement: Placement, chosen: Chosen, work: Workplace, emit: Emitter
 ) -> list[Any]:  # fmt: skip
     """Return the trainer, the editors, and the editors that join when there is room; without rounds only the trainer."""
-    specs = _specs(config, folder, prepared.scene, placement, chosen.place, plan.batch, work.in_process)
+    specs = _specs(config, folder, prepared.scene, placement, chosen.place, plan.batch, plan.settings, work.in_process)
     now = 1 + len(placement.editors) if plan.rounds else 1
     with stage(emit, "start services", now):
         if placement.trainers > 1:
@@ -277,7 +280,8 @@ def _to_file(folder: RunFolder) -> events.Sink:
 
 
 def _specs(
-    config: Config, folder: RunFolder, scene: Scene, placement: Placement, editor: str, batch: int, in_process: bool
+    config: Config, folder: RunFolder, scene: Scene, placement: Placement, editor: str, batch: int,
+    settings: EditSettings | None, in_process: bool,
 ) -> list:
     known = TrainerScene(scene.cameras, scene.bounds, scene.num_frames, scene.train_views)
     cap = config.editor.memory_cap_gb
@@ -290,7 +294,8 @@ def _specs(
     editor_kwargs = {
         **common, "weights": editor, "dtype": config.editor.dtype, "flow_method": config.flow.method,
         "flow_checkpoint": config.flow.checkpoint, "flow_iterations": config.flow.iterations,
-        "warm_up_size": (camera.height, camera.width), "warm_up_batch": batch,
+        "warm_up_size": (camera.height, camera.width), "warm_up_batch": batch, "mode": config.editor.mode,
+        "compiled": config.editor.compile, "settings": settings,
     }  # fmt: skip
     return service_specs(placement, (TRAINER, trainer), (EDITOR, editor_kwargs), in_process)
 

@@ -92,6 +92,14 @@ class EditorConfig:
 
     weights: str = opt("auto", "hub id or folder; auto: timbrooks/instruct-pix2pix on GPUs, the bundled tiny-ip2p on CPUs")
     attention: str = opt("anchor", "keys and values of self-attention", choices=("anchor", "anchor_self", "sparse_causal", "own"))
+    mode: str = opt(
+        "exact", "exact; turbo: faster, approximate; plain: the anchor anew in every window; authors: with joint GroupNorm too",
+        choices=("authors", "plain", "exact", "turbo"),
+    )  # fmt: skip
+    turbo_keys: int = opt(4, "turbo: anchor keys thinned to one in so many at the top level", choices=(1, 4))
+    turbo_depth: int = opt(2, "turbo: deeper levels of the UNet at every n-th step", low=1, high=8)
+    turbo_guidance: int = opt(2, "turbo: guidance branches besides the full one at every n-th step", low=1, high=8)
+    compile: str = opt("auto", "torch.compile of the editor; auto: on GPUs, in exact and turbo mode", choices=("auto", "on", "off"))
     norm: str = opt("frame", "GroupNorm over one frame or the whole window", choices=("frame", "joint"))
     text_guidance: float = opt(0.0, "s_T (--guidance-scale); 0: what the weights' model card recommends, else 9.5", low=0.0, high=50.0)
     image_guidance: float = opt(0.0, "s_I (--image-guidance-scale); 0: likewise, else 1.5", low=0.0, high=20.0)
@@ -120,6 +128,11 @@ class ScheduleConfig:
     key_frame: int = opt(0, "frame of the key instant", low=0)
     key_steps: int = opt(12, "joint edits of the key frame", low=1, high=100)
     key_views: int = opt(5, "cameras edited jointly in each (at most the number of views)", low=1, high=64)
+    key_shares: int = opt(1, "parts that a joint edit is split into, each edited with the anchor by an editor of its own", low=1, high=64)
+    propagation: str = opt(
+        "outwards", "windows run outwards from key_frame; bidirectional: 0 means the middle frame, so that chains run both ways",
+        choices=("outwards", "bidirectional"),
+    )  # fmt: skip
     diffusion_steps: int = opt(20, "steps of a full edit (--diffusion-steps)", low=1, high=1000)
     refine_num_steps: int = opt(600, "T of a window's repaint (--refine-num-steps)", low=1, high=1000)
     refine_diffusion_steps: int = opt(4, "n of a window's repaint (--refine-diffusion-steps)", low=1, high=1000)

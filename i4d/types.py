@@ -127,13 +127,27 @@ class Strength:
 
 
 @dataclass(frozen=True)
+class Turbo:
+    """What an edit may approximate; ones change nothing. Prices: docs/benchmarks.md.
+
+    `keys`: the anchor's keys and values at the UNet's top level are averages of that many neighbours (1 or 4). `depth`: the
+    UNet's deeper levels are computed at every `depth`-th step only. `guidance`: so are the branches besides the full one.
+    """
+
+    keys: int = 1
+    depth: int = 1
+    guidance: int = 1
+
+
+@dataclass(frozen=True)
 class EditSettings:
     """What one edit needs besides pixels. Equal settings and inputs give equal results.
 
     `text_guidance`, `image_guidance` are s_T and s_I of InstructPix2Pix, eq. 3. `norm` "frame" normalises each image by
     itself, "joint" over all images of the window (the authors' code). `flow_mask` tests forward-backward consistency.
-    `noise` "shared": all images of a (view, round) start from one noise, so that it does not flicker; "frame": each its own.
-    `keep_unchanged` gives the original's pixels back where the edit only copied them.
+    `mode` "plain" and "authors" denoise the anchor again in every window; "exact" and "turbo" keep its keys and values; `turbo`
+    says what the latter approximates. `noise` "shared": all images of a (view, round) start from one noise, so that it does not
+    flicker; "frame": each its own. `keep_unchanged` gives the original's pixels back where the edit only copied them.
     """
 
     instruction: str
@@ -145,6 +159,8 @@ class EditSettings:
     flow_mask: bool = True
     noise: Literal["shared", "frame"] = "shared"
     keep_unchanged: bool = True
+    mode: Literal["authors", "plain", "exact", "turbo"] = "exact"
+    turbo: Turbo = Turbo()
 
 
 @dataclass(frozen=True)
@@ -171,11 +187,15 @@ class KeyFrameTask:
     settings: EditSettings
     match_threshold: float  # world units
     fill_threshold: float  # world units
+    edited: tuple[FrameAddress, ...] = ()  # the sample, edited already by several editors (`RepaintTask.share`); empty: edit it
 
 
 @dataclass(frozen=True)
 class RepaintTask:
-    """Repaint some views at the key instant as one window, anchored on its first view; result as KeyFrameTask's rows."""
+    """Repaint some views at the key instant as one window, anchored on its first view; result as KeyFrameTask's rows.
+
+    `share` None: a window of the views that the last key step left out. Otherwise a share of the joint edit of key step `window`.
+    """
 
     run_seed: int
     round: int
@@ -187,6 +207,7 @@ class RepaintTask:
     batch: int  # the plan's batch shape, anchor included: shorter windows are padded
     strength: Strength
     settings: EditSettings
+    share: int | None = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ still in the store, so a resume can reuse too little but never something wrong.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -20,10 +21,18 @@ from i4d.types import BlockRef, CheckpointReceipt, EditReceipt, RenderReceipt
 Receipt = EditReceipt | RenderReceipt | CheckpointReceipt
 
 
+@functools.cache
+def _fields(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
+
+
 def plain(value: Any) -> Any:
     """Return nested plain values of tasks and receipts; numbers that are not finite become null."""
-    if dataclasses.is_dataclass(value):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    kind = type(value)
+    if kind is str or kind is int or kind is bool or value is None:
+        return value
+    if dataclasses.is_dataclass(kind):
+        return {name: plain(getattr(value, name)) for name in _fields(kind)}
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, (tuple, list)):
@@ -37,7 +46,13 @@ def plain(value: Any) -> Any:
 
 def inputs_digest(*parts: Any) -> str:
     """Return the digest of everything that a piece of work depends on."""
-    return hashlib.blake2b(json.dumps(plain(parts), sort_keys=True).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(json.dumps(parts, sort_keys=True, default=_fields_of).encode(), digest_size=16).hexdigest()
+
+
+def _fields_of(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return {name: getattr(value, name) for name in _fields(type(value))}
 
 
 def block_from(tree: dict) -> BlockRef:
@@ -73,6 +88,10 @@ class Journal:
         entry = {"kind": kind, "id": id, "inputs": inputs, "receipt": plain(receipt)}
         self._record.append(entry)
         self._entries[kind, id] = entry
+
+    def knows(self, kind: str, id: str) -> bool:
+        """Return whether there is an entry at all: a look that needs no digest of the inputs."""
+        return (kind, id) in self._entries
 
     def find(self, kind: str, id: str, inputs: str) -> Receipt | None:
         """Return the receipt of the same work done before, if what it made is still stored."""

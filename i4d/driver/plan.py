@@ -34,6 +34,13 @@ class KeyStep:
     sample: tuple[int, ...]
     strength: Strength
 
+    def shares(self, count: int) -> tuple[tuple[int, ...], ...]:
+        """Return the sampled views besides the anchor in at most `count` parts of as equal size as can be."""
+        others = self.sample[1:]
+        count = max(1, min(count, len(others)))
+        size = max(1, -(-len(others) // count))
+        return tuple(others[i : i + size] for i in range(0, len(others), size))
+
 
 @dataclass(frozen=True)
 class RestWindow:
@@ -105,6 +112,7 @@ class Plan:
     rest_strength: Strength
     batch: int
     rest_batch: int
+    key_shares: int  # 1: a joint edit is one call
     match_threshold: float
     fill_threshold: float
     fit_steps: int
@@ -144,7 +152,7 @@ def _cut(frames: range, key_frame: int, length: int, first_index: int) -> tuple[
     return tuple(WindowPlan(first_index + i, part, references[i]) for i, part in enumerate(parts))
 
 
-def _round(index: int, config: Config, views: Sequence[int], num_frames: int) -> RoundPlan:
+def _round(index: int, config: Config, views: Sequence[int], num_frames: int, key_frame: int) -> RoundPlan:
     schedule = config.schedule
     size = min(schedule.key_views, len(views))
     steps = []
@@ -154,7 +162,7 @@ def _round(index: int, config: Config, views: Sequence[int], num_frames: int) ->
         steps.append(KeyStep(step, sample, key_strength(step, schedule.key_steps, schedule.diffusion_steps)))
     rest = [v for v in views if v not in steps[-1].sample]
     windows = tuple(RestWindow(i, tuple(rest[a : a + size])) for i, a in enumerate(range(0, len(rest), size)))
-    chains = [c for v in views for c in chains_of(v, num_frames, schedule.key_frame, schedule.sequence_length)]
+    chains = [c for v in views for c in chains_of(v, num_frames, key_frame, schedule.sequence_length)]
     return RoundPlan(index, tuple(steps), windows, tuple(chains))
 
 
@@ -167,22 +175,25 @@ def make_plan(scene: Scene, config: Config, settings: EditSettings, num_rounds: 
     views = scene.train_views
     if not views:
         raise ConfigError("scene.held_out holds out every camera", "nothing is left to edit")
-    if schedule.key_frame >= scene.num_frames:
+    both = schedule.propagation == "bidirectional"
+    key_frame = scene.num_frames // 2 if both and not schedule.key_frame else schedule.key_frame
+    if key_frame >= scene.num_frames:
         frames = f"the scene has frames 0 to {scene.num_frames - 1}"
         raise ConfigError(f"schedule.key_frame = {schedule.key_frame} is out of range", frames)
     num_rounds = schedule.rounds if num_rounds is None else num_rounds
     return Plan(
         seed=config.seed,
         num_frames=scene.num_frames,
-        key_frame=schedule.key_frame,
+        key_frame=key_frame,
         views=views,
         cameras=tuple(scene.cameras[v] for v in views),
         settings=settings,
-        rounds=tuple(_round(r, config, views, scene.num_frames) for r in range(1, num_rounds + 1)),
+        rounds=tuple(_round(r, config, views, scene.num_frames, key_frame) for r in range(1, num_rounds + 1)),
         window_strength=Strength(schedule.refine_num_steps, schedule.refine_diffusion_steps),
         rest_strength=Strength(schedule.restview_refine_num_steps, schedule.restview_refine_diffusion_steps),
         batch=schedule.sequence_length + (settings.attention != "own"),
         rest_batch=min(schedule.key_views, len(views)),
+        key_shares=schedule.key_shares if settings.norm == "frame" and settings.attention in ("anchor", "anchor_self") else 1,
         match_threshold=schedule.match_threshold * scene.bounds.unit,
         fill_threshold=schedule.fill_threshold * scene.bounds.unit,
         fit_steps=config.field.fit_steps,
@@ -197,10 +208,14 @@ def predicted_forwards(plan: Plan) -> int:
     With `anchor` attention and per-frame normalisation the anchor of a view is denoised once per round; otherwise
     with every window.
     """
-    once = plan.settings.attention == "anchor" and plan.settings.norm == "frame"
+    settings = plan.settings
+    once = settings.attention == "anchor" and settings.norm == "frame" and settings.mode in ("exact", "turbo")
     images = 0
     for part in plan.rounds:
-        images += sum(len(step.sample) * step.strength.n for step in part.key_steps)
+        for step in part.key_steps:
+            shares = step.shares(plan.key_shares)
+            batch = sum(1 + len(shares[0]) for _ in shares) if len(shares) > 1 else len(step.sample)
+            images += batch * step.strength.n
         images += len(part.rest) * plan.rest_batch * plan.rest_strength.n
         per_window = plan.batch - 1 if once else plan.batch
         anchors = len({chain.view for chain in part.chains}) if once else 0

@@ -8,6 +8,7 @@ gone, or not there yet) and is waited for as long as others work.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,10 +73,14 @@ class EditorPool:
         self.executor = executor
         self.members = [Member(handle) for handle in handles]
         self.homes: dict[str, str] = {}
+        self._named = {member.name: member for member in self.members}
         self._policy = policy
         self._limits = limits
         self._emit = emit
         self._clock = clock
+        self._owners: dict[Any, Member] = {}  # of open tickets
+        self._by_load: list[dict[str, Member]] = [{} for _ in range(limits.max_in_flight)]  # warm ones with room
+        self._look_again = -math.inf  # when calls are next compared with their time-out
 
     def warm_up(self) -> None:
         """Bring all editors up side by side and wait for them; raises what a failing one raises."""
@@ -109,7 +114,7 @@ class EditorPool:
         ticket = self.executor.call(member.handle, method, task)
         if not member.queue:
             member.head_since = self._clock()
-        member.queue.append(ticket)
+        self._queue(member, ticket)
         return ticket
 
     def has_room(self, member: Member) -> bool:
@@ -120,22 +125,35 @@ class EditorPool:
 
         Work without a home, and work whose home is busy while another editor idles, goes to the least loaded.
         """
-        free = [m for m in self.members if self.has_room(m)]
-        holder = self.homes.get(home) if home else None
-        if holder is not None and any(m.name == holder for m in self.members):
-            for member in free:
-                if member.name == holder:
-                    return member
-            free = [m for m in free if not m.queue]
-        return min(free, key=lambda m: len(m.queue), default=None)
+        holder = self._named.get(self.homes.get(home, "")) if home else None
+        if holder is not None and self.has_room(holder):
+            return holder
+        for group in self._by_load[:1] if holder is not None else self._by_load:
+            if group:
+                return next(iter(group.values()))
+        return None
 
-    def of(self, ticket: Any) -> Member:
-        return next(m for m in self.members if ticket in m.queue)
+    def any_room(self) -> bool:
+        """Return whether any editor takes more work."""
+        return any(self._by_load)
+
+    def idle(self) -> list[Member]:
+        """Return the editors that have nothing to do."""
+        return list(self._by_load[0].values())
+
+    def tickets(self) -> list[Any]:
+        """Return all open tickets."""
+        return list(self._owners)
+
+    def of(self, ticket: Any) -> Member | None:
+        """Return whose open ticket this is; None where it was forgotten with its editor."""
+        return self._owners.get(ticket)
 
     def join(self, handle: Handle) -> None:
         """Take in an editor that comes up when there is room for it; nobody waits for it."""
         member = Member(handle)
         self.members.append(member)
+        self._named[member.name] = member
         self._send_warm_up(member)
 
     def spare(self) -> Member | None:
@@ -146,10 +164,13 @@ class EditorPool:
     def take(self, member: Member, ticket: Any) -> None:
         """Take a done ticket off its editor's queue."""
         member.queue.remove(ticket)
+        del self._owners[ticket]
         member.head_since = self._clock()
+        self._sort_in(member)
 
     def warmed(self, member: Member, info: WorkerInfo) -> None:
         member.warm = True
+        self._sort_in(member)
         self._emit(ready_event(info))
 
     def allowed_s(self, member: Member) -> float:
@@ -157,8 +178,11 @@ class EditorPool:
         return self._limits.timeout_s if member.warm else self._limits.start_timeout_s
 
     def overdue(self) -> list[Member]:
-        """Return the editors that have not got on for longer than allowed."""
+        """Return the editors that have not got on for longer than allowed; looked at every `poll_s`."""
         now = self._clock()
+        if now < self._look_again:
+            return []
+        self._look_again = now + self._limits.poll_s
         for member in self.members:
             if member.queue and now - member.head_since > min(GLANCE_S, self.allowed_s(member) / 4):
                 self._look_at(member, now)
@@ -179,12 +203,16 @@ class EditorPool:
 
         Its open tickets are forgotten here: the caller sends their work again.
         """
+        for ticket in member.queue:
+            del self._owners[ticket]
         member.queue.clear()
         member.warm, member.progress = False, None
+        self._sort_in(member)
         member.restarts += 1
         if member.restarts > self._policy.max_restarts:
             self.executor.kill(member.handle)
             self.members.remove(member)
+            del self._named[member.name]
             if not self.members:
                 raise ClusterError(f"no editor is left: {member.name} was lost {member.restarts} times", reason)
             self._emit(Warned(f"going on without {member.name}, lost {member.restarts} times: {reason}"))
@@ -201,8 +229,19 @@ class EditorPool:
         self._emit(Warned(f"{by} takes the place of {member.name}, which comes back when there is room"))
         if not member.queue:
             member.warm, member.progress = False, None
-            self._send_warm_up(member)
+            self._send_warm_up(member)  # which sorts it out of those with room
 
     def _send_warm_up(self, member: Member) -> None:
-        member.queue.append(self.executor.call(member.handle, "warm_up"))
+        self._queue(member, self.executor.call(member.handle, "warm_up"))
         member.head_since = self._clock()
+
+    def _queue(self, member: Member, ticket: Any) -> None:
+        member.queue.append(ticket)
+        self._owners[ticket] = member
+        self._sort_in(member)
+
+    def _sort_in(self, member: Member) -> None:
+        for group in self._by_load:
+            group.pop(member.name, None)
+        if self.has_room(member):
+            self._by_load[len(member.queue)][member.name] = member

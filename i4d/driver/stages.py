@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from i4d.driver.plan import Chain, Plan, RoundPlan
+from i4d.driver.plan import Chain, KeyStep, Plan, RoundPlan
 from i4d.driver.protocols import Table
 from i4d.driver.windows import Job, Results
 from i4d.types import EditReceipt, FrameAddress, KeyFrameTask, RepaintTask, TableRun, WindowTask
@@ -60,13 +60,17 @@ def key_jobs(plan: Plan, part: RoundPlan, originals: Table, look: Look) -> list[
                 settings=plan.settings,
                 match_threshold=plan.match_threshold,
                 fill_threshold=plan.fill_threshold,
+                edited=_edited(plan, part, step, results),
             )
 
         left = len(part.key_steps) - index + (1 if part.rest else 0)
-        after = (before,) if before else ()
+        after = (*((before,) if before else ()), *share_ids(plan, part, step))
         return Job(key_id(part, index), "edit_key_frame", make, len(plan.views), after, left, "key")
 
-    jobs = [step_job(i) for i in range(len(part.key_steps))]
+    jobs = []
+    for index in range(len(part.key_steps)):
+        jobs += _share_jobs(plan, part, index, key_originals, look)
+        jobs.append(step_job(index))
     last = jobs[-1].id
 
     def rest_job(window: int, views: tuple[int, ...]) -> Job:
@@ -90,6 +94,56 @@ def key_jobs(plan: Plan, part: RoundPlan, originals: Table, look: Look) -> list[
         return Job(rest_id(part, window), "repaint", make, len(views), (last,))
 
     return jobs + [rest_job(rest.index, rest.views) for rest in part.rest]
+
+
+def share_ids(plan: Plan, part: RoundPlan, step: KeyStep) -> list[str]:
+    """Return the jobs that a joint edit is split into; none where it is one call."""
+    shares = step.shares(plan.key_shares)
+    return [f"{key_id(part, step.step)}/s{share}" for share in range(len(shares))] if len(shares) > 1 else []
+
+
+def _share_jobs(plan: Plan, part: RoundPlan, index: int, originals: tuple[FrameAddress, ...], look: Look) -> list[Job]:
+    """Return the parts of one joint edit: each repaints the anchor once more and some of the other views with it.
+
+    With per-image normalisation a view depends on the anchor and itself alone, so the parts together are the joint edit.
+    """
+    step = part.key_steps[index]
+    shares, ids = step.shares(plan.key_shares), share_ids(plan, part, step)
+    before = key_id(part, index - 1) if index else ""
+
+    def share_job(number: int) -> Job:
+        views = (step.sample[0], *shares[number])
+        where = [plan.views.index(view) for view in views]
+
+        def make(results: Results) -> RepaintTask:
+            current = _rows(results[before], len(plan.views)) if before else look.key
+            return RepaintTask(
+                run_seed=plan.seed,
+                round=part.index,
+                window=step.step,
+                frame=plan.key_frame,
+                views=views,
+                originals=tuple(originals[i] for i in where),
+                current=tuple(current[i] for i in where),
+                batch=1 + len(shares[0]),
+                strength=step.strength,
+                settings=plan.settings,
+                share=number,
+            )
+
+        left = len(part.key_steps) - index + 1
+        return Job(ids[number], "repaint", make, len(views), (before,) if before else (), left)
+
+    return [share_job(number) for number in range(len(ids))]
+
+
+def _edited(plan: Plan, part: RoundPlan, step: KeyStep, results: Results) -> tuple[FrameAddress, ...]:
+    """Return where the sampled views lie after their shares, in the order of the sample; empty where it is one call."""
+    found = {}
+    for id, views in zip(share_ids(plan, part, step), step.shares(plan.key_shares), strict=False):
+        digest = results[id].block.digest
+        found |= {view: FrameAddress(digest, row) for row, view in enumerate((step.sample[0], *views)) if view not in found}
+    return tuple(found[view] for view in step.sample) if found else ()
 
 
 def _rows(receipt: EditReceipt, count: int) -> tuple[FrameAddress, ...]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from i4d.driver.backlog import Backlog
 from i4d.driver.events import Emitter, WindowRetried
 from i4d.driver.journal import Journal, inputs_digest
 from i4d.driver.pool import EditorPool, Limits, Member
@@ -20,6 +21,7 @@ from i4d.driver.retry import Decision, Failure, RetryPolicy, classify
 from i4d.errors import CallTimeout, ClusterError, EditError, I4DError, WorkerLost
 from i4d.types import EditReceipt
 
+_LOOK_CLOSELY = 1000  # turns between two comparisons of whole sets where there are more jobs than this
 _PLENTY = 2  # chains per editor that must be left for the order of the rest not to matter
 
 Results = Mapping[str, EditReceipt]
@@ -57,14 +59,12 @@ class EditLoop:
         done_event: Callable[[Job, EditReceipt, bool, int, int], None],
     ) -> None:
         self.stored: dict[str, EditReceipt] = {}
-        self._waiting = {job.id: job for job in jobs}
-        self._planned = len(self._waiting)
-        assert self._planned == len(jobs), "job ids must differ"
+        self._backlog = Backlog(jobs)
+        self._planned = len(jobs)
+        self._turns = 0
         self._in_flight: dict[Any, tuple[Job, str]] = {}
         self._failed: list[str] = []
         self._attempts: dict[str, int] = {}
-        self._looked: set[str] = set()  # jobs already looked up in the journal
-        self._jobs = dict(self._waiting)
         self._pool = pool
         self._journal = journal
         self._record = record
@@ -83,10 +83,14 @@ class EditLoop:
         return len(self.stored) / self._planned if self._planned else 1.0
 
     def check(self) -> None:
-        """Assert that every job is in exactly one state."""
-        in_flight = {job.id for job, _ in self._in_flight.values()}
-        states = [set(self._waiting), in_flight, set(self.stored), set(self._failed)]
-        assert sum(map(len, states)) == self._planned == len(set().union(*states)), [len(s) for s in states]
+        """Assert that every job is in exactly one state: the sum at every turn, the sets at some and at the end."""
+        counts = [len(self._backlog), len(self._in_flight), len(self.stored), len(self._failed)]
+        assert sum(counts) == self._planned, counts
+        self._turns += 1
+        if self.done or self._turns % _LOOK_CLOSELY == 0 or self._planned <= _LOOK_CLOSELY:
+            in_flight = {job.id for job, _ in self._in_flight.values()}
+            states = [set(self._backlog.waiting), in_flight, set(self.stored), set(self._failed)]
+            assert len(set().union(*states)) == self._planned, counts
 
     def run(self) -> dict[str, EditReceipt]:
         """Turn until all is stored; raises what stops a run, or Stopped."""
@@ -97,7 +101,7 @@ class EditLoop:
 
     def tickets(self) -> list[Any]:
         """Return all open tickets of the pool, warm-ups of restarted editors among them."""
-        return [ticket for member in self._pool.members for ticket in member.queue]
+        return self._pool.tickets()
 
     def dispatch(self) -> None:
         """Send ready jobs while editors have room; once a stop is asked for, only drain and then raise Stopped."""
@@ -106,11 +110,10 @@ class EditLoop:
             if not self._in_flight:
                 raise Stopped
             return
-        while self._reuse_stored():
-            pass
+        self._reuse_stored()
         for job, member in self._assignments():
             task = job.make(self.stored)
-            del self._waiting[job.id]
+            self._backlog.take(job.id)
             ticket = self._pool.send(member, job.method, task)
             self._in_flight[ticket] = (job, inputs_digest(task))
             if job.home:
@@ -123,42 +126,36 @@ class EditLoop:
         behind the one that runs. Near the end a call waiting behind another would keep its chain from an idle editor:
         then the longest chains go to idle editors only, to their own where it is among those.
         """
-        ready = [job for job in self._waiting.values() if self._is_ready(job)]
-        longest = max((job.remaining for job in ready), default=0)
         left = self._planned - len(self.stored)
-        if left > _PLENTY * longest * len(self._pool.members):
-            for job in sorted(ready, key=lambda job: (not job.after, -job.remaining, job.id)):
+        if left > _PLENTY * self._backlog.longest() * len(self._pool.members):
+            ready = self._backlog.begun_first()
+            while self._pool.any_room() and (job := next(ready, None)) is not None:
                 if (member := self._pool.choose(job.home)) is not None:
                     yield job, member
+            ready.close()
             return
-        idle = {member.name: member for member in self._pool.members if member.warm and not member.queue}
-        chosen = sorted(ready, key=lambda job: (-job.remaining, job.id))[: len(idle)]
+        idle = {member.name: member for member in self._pool.idle()}
+        chosen = self._backlog.longest_first(len(idle))
         homes = {job.id: self._pool.homes.get(job.home or "", "") for job in chosen}
         for job in sorted(chosen, key=lambda job: homes[job.id] not in idle):
             yield job, idle.pop(homes[job.id]) if homes[job.id] in idle else idle.popitem()[1]
 
-    def _is_ready(self, job: Job) -> bool:
-        return all(before in self.stored for before in job.after)
-
-    def _reuse_stored(self) -> bool:
-        """Take over ready jobs that an earlier attempt has stored; True if that may have made others ready."""
-        found = False
-        fresh = [job for job in self._waiting.values() if job.id not in self._looked and self._is_ready(job)]
-        for job in fresh:
-            self._looked.add(job.id)
+    def _reuse_stored(self) -> None:
+        """Take over jobs that an earlier attempt has stored, each looked up once, when it becomes ready."""
+        for job in self._backlog.fresh():
+            if job.id in self._attempts or not self._journal.knows("edit", job.id):
+                continue
             receipt = self._journal.find("edit", job.id, inputs_digest(job.make(self.stored)))
             if receipt is not None:
-                del self._waiting[job.id]
+                self._backlog.take(job.id)
                 self._store(job, receipt, True)
-                found = True
-        return found
 
     def collect(self, tickets: Sequence[Any]) -> None:
         """Handle done tickets of the pool and calls that took too long."""
         for ticket in tickets:
-            if not any(ticket in member.queue for member in self._pool.members):
-                continue  # forgotten with its editor in this very turn
-            self._finish(self._pool.of(ticket), ticket)
+            member = self._pool.of(ticket)
+            if member is not None:  # otherwise forgotten with its editor in this very turn
+                self._finish(member, ticket)
         for member in self._pool.overdue():
             self._lose(member, CallTimeout(f"{member.name} has not got on for {self._pool.allowed_s(member):g} s"))
         self.check()
@@ -193,6 +190,7 @@ class EditLoop:
 
     def _store(self, job: Job, receipt: EditReceipt, reused: bool) -> None:
         self.stored[job.id] = receipt
+        self._backlog.stored(job.id)
         self._done_event(job, receipt, reused, len(self.stored), self._planned)
 
     def _lose(self, member: Member, err: Exception) -> None:
@@ -215,7 +213,7 @@ class EditLoop:
             reason = f"{type(err).__name__}: {err}"
             raise EditError(f"{job.id} failed {attempt} times, last on {member.name}: {reason}") from err
         self._emit(WindowRetried(job.id, member.name, attempt, decision.value, str(err)))
-        self._waiting[job.id] = job
+        self._backlog.put_back(job.id)
         if decision is Decision.REREAD:
             self._make_again(job)
 
@@ -224,7 +222,8 @@ class EditLoop:
         for before in job.after:
             if before in self.stored and not self._record.stored(self.stored[before].block.digest):
                 del self.stored[before]
-                self._waiting[before] = self._jobs[before]
+                self._backlog.lost(before)
+                self._backlog.put_back(before)
 
 
 def _wrong(receipt: Any, job: Job) -> str:

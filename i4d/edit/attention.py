@@ -16,27 +16,40 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-import torch.nn.functional as F
 from torch import nn
+
+from i4d.edit import ops
 
 ATTENTIONS = ("anchor", "anchor_self", "sparse_causal", "own")
 
 
 class Recording:
-    """Keys and values of the anchor at one denoising step: a (branches, tokens, channels) pair per layer, in order."""
+    """Keys and values of the anchor at one denoising step: a (branches, tokens, channels) pair per layer, by its number.
 
-    def __init__(self) -> None:
-        self.layers: list[tuple[torch.Tensor, torch.Tensor]] = []
+    `packed`: laid out for the kernel of `anchor` attention where there is one (`ops.pack_keys`). `thinned`: (h, w) of the level
+    whose keys and values are averages of 2x2 neighbours.
+    """
+
+    def __init__(self, packed: bool = False, thinned: tuple[int, int] | None = None) -> None:
+        self.layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.packed, self.thinned = packed, thinned
+
+    def add(self, layer: int, key: torch.Tensor, value: torch.Tensor, heads: int) -> None:
+        """Keep a layer's keys and values."""
+        if self.thinned is not None and key.shape[1] == self.thinned[0] * self.thinned[1]:
+            key, value = (ops.thinned(t, *self.thinned) for t in (key, value))
+        self.layers[layer] = ops.pack_keys(key, value, heads) if self.packed else (key, value)
 
     @property
     def size_bytes(self) -> int:
-        return sum(t.numel() * t.element_size() for pair in self.layers for t in pair)
+        return sum(t.numel() * t.element_size() for pair in self.layers.values() for t in pair)
 
 
 class WindowContext:
     """How the layers of one UNet read their batch: set for the length of one UNet call."""
 
-    def __init__(self) -> None:
+    def __init__(self, kernels: bool = False) -> None:
+        self.kernels = kernels
         self.reset()
 
     def reset(self) -> None:
@@ -45,8 +58,7 @@ class WindowContext:
         self.norm = "frame"
         self.branches = 1
         self.record: Recording | None = None
-        self._given: Iterator[tuple[torch.Tensor, torch.Tensor]] | None = None
-        self._rows = slice(None)
+        self.given: dict[int, tuple[torch.Tensor, torch.Tensor]] | None = None
 
     @contextmanager
     def call(
@@ -61,30 +73,19 @@ class WindowContext:
     ) -> Iterator[None]:
         """Set the context for one UNet call; `record` is filled, `anchor` is read (its branches `rows`)."""
         self.attention, self.norm, self.branches = attention, norm, branches
-        self.record, self._rows = record, rows
-        self._given = iter(anchor.layers) if anchor is not None else None
+        self.record = record
+        self.given = None if anchor is None else {i: (key[rows], value[rows]) for i, (key, value) in anchor.layers.items()}
         try:
             yield
         finally:
             self.reset()
 
-    def anchor_of(self, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return this layer's anchor keys and values (branches, 1, tokens, channels): given ones, else slot 0's."""
-        if self._given is None:
-            return key[:, :1], value[:, :1]
-        given_key, given_value = next(self._given)
-        return given_key[self._rows, None], given_value[self._rows, None]
-
-    @property
-    def anchor_is_given(self) -> bool:
-        return self._given is not None
-
 
 class WindowAttention:
-    """Processor for the self-attention layers (`attn1`) of a UNet's transformer blocks."""
+    """Processor for the self-attention layers (`attn1`) of a UNet's transformer blocks; `index` counts them."""
 
-    def __init__(self, context: WindowContext) -> None:
-        self.context = context
+    def __init__(self, context: WindowContext, index: int) -> None:
+        self.context, self.index = context, index
 
     def __call__(
         self,
@@ -96,36 +97,40 @@ class WindowAttention:
     ) -> torch.Tensor:
         assert encoder_hidden_states is None and attention_mask is None, "self-attention only"
         context = self.context
-        batch, tokens, _ = hidden_states.shape
-        shape = (context.branches, batch // context.branches, tokens, -1)
-        query, key, value = (f(hidden_states).view(shape) for f in (attn.to_q, attn.to_k, attn.to_v))
-        if context.record is not None:
-            context.record.layers.append((key[:, 0], value[:, 0]))
-        out = self._attend(query, key, value, attn.heads)
+        batch, tokens, channels = hidden_states.shape
+        states = hidden_states.view(context.branches, batch // context.branches, tokens, channels)
+        given = context.given[self.index] if context.given is not None else None
+        if context.attention == "anchor":  # one set of keys a branch: fold the frames into the queries, nothing is repeated
+            key, value = given if given is not None else self._keys(attn, states[:, 0])
+            query = attn.to_q(states).flatten(1, 2)
+            out = ops.anchor_attention(query, key, value, attn.heads)
+        elif context.attention == "own":
+            query, key, value = (f(hidden_states) for f in (attn.to_q, attn.to_k, attn.to_v))
+            if context.record is not None:
+                context.record.add(self.index, key, value, attn.heads)
+            out = ops.plain_attention(query, key, value, attn.heads)
+        else:
+            out = self._two_sources(attn, states, given)
         return attn.to_out[1](attn.to_out[0](out.reshape(batch, tokens, -1)))
 
-    def _attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int) -> torch.Tensor:
-        kind = self.context.attention
-        if kind == "own":
-            return _attention(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), heads)
-        anchor_key, anchor_value = self.context.anchor_of(key, value)
-        if kind == "anchor":  # one set of keys a branch: fold the frames into the queries, nothing is repeated
-            return _attention(query.flatten(1, 2), anchor_key.squeeze(1), anchor_value.squeeze(1), heads)
-        if kind == "anchor_self":
-            other_key, other_value = key, value
+    def _keys(self, attn: nn.Module, anchor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return keys and values of anchors (branch, tokens, channels), packed where a kernel reads them."""
+        key, value = attn.to_k(anchor), attn.to_v(anchor)
+        return ops.pack_keys(key, value, attn.heads) if self.context.kernels else (key, value)
+
+    def _two_sources(
+        self, attn: nn.Module, states: torch.Tensor, given: tuple[torch.Tensor, torch.Tensor] | None
+    ) -> torch.Tensor:
+        query, key, value = (f(states) for f in (attn.to_q, attn.to_k, attn.to_v))
+        anchor_key, anchor_value = (key[:, :1], value[:, :1]) if given is None else (t[:, None] for t in given)
+        if self.context.attention == "sparse_causal":
+            other_key = torch.cat([anchor_key, key[:, :-1]], 1)
+            other_value = torch.cat([anchor_value, value[:, :-1]], 1)
         else:
-            before = (anchor_key, anchor_value) if self.context.anchor_is_given else (key[:, :1], value[:, :1])
-            other_key = torch.cat([before[0], key[:, :-1]], 1)
-            other_value = torch.cat([before[1], value[:, :-1]], 1)
+            other_key, other_value = key, value
         keys = torch.cat([anchor_key.expand_as(key), other_key], 2).flatten(0, 1)
         values = torch.cat([anchor_value.expand_as(value), other_value], 2).flatten(0, 1)
-        return _attention(query.flatten(0, 1), keys, values, heads)
-
-
-def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int) -> torch.Tensor:
-    """Return scaled dot-product attention of (n, tokens, channels) in `heads` heads, same layout as the query."""
-    query, key, value = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (query, key, value))
-    return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        return ops.plain_attention(query.flatten(0, 1), keys, values, attn.heads)
 
 
 class WindowGroupNorm(nn.GroupNorm):
@@ -136,9 +141,13 @@ class WindowGroupNorm(nn.GroupNorm):
         self.affine, self.weight, self.bias = norm.affine, norm.weight, norm.bias
         self._context = (context,)  # in a tuple: not a module, never saved
 
+    @property
+    def joint(self) -> bool:
+        return self._context[0].norm == "joint"
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         context = self._context[0]
-        if context.norm == "frame":
+        if not self.joint:
             return super().forward(x)
         n, channels, height, width = x.shape
         frames = n // context.branches
@@ -147,13 +156,13 @@ class WindowGroupNorm(nn.GroupNorm):
         return out.view(context.branches, channels, frames, height, width).transpose(1, 2).reshape(x.shape)
 
 
-def install(unet: nn.Module) -> WindowContext:
+def install(unet: nn.Module, kernels: bool = False) -> WindowContext:
     """Put window attention into every `attn1`, window normalisation into every residual block; return their context."""
-    context = WindowContext()
+    context = WindowContext(kernels)
     processors = dict(unet.attn_processors)
-    for name in processors:
-        if name.endswith("attn1.processor"):
-            processors[name] = WindowAttention(context)
+    layers = [name for name in processors if name.endswith("attn1.processor")]
+    for index, name in enumerate(layers):
+        processors[name] = WindowAttention(context, index)
     unet.set_attn_processor(processors)
     for module in list(unet.modules()):
         if isinstance(getattr(module, "norm1", None), nn.GroupNorm) and isinstance(

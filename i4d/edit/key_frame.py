@@ -34,13 +34,14 @@ def edit_key_frame(
     match_threshold: float,
     fill_threshold: float,
     cost: EditCost,
+    condition: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return all views (view, 3, h, w) after one step: `sample` (rows, anchor first) edited, the others filled.
 
-    `seeds` one per sampled view; thresholds in world units.
+    `seeds` one per sampled view; thresholds in world units; `condition` the sampled originals' latents where they are known already.
     """
     rows = list(sample)
-    edited = repaint(model, images.originals[rows], images.current[rows], strength, settings, seeds, cost)
+    edited = repaint(model, images.originals[rows], images.current[rows], strength, settings, seeds, cost, condition=condition)
     return agree(images, rows, edited, match_threshold, fill_threshold)
 
 

@@ -14,6 +14,7 @@ import torch
 
 from i4d.edit.attention import install
 from i4d.edit.card import EditorCard, read_card
+from i4d.edit.fast import speed_up
 from i4d.edit.model import EditorModel
 from i4d.edit.schedule import PREDICTIONS, Schedule, stable_diffusion_schedule
 from i4d.errors import WeightsError
@@ -60,18 +61,19 @@ def load_editor(
     device: torch.device | str = "cpu",
     dtype: str | torch.dtype = "auto",
     *,
-    channels_last: bool = False,
+    fast: bool = False,
 ) -> EditorModel:
     """Return an editor ready to edit, its self-attention and normalisation made steerable.
 
     Raises WeightsError, naming what was looked for and where, when the weights cannot be had or are not those of an
-    InstructPix2Pix (a UNet with 8 input channels). Editors that are threads of one process load one after the other.
+    InstructPix2Pix (a UNet with 8 input channels). `fast` lays the networks out for speed (`i4d.edit.fast`).
+    Editors that are threads of one process load one after the other.
     """
     with _LOADING:
-        return _load(weights, device, dtype, channels_last)
+        return _load(weights, device, dtype, fast)
 
 
-def _load(weights: str, device: torch.device | str, dtype: str | torch.dtype, channels_last: bool) -> EditorModel:
+def _load(weights: str, device: torch.device | str, dtype: str | torch.dtype, fast: bool) -> EditorModel:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
     from transformers.utils import logging
@@ -94,11 +96,13 @@ def _load(weights: str, device: torch.device | str, dtype: str | torch.dtype, ch
         raise WeightsError(f"{place}/tokenizer: no vocabulary that fits the text encoder", WAYS_OUT)
     for part in parts.values():
         part.to(device).eval().requires_grad_(False)
-    if channels_last:
-        parts["unet"].to(memory_format=torch.channels_last)
+    context = install(parts["unet"], fast)
+    if fast:
+        speed_up(parts["unet"])
+        speed_up(parts["vae"])
     card = read_card(place) if Path(place).is_dir() else EditorCard()
     model = EditorModel(
-        **parts, tokenizer=tokenizer, schedule=_schedule(place), context=install(parts["unet"]), card=card, source=place
+        **parts, tokenizer=tokenizer, schedule=_schedule(place), context=context, card=card, source=place
     )
     model.notes = _notes(model)
     return model

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 
 from i4d.edit.attention import Recording, WindowContext
 from i4d.edit.card import EditorCard
+from i4d.edit.compiled import Compiled, compile_networks
+from i4d.edit.forward import Reuse, unet_forward
 from i4d.edit.schedule import Schedule
 
 
@@ -59,6 +61,7 @@ class EditorModel:
     card: EditorCard
     source: str  # where the weights came from
     notes: tuple[str, ...] = ()
+    compiled: Compiled | None = None  # the pass for windows of the plan's shape
     _texts: dict[str, torch.Tensor] = field(default_factory=dict)
 
     @property
@@ -79,6 +82,24 @@ class EditorModel:
         for part in (self.unet, self.vae, self.text_encoder):
             part.to(device)
         self._texts.clear()
+
+    @property
+    def fast(self) -> bool:
+        """Return whether the networks are laid out for speed (`i4d.edit.fast`)."""
+        return self.context.kernels
+
+    def attention_grid(self, height: int, width: int) -> tuple[int, int]:
+        """Return (h, w) of the finest level with attention, for latents of a size."""
+        for block in self.unet.down_blocks:
+            if getattr(block, "has_cross_attention", False):
+                break
+            height, width = -(-height // 2), -(-width // 2)
+        return height, width
+
+    def compile(self, frames: int, height: int, width: int) -> None:
+        """Have windows of so many frames of an image size run through compiled networks from now on."""
+        assert self.fast, "only networks laid out for speed are compiled"
+        self.compiled = compile_networks(self.unet, self.vae, frames, self.latent_shape(height, width)[1:])
 
     def text(self, prompt: str) -> torch.Tensor:
         """Return the text encoder's states (1, tokens, channels) of a prompt; the tokenizer cuts what is too long."""
@@ -101,8 +122,18 @@ class EditorModel:
 
     def posterior(self, images: torch.Tensor) -> Any:
         """Return the VAE's distribution over latents of images, padded to whole cells."""
-        pixels = 2 * self.padded(images.to(self.device)) - 1
-        return self.vae.encode(pixels.to(self.vae.dtype)).latent_dist
+        pixels = (2 * self.padded(images.to(self.device)) - 1).to(self.vae.dtype)
+        if not self.fast:
+            return self.vae.encode(pixels).latent_dist
+        from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        height, width = (length // self.factor for length in pixels.shape[-2:])
+        compiled = self.compiled is not None and len(pixels) == 1 and (height, width) == self.compiled.size
+        moments = (self.compiled.encoder if compiled else self.vae.encoder)(pixels)
+        if self.vae.quant_conv is not None:
+            moments = self.vae.quant_conv(moments)
+        return DiagonalGaussianDistribution(moments)
 
     def condition(self, images: torch.Tensor) -> torch.Tensor:
         """Return the image condition: the posterior's mode, not scaled (InstructPix2Pix, sec. 3.2)."""
@@ -116,7 +147,14 @@ class EditorModel:
 
     def decoded(self, latents: torch.Tensor, height: int, width: int) -> torch.Tensor:
         """Return the images of latents, float32 in [0, 1], cropped to (batch, 3, height, width)."""
-        images = self.vae.decode((latents / self.vae.config.scaling_factor).to(self.vae.dtype)).sample
+        inputs = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
+        if self.fast:
+            if self.vae.post_quant_conv is not None:
+                inputs = self.vae.post_quant_conv(inputs.contiguous(memory_format=torch.channels_last))
+            compiled = self.compiled is not None and self.compiled.fits(inputs, 1)
+            images = (self.compiled.decoder if compiled else self.vae.decoder)(inputs)
+        else:
+            images = self.vae.decode(inputs).sample
         return (images[..., :height, :width].float() / 2 + 0.5).clamp(0, 1)
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
@@ -136,13 +174,18 @@ class EditorModel:
         norm: str,
         record: Recording | None = None,
         anchor: Recording | None = None,
+        reuse: Reuse | None = None,
     ) -> torch.Tensor:
         """Return the guided prediction (batch, channel, h, w), float32, for a window of latents at one timestep.
+
+        With `reuse`, some steps take over what an earlier one has computed (`Reuse`).
 
         Branches form one batch; when the device runs out of memory they are taken in smaller groups, which is noted in
         `cost`: a branch never looks at another one, so the answer is the same up to rounding.
         """
         weights = guidance.weights
+        if reuse is not None and not reuse.branches_now:
+            weights = {"text_image": 1.0}
         names = list(weights)
         group = len(names)
         while True:
@@ -150,13 +193,12 @@ class EditorModel:
                 parts = []
                 for start in range(0, len(names), group):
                     rows = slice(start, start + group)
-                    chosen = names[rows]
-                    inputs, states = self._branches(chosen, latents, condition, prompt)
-                    with self.context.call(attention, norm, len(chosen), record=record, anchor=anchor, rows=rows):
-                        parts.append(self.unet(inputs, timestep, encoder_hidden_states=states).sample.float())
+                    inputs, states = self._branches(names[rows], latents, condition, prompt)
+                    with self.context.call(attention, norm, len(names[rows]), record=record, anchor=anchor, rows=rows):
+                        parts.append(self._forward(inputs, states, timestep, anchor is not None, reuse, start * len(latents)))
                 break
             except torch.OutOfMemoryError:
-                if group == 1 or record is not None:
+                if group == 1 or record is not None or reuse is not None:
                     raise
                 group = (group + 1) // 2
                 cost.note(f"out of device memory: guidance branches taken {group} at a time")
@@ -164,7 +206,31 @@ class EditorModel:
         cost.unet_forwards += len(latents) * len(names)
         outputs = torch.cat(parts).unflatten(0, (len(names), len(latents)))
         scale = torch.tensor([weights[n] for n in names], device=outputs.device).view(-1, 1, 1, 1, 1)
-        return (scale * outputs).sum(0)
+        guided = (scale * outputs).sum(0)
+        if reuse is None or "text_image" not in guidance.weights:
+            return guided
+        if not reuse.branches_now:
+            return guided + reuse.added
+        reuse.added = guided - outputs[0]
+        return guided
+
+    def _forward(
+        self, inputs: torch.Tensor, states: torch.Tensor, timestep: int, window: bool, reuse: Reuse | None, first: int
+    ) -> torch.Tensor:
+        """Return the UNet's answer for one group of branches, float32; `window`: the anchor's keys are given."""
+        if reuse is None and not self.fast:
+            return self.unet(inputs, timestep, encoder_hidden_states=states).sample.float()
+        time = torch.full((1,), timestep, device=inputs.device)
+        forward = unet_forward
+        if self.fast:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+            if window and self.compiled and self.compiled.fits(inputs, self.compiled.frames * self.context.branches):
+                forward = self.compiled.unet_forward
+        kept = None if reuse is None or reuse.deep_now else reuse.deep[first : first + len(inputs)]
+        output, deep = forward(self.unet, inputs, time, states, kept)
+        if reuse is not None and kept is None:
+            reuse.deep = deep
+        return output.float()
 
     def _branches(
         self, names: list[str], latents: torch.Tensor, condition: torch.Tensor, prompt: str

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import torch
 
 from i4d.edit.attention import Recording
+from i4d.edit.forward import Reuse
 from i4d.edit.model import EditCost, EditorModel, Guidance
 from i4d.edit.unchanged import with_unchanged_given_back
 from i4d.errors import EditError
-from i4d.types import EditSettings, Strength
+from i4d.types import EditSettings, Strength, Turbo
 
 VAE_PIXELS = 2 << 20  # images are taken through the VAE in groups of at most so many pixels: bounds its memory
 
@@ -31,6 +32,35 @@ class AnchorTrace:
     @property
     def size_bytes(self) -> int:
         return sum(step.size_bytes for step in self.steps)
+
+
+class ConditionCache:
+    """Keeps the latents of the most recently used originals on the device; losing one costs time, never a different result.
+
+    An original is encoded by itself, whatever it is encoded with, so that its latents do not depend on what was cached.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.encoded = 0
+        self._latents: OrderedDict[Hashable, torch.Tensor] = OrderedDict()
+
+    def get(self, keys: Sequence[Hashable], encode: Callable[[Hashable], torch.Tensor]) -> torch.Tensor:
+        """Return the latents (batch, channel, h, w) of originals; `encode` gives (1, channel, h, w) of one not held."""
+        found = []
+        for key in keys:
+            if key not in self._latents:
+                self._latents[key] = encode(key)
+                self.encoded += 1
+            self._latents.move_to_end(key)
+            found.append(self._latents[key])
+        while sum(t.numel() * t.element_size() for t in self._latents.values()) > self.max_bytes:
+            self._latents.popitem(last=False)
+        return torch.cat(found)
+
+    def clear(self) -> None:
+        """Forget all latents (weights move off the device)."""
+        self._latents.clear()
 
 
 class AnchorCache:
@@ -89,14 +119,17 @@ def repaint(
     cost: EditCost,
     *,
     anchor: AnchorTrace | None = None,
+    condition: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return images (batch, 3, h, w), float32 in [0, 1]: `current` repainted, conditioned on `originals`; `seeds` one per image.
+
+    `condition` (batch, channel, h, w) are the originals' latents where they are known already.
 
     Without `anchor`, slot 0 of the batch is the anchor and its own result is returned with the others. EditError when
     the model's answer is not finite.
     """
     height, width = current.shape[-2:]
-    condition, latents = _start(model, originals, current, strength, seeds)
+    condition, latents = _start(model, originals, current, strength, seeds, condition)
     latents = _denoise_in_memory(model, latents, condition, strength, settings, cost, anchor)
     images = _by_group(lambda part: model.decoded(part, height, width), latents, height * width)
     if not torch.isfinite(images).all() or not torch.isfinite(latents).all():
@@ -114,10 +147,11 @@ def trace_anchor(
     settings: EditSettings,
     seed: int,
     cost: EditCost,
+    condition: torch.Tensor | None = None,
 ) -> AnchorTrace:
     """Return the keys and values that an anchor (1, 3, h, w) shows its window in a repaint of the same strength."""
-    assert len(original) == 1 and settings.norm == "frame", "a trace is of one image, normalised by itself"
-    condition, latents = _start(model, original, edited, strength, [seed])
+    assert len(edited) == 1 and settings.norm == "frame", "a trace is of one image, normalised by itself"
+    condition, latents = _start(model, original, edited, strength, [seed], condition)
     steps: list[Recording] = []
     # alone in its batch, an anchor attends to itself: [anchor; anchor] and [anchor] have the same softmax average
     _denoise(model, latents, condition, strength, settings, cost, attention="own", record=steps)
@@ -125,12 +159,17 @@ def trace_anchor(
 
 
 def _start(
-    model: EditorModel, originals: torch.Tensor, current: torch.Tensor, strength: Strength, seeds: Sequence[int]
+    model: EditorModel,
+    originals: torch.Tensor,
+    current: torch.Tensor,
+    strength: Strength,
+    seeds: Sequence[int],
+    condition: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the condition and the latents at the first timestep, float32, (batch, channel, h, w) each."""
-    assert len(originals) == len(current) == len(seeds), "one original and one seed per image"
     height, width = current.shape[-2:]
-    condition = _by_group(model.condition, originals, height * width)
+    condition = conditions_of(model, originals) if condition is None else condition
+    assert len(condition) == len(current) == len(seeds), "one original and one seed per image"
     shape = model.latent_shape(height, width)
     diffusion, posterior = draw_noise(seeds, shape)
     diffusion = diffusion.to(model.device)
@@ -138,6 +177,12 @@ def _start(
         return condition, diffusion.clone()
     latents = _by_group(model.latents, current, height * width, posterior)
     return condition, model.schedule.noised(latents, diffusion, model.schedule.timesteps(strength)[0])
+
+
+def conditions_of(model: EditorModel, originals: torch.Tensor) -> torch.Tensor:
+    """Return the condition latents (batch, channel, h, w), float32, of images (batch, 3, height, width)."""
+    with torch.inference_mode():
+        return _by_group(model.condition, originals, originals.shape[-2] * originals.shape[-1])
 
 
 def _by_group(
@@ -162,8 +207,14 @@ def _denoise(
 ) -> torch.Tensor:
     guidance = Guidance(settings.text_guidance, settings.image_guidance)
     timesteps = model.schedule.timesteps(strength)
+    turbo = settings.turbo
+    reuse = Reuse(turbo.depth, turbo.guidance) if record is None and turbo != Turbo(turbo.keys) else None
+    packed = model.fast and settings.attention == "anchor"
+    thinned = model.attention_grid(*latents.shape[-2:]) if turbo.keys > 1 else None
     for index, (timestep, following) in enumerate(zip(timesteps, [*timesteps[1:], -1], strict=True)):
-        step_record = Recording() if record is not None else None
+        step_record = Recording(packed, thinned) if record is not None else None
+        if reuse is not None:
+            reuse.begin_step()
         output = model.predict(
             latents,
             condition,
@@ -175,6 +226,7 @@ def _denoise(
             norm=settings.norm,
             record=step_record,
             anchor=anchor.steps[index] if anchor is not None else None,
+            reuse=reuse,
         )
         latents = model.schedule.step(latents, output, timestep, following)
         if record is not None:

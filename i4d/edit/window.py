@@ -18,7 +18,8 @@ class WindowImages:
     """Pixels of a window: float [0, 1], (frames, 3, h, w); anchor and reference (1, 3, h, w).
 
     `forward` is the flow from the *unedited* reference to each unedited frame, `backward` from each frame to the
-    reference, (frames, 2, h, w) in pixels; None: nothing is pulled and the reference is not looked at.
+    reference, (frames, 2, h, w) in pixels; None: nothing is pulled and the reference is not looked at. `condition` and
+    `anchor_condition` (frames and 1, channel, h, w) are the originals' latents where they are known already.
     """
 
     originals: torch.Tensor
@@ -28,6 +29,8 @@ class WindowImages:
     reference_edited: torch.Tensor
     forward: torch.Tensor | None
     backward: torch.Tensor | None
+    condition: torch.Tensor | None = None
+    anchor_condition: torch.Tensor | None = None
 
 
 def merge_by_flow(
@@ -53,8 +56,8 @@ def _padded(seeds: Sequence[int], size: int) -> list[int]:
 
 
 def uses_trace(settings: EditSettings) -> bool:
-    """Return whether the anchor can be denoised by itself: images normalised one by one, and somebody looks at it."""
-    return settings.norm == "frame" and settings.attention != "own"
+    """Return whether the anchor is denoised by itself: the mode says so, images are normalised one by one, somebody looks at it."""
+    return settings.mode in ("exact", "turbo") and settings.norm == "frame" and settings.attention != "own"
 
 
 def edit_window(
@@ -81,12 +84,20 @@ def edit_window(
     frames = len(merged)
     if settings.attention == "own":  # nobody looks at an anchor
         originals, start = (padded_batch(x, batch) for x in (images.originals, merged))
-        return repaint(model, originals, start, strength, settings, _padded(seeds, batch), cost)[:frames], kept
+        condition = None if images.condition is None else padded_batch(images.condition, batch)
+        out = repaint(model, originals, start, strength, settings, _padded(seeds, batch), cost, condition=condition)
+        return out[:frames], kept
     if uses_trace(settings):
         originals, start = (padded_batch(x, batch - 1) for x in (images.originals, merged))
-        out = repaint(model, originals, start, strength, settings, _padded(seeds, batch - 1), cost, anchor=trace())
+        condition = None if images.condition is None else padded_batch(images.condition, batch - 1)
+        padded = _padded(seeds, batch - 1)
+        out = repaint(model, originals, start, strength, settings, padded, cost, anchor=trace(), condition=condition)
         return out[:frames], kept
     originals = padded_batch(torch.cat([images.anchor_original, images.originals]), batch)
     start = padded_batch(torch.cat([images.anchor_edited, merged]), batch)
-    out = repaint(model, originals, start, strength, settings, _padded([anchor_seed, *seeds], batch), cost)
+    condition = None
+    if images.condition is not None and images.anchor_condition is not None:
+        condition = padded_batch(torch.cat([images.anchor_condition, images.condition]), batch)
+    padded = _padded([anchor_seed, *seeds], batch)
+    out = repaint(model, originals, start, strength, settings, padded, cost, condition=condition)
     return out[1 : frames + 1], kept

@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 import torch
 
-from i4d.edit.key_frame import InstantImages, edit_key_frame
+from i4d.edit.key_frame import InstantImages, agree, edit_key_frame
 from i4d.edit.load import load_editor
 from i4d.edit.model import EditCost, EditorModel, Guidance
-from i4d.edit.repaint import AnchorCache, AnchorTrace, repaint, trace_anchor
-from i4d.edit.window import WindowImages, edit_window, padded_batch
+from i4d.edit.repaint import AnchorCache, AnchorTrace, ConditionCache, conditions_of, repaint, trace_anchor
+from i4d.edit.window import WindowImages, edit_window, padded_batch, uses_trace
 from i4d.errors import EditError
 from i4d.flow.find import find_estimator
 from i4d.seeds import seed_for
@@ -41,6 +41,7 @@ from i4d.types import (
 
 ANCHOR_SHARE = 0.2  # of the device memory that may hold anchors' keys and values
 ANCHOR_BYTES_CPU = 512 << 20
+CONDITION_BYTES = 1 << 30  # 3,000 frames of 1352x1014
 
 
 class EditorService:
@@ -48,7 +49,10 @@ class EditorService:
 
     `store` is the storage URI. `device` auto, cpu or cuda. `memory_cap_gb` bounds what this process may take of the
     device (0: no bound). `num_threads` fixes the compute threads (0: as they are), and with them the bits on CPUs.
-    `warm_up_size` (height, width) and `warm_up_batch` are the plan's, so that a GPU has chosen its kernels before work.
+    `warm_up_size` (height, width) and `warm_up_batch` are the plan's, so that a GPU has chosen and compiled its kernels before
+    work. `mode` is the configuration's: in exact and turbo mode a GPU's networks are laid out for speed, and, unless `compiled` is
+    "off", windows of the plan's shape are compiled ("on": on CPUs too, for tests). `settings` are those of the run: what is
+    compiled depends on its guidance and turbo (None: the card's guidance, exact).
     """
 
     def __init__(
@@ -66,6 +70,9 @@ class EditorService:
         cache_dir: str | None = None,
         warm_up_size: tuple[int, int] = (0, 0),
         warm_up_batch: int = 2,
+        mode: str = "exact",
+        compiled: str = "auto",
+        settings: EditSettings | None = None,
     ) -> None:
         self._store = open_store(store)
         self._reader = BlockReader(self._store, cache_dir=cache_dir)
@@ -76,6 +83,11 @@ class EditorService:
         self._num_threads = num_threads
         self._memory_cap_bytes = int(memory_cap_gb * 2**30)
         self._warm_up_size, self._warm_up_batch = warm_up_size, warm_up_batch
+        quick = mode in ("exact", "turbo")
+        self._compiled = quick and (compiled == "on" or (compiled == "auto" and self._device.type == "cuda"))
+        self._fast = quick and (self._compiled or self._device.type == "cuda")
+        self._settings = settings
+        self._conditions = ConditionCache(CONDITION_BYTES)
         self._model: EditorModel | None = None
         self._flows: dict[str, FlowStore] = {}
         self._anchors = AnchorCache(ANCHOR_BYTES_CPU)
@@ -91,11 +103,17 @@ class EditorService:
         notes = [*model.notes, f"guidance recommended: {model.card.text_guidance:g} / {model.card.image_guidance:g}"]
         notes.append("flow: none" if self._flow_options[0] == "none" else self._flow("").sentence)
         height, width = self._warm_up_size if self._device.type == "cuda" else (0, 0)
-        blank = torch.full((self._warm_up_batch, 3, height or 8 * model.factor, width or 8 * model.factor), 0.5)
-        settings = EditSettings("", model.card.text_guidance, model.card.image_guidance)
-        strength, cost, seeds = Strength(600, 1), EditCost(), [0] * (len(blank) - 1)
-        trace = trace_anchor(model, blank[:1], blank[:1], strength, settings, 0, cost)
-        repaint(model, blank[1:], blank[1:], strength, settings, seeds, cost, anchor=trace)
+        height, width = height or 8 * model.factor, width or 8 * model.factor
+        if self._compiled:
+            model.compile(self._warm_up_batch - 1, height, width)
+        blank = torch.full((self._warm_up_batch, 3, height, width), 0.5)
+        settings = self._settings or EditSettings("", model.card.text_guidance, model.card.image_guidance)
+        strength, cost, seeds = Strength(600, 2), EditCost(), [0] * (len(blank) - 1)  # two steps: the second may be a turbo one
+        if uses_trace(settings):
+            trace = trace_anchor(model, blank[:1], blank[:1], strength, settings, 0, cost)
+            repaint(model, blank[1:], blank[1:], strength, settings, seeds, cost, anchor=trace)
+        else:
+            repaint(model, blank, blank, strength, settings, [0, *seeds], cost)
         on_gpu = self._device.type == "cuda"
         device_name = card_name(self._device) if on_gpu else f"{torch.get_num_threads()} threads"
         return WorkerInfo(
@@ -123,6 +141,7 @@ class EditorService:
             flow.estimator.to(target)
         if not active:
             self._anchors.clear()
+            self._conditions.clear()
             torch.cuda.empty_cache()
 
     # ------------------------------------------------------------------------------------------ work
@@ -138,29 +157,29 @@ class EditorService:
         seeds = _seeds(task, task.sample, task.step, "key")
         sample = [task.views.index(view) for view in task.sample]
         task_id = f"r{task.round}/key{task.step:02d}"
+        thresholds = task.match_threshold, task.fill_threshold
         with _naming(task_id):
-            out = edit_key_frame(
-                model,
-                images,
-                sample,
-                task.strength,
-                task.settings,
-                seeds,
-                task.match_threshold,
-                task.fill_threshold,
-                cost,
-            )
+            if task.edited:
+                out = agree(images, sample, self._images(task.edited), *thresholds)
+            else:
+                condition = self._condition([task.originals[row] for row in sample])
+                out = edit_key_frame(model, images, sample, task.strength, task.settings, seeds, *thresholds, cost, condition)
         return self._finish(task_id, began, cost, _rows(out, np.float16))
 
     def repaint(self, task: RepaintTask) -> EditReceipt:
-        """Repaint some views at the key instant, anchored on the first; a float16 block, one row per view."""
+        """Repaint some views at the key instant, anchored on the first; a float16 block, one row per view.
+
+        Part of a joint edit (`share` of a key step) or what follows the last (a window of the rest).
+        """
         began, model, cost = self._begin()
+        condition = padded_batch(self._condition(task.originals), task.batch)
         originals, current = (padded_batch(self._images(a), task.batch) for a in (task.originals, task.current))
-        seeds = _seeds(task, task.views, task.window, "rest")
+        part = "rest" if task.share is None else "key"
+        seeds = _seeds(task, task.views, task.window, part)
         seeds += seeds[-1:] * (task.batch - len(seeds))
-        task_id = f"r{task.round}/rest{task.window:02d}"
+        task_id = f"r{task.round}/{part}{task.window:02d}" + (f"/s{task.share}" if task.share is not None else "")
         with _naming(task_id):
-            out = repaint(model, originals, current, task.strength, task.settings, seeds, cost)
+            out = repaint(model, originals, current, task.strength, task.settings, seeds, cost, condition=condition)
         return self._finish(task_id, began, cost, _rows(out[: len(task.views)], np.float16))
 
     def edit_window(self, task: WindowTask) -> EditReceipt:
@@ -175,6 +194,8 @@ class EditorService:
             self._images([task.reference_edited]),
             forward,
             backward,
+            self._condition(task.originals),
+            self._condition([task.anchor_original]),
         )
         anchor_seed = seed_for(task.run_seed, task.round, task.view, None, "anchor")
         seeds = [
@@ -188,10 +209,11 @@ class EditorService:
         def trace() -> AnchorTrace:
             settings = task.settings
             guidance = Guidance(settings.text_guidance, settings.image_guidance)
-            key = (task.anchor_original, task.anchor_edited, task.strength, settings.instruction, guidance, anchor_seed)
-            anchor = images.anchor_original, images.anchor_edited
+            thinned = settings.turbo.keys
+            key = (task.anchor_original, task.anchor_edited, task.strength, settings.instruction, guidance, thinned, anchor_seed)
+            anchor, known = (images.anchor_original, images.anchor_edited), images.anchor_condition
             return self._anchors.get(
-                key, lambda: trace_anchor(model, *anchor, task.strength, settings, anchor_seed, cost)
+                key, lambda: trace_anchor(model, *anchor, task.strength, settings, anchor_seed, cost, known)
             )
 
         with _naming(task_id):
@@ -239,7 +261,7 @@ class EditorService:
                 cap = self._memory_cap_bytes or total
                 torch.cuda.set_per_process_memory_fraction(min(1.0, cap / total), self._device)
                 self._anchors.max_bytes = int(ANCHOR_SHARE * min(cap, total))
-            self._model = load_editor(self._weights, self._device, self._dtype)
+            self._model = load_editor(self._weights, self._device, self._dtype, fast=self._fast)
         return self._model
 
     def _flow(self, method: str) -> FlowStore:
@@ -249,6 +271,10 @@ class EditorService:
             estimator, sentence = find_estimator(method, checkpoint, device=self._device, iterations=iterations)
             self._flows[method] = FlowStore(self._store, self._reader, estimator, sentence, self._device)
         return self._flows[method]
+
+    def _condition(self, addresses: Sequence[FrameAddress]) -> torch.Tensor:
+        model = self._loaded()
+        return self._conditions.get(addresses, lambda address: conditions_of(model, self._images([address])))
 
     def _images(self, addresses: Sequence[FrameAddress]) -> torch.Tensor:
         pixels = torch.from_numpy(self._reader.images(addresses))

@@ -66,16 +66,21 @@ class NullEditor:
         depth = self._reader.rows(task.depth)
         assert len(depth) == len(task.views)
         seed = seed_for(task.run_seed, task.round, None, task.step, "key")
-        images = self._blend(task.originals, task.current, seed) + 0.01 * np.tanh(depth)[..., None]
+        images = self._blend(task.originals, task.current, seed)
+        for view, address in zip(task.sample, task.edited, strict=False):
+            images[task.views.index(view)] = self._reader.images([address])[0]
+        images = images + 0.01 * np.tanh(depth)[..., None]
         for view in set(task.views) - set(task.sample):
             row = task.views.index(view)
             images[row] = self._reader.images([task.current[row]])[0]
-        return self._receipt(f"r{task.round}/key{task.step:02d}", images.astype(np.float16), len(task.sample))
+        return self._receipt(f"r{task.round}/key{task.step:02d}", images.astype(np.float16), 0 if task.edited else len(task.sample))
 
     def repaint(self, task: RepaintTask) -> EditReceipt:
-        seed = seed_for(task.run_seed, task.round, None, task.window, "rest")
+        part = "rest" if task.share is None else "key"
+        seed = seed_for(task.run_seed, task.round, None, task.window, part)
         images = self._blend(task.originals, task.current, seed)
-        return self._receipt(f"r{task.round}/rest{task.window:02d}", images.astype(np.float16), task.batch)
+        id = f"r{task.round}/{part}{task.window:02d}" + (f"/s{task.share}" if task.share is not None else "")
+        return self._receipt(id, images.astype(np.float16), task.batch)
 
     def edit_window(self, task: WindowTask) -> EditReceipt:
         seed = seed_for(task.run_seed, task.round, task.view, task.window, "window")

@@ -53,7 +53,7 @@ def test_each_kind_equals_its_slow_twin(kind):
     torch.manual_seed(0)
     layer, x, context = Layer(), torch.randn(6, 5, 12), WindowContext()
     with torch.no_grad(), context.call(kind, "frame", branches=2):
-        out = WindowAttention(context)(layer, x)
+        out = WindowAttention(context, 0)(layer, x)
         torch.testing.assert_close(out, slow_attention(layer, x, 2, KEYS_OF[kind]), atol=1e-5, rtol=1e-5)
 
 
@@ -61,7 +61,7 @@ def test_each_kind_equals_its_slow_twin(kind):
 def test_a_recorded_anchor_equals_one_in_the_batch(kind):
     torch.manual_seed(1)
     layer, x, context = Layer(), torch.randn(2, 4, 5, 12), WindowContext()  # 2 branches of anchor + 3 frames
-    processor, recording = WindowAttention(context), Recording()
+    processor, recording = WindowAttention(context, 0), Recording()
     with torch.no_grad():
         with context.call(kind, "frame", 2):
             plain = processor(layer, x.flatten(0, 1)).view(2, 4, 5, 12)

@@ -173,5 +173,5 @@ def test_the_anchor_cache_is_bounded_and_changes_nothing(model, pictures):
     again = cache.get("a", lambda: make(0))
     assert again is not first and cache.hits == 1
     for old, new in zip(first.steps, again.steps, strict=True):
-        for before, after in zip(old.layers, new.layers, strict=True):
+        for before, after in zip(old.layers.values(), new.layers.values(), strict=True):
             assert torch.equal(before[0], after[0]) and torch.equal(before[1], after[1])

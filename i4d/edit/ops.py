@@ -1,0 +1,115 @@
+"""Operations of the editor with a kernel on CUDA devices and plain arithmetic elsewhere, opaque to `torch.compile`."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+
+def plain_group_norm(
+    x: torch.Tensor, groups: int, weight: torch.Tensor, bias: torch.Tensor, eps: float, add: torch.Tensor | None, silu: bool
+) -> torch.Tensor:
+    """Return [silu](group_norm(x + add)) with torch's own layers: the twin of the kernel."""
+    out = F.group_norm(x if add is None else x + add[..., None, None], groups, weight, bias, eps)
+    return F.silu(out) if silu else out
+
+
+@torch.library.custom_op("i4d::group_norm", mutates_args=(), device_types="cpu")
+def group_norm(
+    x: torch.Tensor, groups: int, weight: torch.Tensor, bias: torch.Tensor, eps: float, add: torch.Tensor | None, silu: bool
+) -> torch.Tensor:
+    """Return [silu](group_norm(x + add)), channels-last; x (image, channel, h, w), `add` (image, channel) or None."""
+    return plain_group_norm(x, groups, weight, bias, eps, add, silu).contiguous(memory_format=torch.channels_last)
+
+
+@group_norm.register_kernel("cuda")
+def _(x, groups, weight, bias, eps, add, silu):
+    from i4d.edit.kernels.group_norm import group_norm as kernel
+
+    add = None if add is None else add.contiguous()
+    return kernel(x.contiguous(memory_format=torch.channels_last), groups, weight, bias, eps, add, silu)
+
+
+@group_norm.register_fake
+def _(x, groups, weight, bias, eps, add, silu):
+    return torch.empty_like(x, memory_format=torch.channels_last)
+
+
+_QUERIES = 4096  # of an attention with wide heads that are scored at a time: bounds its memory
+
+
+@torch.library.custom_op("i4d::wide_attention", mutates_args=(), device_types="cpu")
+def wide_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Return softmax(Q K^T / sqrt(d)) V of one head, (image, tokens, d) each; heads too wide for library kernels."""
+    return F.scaled_dot_product_attention(query[:, None], key[:, None], value[:, None])[:, 0]
+
+
+@wide_attention.register_kernel("cuda")
+def _(query, key, value):
+    if query.dtype == torch.float32:
+        return F.scaled_dot_product_attention(query[:, None], key[:, None], value[:, None])[:, 0].contiguous()
+    out = torch.empty_like(query, memory_format=torch.contiguous_format)
+    tokens = key.shape[1]
+    missing = -tokens % 64  # matrix products of odd lengths are slow
+    for image in range(len(query)):
+        seen = F.pad(key[image] * query.shape[-1] ** -0.5, (0, 0, 0, missing)).t()
+        values = F.pad(value[image], (0, 0, 0, missing))
+        for start in range(0, query.shape[1], _QUERIES):
+            rows = slice(start, start + _QUERIES)
+            scores = torch.mm(query[image, rows], seen, out_dtype=torch.float32)
+            scores[:, tokens:] = float("-inf")
+            torch.mm(torch.softmax(scores, -1).to(query.dtype), values, out=out[image, rows])
+    return out
+
+
+@wide_attention.register_fake
+def _(query, key, value):
+    return torch.empty_like(query, memory_format=torch.contiguous_format)
+
+
+def thinned(tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Return tokens (n, height * width, channels) of an image averaged over 2x2 neighbours, fewer at odd edges."""
+    image = tokens.transpose(1, 2).unflatten(2, (height, width))
+    return F.avg_pool2d(image, 2, ceil_mode=True, count_include_pad=False).flatten(2).transpose(1, 2).contiguous()
+
+
+def pack_keys(key: torch.Tensor, value: torch.Tensor, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return an anchor's keys and values (branch, tokens, channels) as `anchor_attention` wants them.
+
+    Where there is a kernel (CUDA, float16, heads of 40) they are packed, (branch, heads, padded tokens, 48); elsewhere unchanged.
+    """
+    if key.is_cuda and key.dtype == torch.float16 and key.shape[-1] == 40 * heads:
+        from i4d.edit.kernels import anchor_attention as kernel
+
+        return kernel.pack(key, value, heads)
+    return key, value
+
+
+def anchor_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int
+) -> torch.Tensor:
+    """Return attention of queries (branch, n, channels) to keys and values as `pack_keys` returns them."""
+    if key.dim() == 4:
+        return packed_attention(query, key, value, heads)
+    return plain_attention(query, key, value, heads)
+
+
+def plain_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int) -> torch.Tensor:
+    """Return scaled dot-product attention of (n, tokens, channels) in `heads` heads, same layout as the query."""
+    query, key, value = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (query, key, value))
+    return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+
+
+@torch.library.custom_op("i4d::packed_attention", mutates_args=(), device_types="cuda")
+def packed_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int
+) -> torch.Tensor:
+    """Return `anchor_attention` from packed keys and values, by the kernel."""
+    from i4d.edit.kernels import anchor_attention as kernel
+
+    return kernel.attend(query.contiguous(), key.flatten(0, 1), value.flatten(0, 1), heads)
+
+
+@packed_attention.register_fake
+def _(query, key, value, heads):
+    return torch.empty_like(query, memory_format=torch.contiguous_format)
