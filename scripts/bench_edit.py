@@ -256,7 +256,7 @@ def modes_side_by_side(args: argparse.Namespace, weights: str) -> dict:
     """Measure every mode on one device, printing each as it comes."""
     device = torch.device(args.device)
     bench = Bench(args, weights, device)
-    flops, rate = count_flops(bench), matrix_rate(device)
+    rate = matrix_rate(device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
     rows = []
     model, layout = None, None
@@ -266,11 +266,14 @@ def modes_side_by_side(args: argparse.Namespace, weights: str) -> dict:
             model = None
             model, layout = bench.model(mode), fast
         row = bench.measure(mode, model)
-        if mode in flops:
-            row["tflop_per_s"] = flops[mode] / row["window_s"]
-            row["share_of_matrix_rate"] = row["tflop_per_s"] / rate
         rows.append(row)
         print(json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items() if k != "kernels_ms"}), flush=True)
+    flops = count_flops(bench)
+    for row in rows:
+        if row["mode"] in flops:
+            row["tflop_per_s"] = flops[row["mode"]] / row["window_s"]
+            row["share_of_matrix_rate"] = row["tflop_per_s"] / rate
+            print(f"{row['mode']}: {row['tflop_per_s']:.0f} TFLOP/s of {rate:.0f}")
     latent = model.latent_shape(bench.height, bench.width)[1:]
     return {
         "device": name, "torch": torch.__version__, "size": args.size, "latent": f"{latent[1]}x{latent[0]}", "window": args.window,

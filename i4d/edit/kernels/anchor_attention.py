@@ -97,7 +97,7 @@ class Shape:
     block_n: int = 64
     num_warps: int = 4
     num_stages: int = 3
-    maxnreg: int | None = None
+    maxnreg: int | None = 168
 
 
 def attend(
