@@ -43,6 +43,8 @@ from i4d.exec.placement import Peaks, Placement, place, service_specs
 from i4d.exec.protocol import Handle
 from i4d.exec.together import Together
 from i4d.field.checkpoint import decode
+from i4d.report.footage import kept_round
+from i4d.report.judging import RoundJudge
 from i4d.report.shots import render_jobs
 from i4d.scenes.load import load_scene
 from i4d.scenes.prepare import prepare, scene_to_dict
@@ -219,7 +221,7 @@ def render_run(path: Path, jobs: Callable[[Scene], Sequence[RenderJob]], console
     prepared, manifests = prepared_scene(folder), folder.manifests()
     if prepared is None or not manifests:
         raise I4DError(f"{path}: nothing is committed yet", "continue it with `i4d resume` first")
-    last = max(manifests)
+    last = kept_round(folder, max(manifests))
     known = {r: m["checkpoint"]["digest"] for r, m in manifests.items() if r in (0, last)}
     with workplace(config.cluster) as work:
         scene = prepared.scene
@@ -256,6 +258,7 @@ def drive(
         return run(
             plan, prepared.originals, folder, work.executor, editors, trainer, sinks,
             RetryPolicy(max_retries=config.cluster.max_retries), _limits(config), placement.turns, placement.overlap, jobs, start, joining,
+            RoundJudge(folder, prepared.scene, prepared.originals, plan.key_frame, plan.match_threshold),
         )  # fmt: skip
 
 

@@ -124,7 +124,9 @@ class ScheduleConfig:
 
     method: str = opt("key_frame", "key_frame: the method; for comparison each_frame: every frame by itself; in2n: frames replaced one by one while the field fits", choices=("key_frame", "each_frame", "in2n"))
     forwards: int = opt(0, "each_frame, in2n: UNet forwards (images times branches) to spend; 0: as many as key_frame would", low=0)
-    rounds: int = opt(1, "edit-and-refit rounds", low=1, high=100)
+    rounds: int = opt(1, "edit-and-refit rounds, at most", low=1, high=100)
+    round_share: float = opt(0.7, "strengths of a round relative to the round before", low=0.05, high=1.0)
+    stop_change: float = opt(0.01, "rounds end when edited frames and renders move by less than this share of full scale", low=0.0, high=1.0)
     key_frame: int = opt(0, "frame of the key instant", low=0)
     key_steps: int = opt(12, "joint edits of the key frame", low=1, high=100)
     key_views: int = opt(5, "cameras edited jointly in each (at most the number of views)", low=1, high=64)

@@ -174,6 +174,25 @@ class RoundCommitted(Event):
 
 
 @dataclass(frozen=True)
+class RoundMeasured(Event):
+    """What moved since the round before (NaN for the first), of [0, 1], and how much the round disagrees with itself."""
+
+    round: int
+    change_edits: float
+    change_renders: float
+    disagreement: float
+
+
+@dataclass(frozen=True)
+class RoundsEnded(Event):
+    """`round` was the last; `kept` is the one that renders and figures are of."""
+
+    round: int
+    kept: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class Warned(Event):
     text: str
 

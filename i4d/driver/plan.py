@@ -88,6 +88,7 @@ class RoundPlan:
     rest: tuple[RestWindow, ...]
     chains: tuple[Chain, ...]
     updates: tuple[Update, ...] = ()
+    strength_share: float = 1.0  # of the first round's strengths that this one repaints with
 
     @property
     def num_windows(self) -> int:
@@ -119,6 +120,7 @@ class Plan:
     refit_steps: int
     refit: Literal["overlap", "barrier"]
     method: str = "key_frame"
+    stop_change: float = 0.0  # rounds end when edited frames and renders move by less, of [0, 1]
 
     def camera(self, view: int) -> Camera:
         return self.cameras[self.views.index(view)]
@@ -138,6 +140,12 @@ def key_strength(step: int, num_steps: int, diffusion_steps: int) -> Strength:
     return Strength(round(1000 * scale), max(1, int(diffusion_steps * scale)))
 
 
+def weakened(strength: Strength, share: float) -> Strength:
+    """Return a share of a strength: as far and as many steps less, at least one."""
+    steps = max(1, round(strength.n * share))
+    return Strength(max(steps, round(strength.T * share)), steps)
+
+
 def chains_of(view: int, num_frames: int, key_frame: int, length: int) -> tuple[Chain, ...]:
     """Return the windows of a view: all frames but the key frame, each once, outwards from it."""
     forward = _cut(range(key_frame + 1, num_frames), key_frame, length, 0)
@@ -155,15 +163,16 @@ def _cut(frames: range, key_frame: int, length: int, first_index: int) -> tuple[
 def _round(index: int, config: Config, views: Sequence[int], num_frames: int, key_frame: int) -> RoundPlan:
     schedule = config.schedule
     size = min(schedule.key_views, len(views))
+    share = schedule.round_share ** (index - 1)
     steps = []
     for step in range(schedule.key_steps):
         rng = np.random.default_rng(seed_for(config.seed, index, None, step, "sample"))
         sample = tuple(views[i] for i in rng.choice(len(views), size, replace=False))
-        steps.append(KeyStep(step, sample, key_strength(step, schedule.key_steps, schedule.diffusion_steps)))
+        steps.append(KeyStep(step, sample, weakened(key_strength(step, schedule.key_steps, schedule.diffusion_steps), share)))
     rest = [v for v in views if v not in steps[-1].sample]
     windows = tuple(RestWindow(i, tuple(rest[a : a + size])) for i, a in enumerate(range(0, len(rest), size)))
     chains = [c for v in views for c in chains_of(v, num_frames, key_frame, schedule.sequence_length)]
-    return RoundPlan(index, tuple(steps), windows, tuple(chains))
+    return RoundPlan(index, tuple(steps), windows, tuple(chains), strength_share=share)
 
 
 def make_plan(scene: Scene, config: Config, settings: EditSettings, num_rounds: int | None = None) -> Plan:
@@ -199,6 +208,7 @@ def make_plan(scene: Scene, config: Config, settings: EditSettings, num_rounds: 
         fit_steps=config.field.fit_steps,
         refit_steps=config.field.refit_steps,
         refit=schedule.refit,
+        stop_change=schedule.stop_change,
     )
 
 
@@ -216,10 +226,10 @@ def predicted_forwards(plan: Plan) -> int:
             shares = step.shares(plan.key_shares)
             batch = sum(1 + len(shares[0]) for _ in shares) if len(shares) > 1 else len(step.sample)
             images += batch * step.strength.n
-        images += len(part.rest) * plan.rest_batch * plan.rest_strength.n
+        images += len(part.rest) * plan.rest_batch * weakened(plan.rest_strength, part.strength_share).n
         per_window = plan.batch - 1 if once else plan.batch
         anchors = len({chain.view for chain in part.chains}) if once else 0
-        images += (part.num_windows * per_window + anchors) * plan.window_strength.n
+        images += (part.num_windows * per_window + anchors) * weakened(plan.window_strength, part.strength_share).n
         images += sum(len(update.frames) * update.strength.n for update in part.updates)
     return images * branches(plan.settings)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from i4d.driver import events
+from i4d.driver.convergence import Convergence, Judge
 from i4d.driver.events import Emitter, Sink
 from i4d.driver.journal import Journal, inputs_digest, plain, receipt_from
 from i4d.driver.looking import look_at
@@ -60,6 +61,7 @@ def run(
     renders: Sequence[RenderJob] = (),
     checkpoint: CheckpointReceipt | None = None,
     joining: Sequence[Handle] = (),
+    judge: Judge | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> RunResult:
     """Carry out a plan, or what is left of it, and return what it made.
@@ -67,14 +69,15 @@ def run(
     `originals` is version 0 of the frames. `turns`: editors and trainer share a device that holds one of them at a time
     (overlap becomes barrier). `overlap` False: a plan that overlaps refit and windows falls back to barrier, as where they
     would only compete for the same cores. `checkpoint`: a trained field to start from in place of the first fit. `joining`: editors
-    that come up when there is room for them; nobody waits for them. Raises ConfigError when the record belongs to another plan,
+    that come up when there is room for them; nobody waits for them. `judge` says when rounds end before the last one planned and
+    which is kept; without one all are done and the last is kept. Raises ConfigError when the record belongs to another plan,
     and the I4DError that stopped the run otherwise.
     """
     policy, limits, emit = policy or RetryPolicy(), limits or Limits(), Emitter(sinks)
     with record.lock():
         began = clock()
         journal = Journal(record)
-        table, checkpoints = _committed(plan, originals, record)
+        tables, checkpoints = _committed(plan, originals, record)
         pool = EditorPool(executor, editors, policy, limits, emit, clock) if plan.rounds else None
         session = TrainerSession(executor, trainer, policy, record, journal, limits, emit, clock)
         session.pool = pool
@@ -83,21 +86,31 @@ def run(
         try:
             if 0 not in checkpoints:
                 checkpoints[0] = _first_fit(state, checkpoint)
-            for part in plan.rounds:
-                if part.index not in checkpoints:
-                    table, checkpoints[part.index] = _round(state, part, table, checkpoints[part.index - 1])
-            _prune(state, checkpoints)
-            made = _render(state, renders, checkpoints)
+            kept = _rounds(state, tables, checkpoints, judge)
+            _prune(state, checkpoints, kept)
+            made = _render(state, renders, {index: checkpoints[index] for index in (0, kept)})
         except Stopped:
             record.clear_stop()
             emit(events.RunStopped(max(checkpoints, default=0)))
-            return RunResult(table, checkpoints, stopped=True)
+            return RunResult(tables[max(tables)], checkpoints, stopped=True)
         except Exception as err:
             _tell_failure(emit, err)
             raise
-        result = RunResult(table, checkpoints, made)
+        result = RunResult(tables[kept], checkpoints, made)
         emit(events.RunFinished(result.digest, clock() - began))
         return result
+
+
+def _rounds(state: RunState, tables: dict[int, Table], checkpoints: dict[int, CheckpointReceipt], judge: Judge | None) -> int:
+    """Carry out what is left of the rounds, adding to tables and checkpoints; return the round that is kept."""
+    convergence = Convergence(state, judge)
+    for part in state.plan.rounds:
+        if part.index not in checkpoints:
+            before = part.index - 1
+            tables[part.index], checkpoints[part.index] = _round(state, part, tables[before], checkpoints[before])
+        if convergence.settled(part, tables[part.index], checkpoints[part.index]):
+            break
+    return convergence.conclude(max(checkpoints))
 
 
 def _tell_failure(emit: Emitter, err: Exception) -> None:
@@ -108,10 +121,10 @@ def _tell_failure(emit: Emitter, err: Exception) -> None:
         err.add_note(f"and the event could not be written: {full}")
 
 
-def _committed(plan: Plan, originals: Table, record: Record) -> tuple[Table, dict[int, CheckpointReceipt]]:
-    """Return the frame table and checkpoints as committed so far; ConfigError if they are of another plan."""
+def _committed(plan: Plan, originals: Table, record: Record) -> tuple[dict[int, Table], dict[int, CheckpointReceipt]]:
+    """Return frame tables (0: the originals) and checkpoints by committed round; ConfigError if they are of another plan."""
     record.clear_stop()
-    table, checkpoints = originals, {}
+    table, tables, checkpoints = originals, {0: originals}, {}
     stored = record.read_json("plan.json")
     if stored is not None and stored["digest"] != plan.digest():
         raise ConfigError("this run was started with another plan", "scene or settings have changed since")
@@ -121,8 +134,8 @@ def _committed(plan: Plan, originals: Table, record: Record) -> tuple[Table, dic
         table = table.override(TableRun(*run) for run in manifest["overrides"])
         if table.digest() != manifest["table"]:
             raise BlockError(f"manifest-{index}.json does not fit the original frames", "was the scene prepared anew?")
-        checkpoints[index] = receipt_from("fit", manifest["checkpoint"])
-    return table, checkpoints
+        tables[index], checkpoints[index] = table, receipt_from("fit", manifest["checkpoint"])
+    return tables, checkpoints
 
 
 def _announce(state: RunState, editors: int, resumed: bool, joining: Sequence[Handle]) -> None:
@@ -280,9 +293,9 @@ def _commit(state: RunState, index: int, table: Table, overrides: list[TableRun]
     state.emit(events.RoundCommitted(index, table.digest(), receipt.digest, seconds))
 
 
-def _prune(state: RunState, checkpoints: dict[int, CheckpointReceipt]) -> None:
-    """Remove the checkpoints between the first and the last: all rounds are committed now."""
-    keep = {checkpoints[0].digest, checkpoints[max(checkpoints)].digest}
+def _prune(state: RunState, checkpoints: dict[int, CheckpointReceipt], kept: int) -> None:
+    """Remove all checkpoints but the first and that of the kept round: all rounds are committed now."""
+    keep = {checkpoints[0].digest, checkpoints[kept].digest}
     for receipt in checkpoints.values():
         if receipt.digest not in keep:
             state.record.drop_checkpoint(receipt.digest)

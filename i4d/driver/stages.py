@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from i4d.driver.plan import Chain, KeyStep, Plan, RoundPlan
+from i4d.driver.plan import Chain, KeyStep, Plan, RoundPlan, weakened
 from i4d.driver.protocols import Table
 from i4d.driver.windows import Job, Results
 from i4d.types import EditReceipt, FrameAddress, KeyFrameTask, RepaintTask, TableRun, WindowTask
@@ -87,7 +87,7 @@ def key_jobs(plan: Plan, part: RoundPlan, originals: Table, look: Look) -> list[
                 originals=tuple(key_originals[i] for i in where),
                 current=tuple(current[i] for i in where),
                 batch=plan.rest_batch,
-                strength=plan.rest_strength,
+                strength=weakened(plan.rest_strength, part.strength_share),
                 settings=plan.settings,
             )
 
@@ -195,7 +195,7 @@ def _window_job(plan: Plan, part: RoundPlan, originals: Table, look: Look, ancho
             reference_original=originals.lookup(view, window.reference_frame),
             reference_edited=reference,
             batch=plan.batch,
-            strength=plan.window_strength,
+            strength=weakened(plan.window_strength, part.strength_share),
             settings=plan.settings,
         )
 

@@ -106,6 +106,13 @@ class Console:
     def _on_Placed(self, event: events.Placed) -> None:
         self.line(f"placement: {event.sentence}")
 
+    def _on_RoundMeasured(self, event: events.RoundMeasured) -> None:
+        moved = f"edited frames moved by {event.change_edits:.4f}, renders by {event.change_renders:.4f}; " if event.round > 1 else ""
+        self.line(f"  round {event.round}: {moved}disagreement {event.disagreement:.3f}")
+
+    def _on_RoundsEnded(self, event: events.RoundsEnded) -> None:
+        self.line(f"rounds end after {event.round}: {event.reason}; round {event.kept} is kept")
+
     def _on_Warned(self, event: events.Warned) -> None:
         self.line(f"note: {event.text}", "yellow")
 

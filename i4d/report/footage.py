@@ -15,6 +15,11 @@ from i4d.store.tables import FrameTable
 from i4d.types import Camera, FrameAddress, Scene, TableRun
 
 
+def kept_round(run: RunFolder, last: int) -> int:
+    """Return the round that a run's renders are of: the one that the judge of its rounds kept, else the last committed one."""
+    return int((run.read_json("rounds.json") or {}).get("kept", last))
+
+
 class Footage:
     """One run's scene, tables and renders; frames are uint8 (height, width, 3) sRGB, depth is float32 (height, width)."""
 
@@ -71,7 +76,8 @@ class Footage:
     @cached_property
     def _edited(self) -> FrameTable:
         table = self._originals
-        for _, manifest in sorted(self.manifests.items()):
+        kept = kept_round(self.run, max(self.manifests))
+        for manifest in (manifest for index, manifest in sorted(self.manifests.items()) if index <= kept):
             table = table.override(TableRun(*run) for run in manifest["overrides"])
         return table
 
@@ -105,7 +111,7 @@ class Footage:
         return self._pixels(self._originals.lookup(view, frame))
 
     def edited_frame(self, view: int, frame: int) -> np.ndarray:
-        """Return a frame of a trained view as the editor left it: what the field was last fitted to."""
+        """Return a frame of a trained view as the editor left it in the kept round: what its field was fitted to."""
         return self._pixels(self._edited.lookup(view, frame))
 
     def _pixels(self, address: FrameAddress) -> np.ndarray:

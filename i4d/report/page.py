@@ -91,6 +91,8 @@ def summary(footage: Footage, load: Workload, metrics: dict) -> str:
     text = f"A moving scene ({what}) was edited by this sentence in {rounds} round{'s' if rounds > 1 else ''}"
     text += f" with {editor}" if editor else ""
     text += f", {metrics['unet_forwards']:,} UNet forwards and {seconds} in all."
+    if ended := footage.run.read_json("rounds.json"):
+        text += f" The rounds ended because {ended['reason']}; round {ended['kept']} is shown, the one that disagrees least with itself."
     near, far = (metrics.get("edit", {}).get(key) for key in ("known_answer_psnr_db", "unedited_to_answer_psnr_db"))
     if near is not None:
         seen = "a camera that was never trained on" if metrics["held_out"] else "a camera"

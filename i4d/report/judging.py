@@ -1,0 +1,66 @@
+"""The judge of a run's rounds: how much the edited set and the renders move, and how much they disagree in time and between views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from i4d.driver.renders import RenderJob, Shot
+from i4d.report.shots import watched_views
+from i4d.report.steadiness import temporal_errors, view_errors
+from i4d.store.run_folder import RunFolder
+from i4d.store.tables import FrameTable
+from i4d.types import FrameAddress, Scene
+
+_PROBES = 8  # frames of the first watched camera, next to each other
+
+
+class RoundJudge:
+    """Implements `i4d.driver.convergence.Judge` on a run's blocks.
+
+    Errors are relative to the mean gradient of what they are measured on, so that a blurred round gains nothing by its blur.
+    `depths` are z depths (world units) of the edited views at the key instant, from the field before any edit.
+    """
+
+    def __init__(self, folder: RunFolder, scene: Scene, originals: FrameTable, key_frame: int, match_threshold: float) -> None:
+        self._folder, self._scene, self._originals = folder, scene, originals
+        self._threshold = match_threshold
+        self._view = watched_views(scene)[0]
+        first = max(0, min(key_frame - _PROBES // 2, scene.num_frames - _PROBES))
+        self._frames = tuple(range(first, min(first + _PROBES, scene.num_frames)))
+        self.probes = RenderJob("probe", (Shot(scene.cameras[self._view], self._frames),))
+
+    def change(self, before: Sequence[FrameAddress], now: Sequence[FrameAddress]) -> float:
+        """Return the mean absolute difference of two sets of pictures, of [0, 1]."""
+        pairs = zip(before, now, strict=True)
+        return float(np.mean([np.abs(self._pixels(a) / 255.0 - self._pixels(b) / 255.0).mean() for a, b in pairs]))
+
+    def disagreement(self, probes: Sequence[FrameAddress], keys: Sequence[FrameAddress]) -> dict[str, float]:
+        """Return the temporal error of the probe renders and, where depths are there, the cross-view error of the edited keys."""
+        out = {}
+        if len(self._frames) > 1:
+            originals = lambda i: self._pixels(self._originals.lookup(self._view, self._frames[i]))  # noqa: E731
+            found = temporal_errors(originals, {"renders": lambda i: self._pixels(probes[i])}, len(self._frames))
+            out["temporal"] = found["renders"].relative
+        depths = self._depths()
+        if depths is not None:
+            cameras = [self._scene.cameras[view] for view in self._scene.train_views]
+            found = view_errors({"keys": [self._pixels(key) for key in keys]}, depths, cameras, self._threshold)
+            out["cross_view"] = found["keys"].relative
+        return out or {"nothing_to_compare": 0.0}
+
+    def _depths(self) -> list[np.ndarray] | None:
+        """Return the depths that round 1 looked at: the journal knows where they lie. None for a single view."""
+        views = self._scene.train_views
+        wanted = {f"r1/v{view:02d}/depth": place for place, view in enumerate(views)}
+        found = {e["id"]: e["receipt"]["blocks"]["depth"]["digest"] for e in self._folder.records() if e["id"] in wanted}
+        if len(views) < 2 or len(found) < len(wanted):
+            return None
+        return [np.asarray(self._folder.reader.row(FrameAddress(found[id], 0))) for id in wanted]
+
+    def _pixels(self, address: FrameAddress) -> np.ndarray:
+        row = self._folder.reader.row(address)
+        if row.dtype == np.float16:
+            row = (row.astype(np.float32).clip(0, 1) * 255).round().astype(np.uint8)
+        return row
