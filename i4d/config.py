@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import sysconfig
 import typing
 from dataclasses import dataclass
@@ -19,9 +20,11 @@ import yaml
 from i4d.errors import ConfigError
 
 
-def opt(default: Any, help: str, *, choices: tuple = (), low: float | None = None, high: float | None = None) -> Any:
-    """Declare an option: default, one line of help, and what it may be (inclusive range)."""
-    meta = {"help": help, "choices": choices, "low": low, "high": high}
+def opt(
+    default: Any, help: str, *, choices: tuple = (), low: float | None = None, high: float | None = None, pattern: str = ""
+) -> Any:  # fmt: skip
+    """Declare an option: default, one line of help, and what it may be (inclusive range, whole pattern of a string)."""
+    meta = {"help": help, "choices": choices, "low": low, "high": high, "pattern": pattern}
     if isinstance(default, (list, dict)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=meta)
     return dataclasses.field(default=default, metadata=meta)
@@ -31,7 +34,7 @@ def opt(default: Any, help: str, *, choices: tuple = (), low: float | None = Non
 class SceneConfig:
     """Where the videos are and which part of them is used."""
 
-    name: str = opt("demo", "name of the scene; used in run ids and titles")
+    name: str = opt("demo", "name of the scene; used in run ids, titles and paths: no slash", pattern=r"[\w-][\w. -]{0,63}")
     reader: str = opt("n3dv", "how the folder is laid out", choices=("n3dv", "rig", "demo"))
     root: str = opt("", "folder of the scene; empty: the data root (--data, I4D_DATA, ./data) / name")
     cameras_file: str = opt("cameras.json", "rig reader: the JSON with K, R, t per video")
@@ -221,6 +224,8 @@ def _checked(key: str, value: Any, option: dataclasses.Field, kind: type, where:
         value = ""
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ConfigError(f"{where}: {key} = {value!r} is not a {kind.__name__}", meta["help"])
+    if meta["pattern"] and not re.fullmatch(meta["pattern"], value):
+        raise ConfigError(f"{where}: {key} = {value!r}", meta["help"])
     if meta["choices"] and value not in meta["choices"]:
         raise ConfigError(f"{where}: {key} = {value!r}", f"one of {', '.join(map(str, meta['choices']))}")
     low, high = meta["low"], meta["high"]

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from i4d.scenes.sources import VideoFiles, checked_timeline, working_size
 from i4d.types import Camera, Scene
 
 
+_NAME = re.compile(r"[\w-][\w. -]{0,63}")
+
+
 def read_rig(config: SceneConfig, root: Path) -> Scene:
     """Return the scene of a rig's JSON and its videos."""
     if not root.is_dir():
@@ -28,6 +32,9 @@ def read_rig(config: SceneConfig, root: Path) -> Scene:
     names = [str(e.get("name", "")) for e in entries]
     if len(set(names)) != len(names) or not all(names):
         raise SceneError(f"{path}: camera names must be present and different", f"found {names}")
+    for name in names:
+        if not _NAME.fullmatch(name):  # it becomes part of file names
+            raise SceneError(f"{path}: a camera cannot be called {name!r}", "letters, digits, '.', '_', '-' and blanks, the first no '.'")
     for listed, option in ((config.drop, "scene.drop"), (config.held_out, "scene.held_out")):
         unknown = [n for n in listed if n not in names]
         if unknown:

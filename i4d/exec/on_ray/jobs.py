@@ -14,7 +14,7 @@ from ray.dashboard.utils import get_address_for_submission_client
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from i4d.errors import ClusterError, ConfigError
-from i4d.exec.on_ray.session import package_folder, probe
+from i4d.exec.on_ray.session import offer_token, package_folder, probe
 
 _POLL_S = 1.0
 _ENDED = {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED}
@@ -42,6 +42,7 @@ class Jobs:
 
     def __init__(self, address: str) -> None:
         try:
+            offer_token()
             if address.startswith(("http://", "https://")):
                 probe(address)
                 url = address
@@ -53,7 +54,7 @@ class Jobs:
         except ClusterError:
             raise
         except Exception as err:  # the client raises whatever requests, grpc or its own checks raise
-            raise ClusterError(f"no Ray dashboard answers at {address}: {_line(err)}", "is the dashboard on?") from err
+            raise ClusterError(f"no Ray dashboard answers at {address}: {_line(err)}", "is the dashboard on, and is the token its own?") from err
         self.url = url
 
     def submit(

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 import ray
+from ray.exceptions import AuthenticationError
 
 import i4d
 from i4d.errors import ClusterError
@@ -43,9 +44,25 @@ def package_folder() -> str:
     return str(Path(i4d.__file__).resolve().parent)
 
 
+def _token_place() -> Path:
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".config" / "i4d" / "ray_token")
+
+
+def offer_token() -> None:
+    """Let this process show the user's token to the cluster that it joins, where there is one and nothing else is said."""
+    told = any(os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    if not told and _token_place().exists():
+        os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN_PATH"] = "token", str(token_file())
+
+
 def token_file() -> Path:
-    """Return the file with this user's Ray token, readable by nobody else; it is made at the first call."""
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".config" / "i4d" / "ray_token")
+    """Return the file with this user's Ray token, readable by nobody else; it is made at the first call.
+
+    ClusterError where others can read it: then it is no secret.
+    """
+    path = _token_place()
+    if path.exists() and path.stat().st_mode & 0o077:
+        raise ClusterError(f"{path} can be read by others", f"chmod 600 {path}, and make a new one if they may have read it")
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -89,14 +106,16 @@ def connect(address: str = "", dashboard: bool = True, num_cpus: int | None = No
 def _join(address: str, common: dict) -> RaySession:
     if address != "auto":
         probe(address)
+    offer_token()
     env = None
     if not _inside_job():
         env = {"py_modules": [package_folder()], "excludes": ["**/__pycache__"]}
     try:
         context = ray.init(address=address, runtime_env=env, **common)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as err:
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError, AuthenticationError) as err:
         reason = str(err).strip().splitlines()[0] if str(err).strip() else type(err).__name__
-        raise ClusterError(f"cannot join Ray at {address}: {reason}", "is `ray start --head` running there?") from err
+        hint = "is `ray start --head` running there, and is the token its own (RAY_AUTH_MODE=token, RAY_AUTH_TOKEN_PATH)?"
+        raise ClusterError(f"cannot join Ray at {address}: {reason}", hint) from err
     return RaySession(context.address_info["address"], _url(context), False)
 
 

@@ -1,0 +1,104 @@
+"""Drive 10,000 windows through 8 Ray editors that compute nothing: the driver's share of a core, its memory, what is left behind.
+
+    python scripts/many_windows.py --windows 10000 --editors 8
+
+Needs a checkout (it uses tests/). CPU time is the whole driver process's, Ray's threads in it included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parents[1] / "tests"
+sys.path.insert(0, str(TESTS))
+os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")])
+
+from null_rig import SETTINGS, NullRig, config, scene  # noqa: E402
+
+from i4d.driver import events  # noqa: E402
+from i4d.driver.plan import make_plan  # noqa: E402
+from i4d.driver.pool import Limits  # noqa: E402
+
+VIEWS = 100  # each a chain of windows of one frame
+
+
+def resident_bytes() -> int:
+    """Return what this process holds in memory now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class Gauge:
+    """Looks at the process at the first window and at every tenth of them after it."""
+
+    def __init__(self, windows: int) -> None:
+        self.windows, self.looks = windows, []
+
+    def __call__(self, event: events.Event) -> None:
+        if isinstance(event, events.WindowStored) and (event.done == 1 or event.done % (self.windows // 10) == 0):
+            used = resource.getrusage(resource.RUSAGE_SELF)
+            self.looks.append((event.done, time.monotonic(), used.ru_utime + used.ru_stime, resident_bytes()))
+
+
+def orphans(before: set[int]) -> list[str]:
+    """Return Ray's processes that were not there before."""
+    told = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(maxsplit=1) for line in told.splitlines()]
+    ours = [(int(pid), args) for pid, args in rows if "raylet" in args or "gcs_server" in args or args.startswith("ray::")]
+    return [f"{pid} {args[:60]}" for pid, args in ours if pid not in before]
+
+
+def drive(windows: int, editors: int) -> dict:
+    """Run and return the figures."""
+    from i4d.exec.on_ray.executor import RayExecutor
+    from i4d.exec.on_ray.session import connect
+
+    frames = windows // VIEWS + 1
+    big = scene(VIEWS, frames, 0)
+    keys = {"rounds": 1, "key_steps": 1, "key_frame": 0, "sequence_length": 1, "fit_steps": 4, "refit_steps": 4}
+    gauge, work = Gauge(windows), Path(tempfile.mkdtemp(prefix="i4d-many-"))
+    session = connect(dashboard=False, num_cpus=editors + 1)
+    executor = RayExecutor("many", "PACK")
+    try:
+        rig = NullRig(work / "run", make_plan(big, config(**keys), SETTINGS), scene=big)
+        rig.renders = lambda: []
+        sinks = [gauge, lambda event: rig.folder.append_event(event.to_json())]
+        rig.events = []
+        rig.go(executor, editors, sinks, limits=Limits(60, 300))
+    finally:
+        executor.shutdown()
+        session.close()
+        shutil.rmtree(work, ignore_errors=True)
+    (_, t0, cpu0, _), (done, t1, cpu1, _) = gauge.looks[0], gauge.looks[-1]
+    rate, share = (done - 1) / (t1 - t0), (cpu1 - cpu0) / (t1 - t0)
+    return {
+        "windows": done, "editors": editors, "seconds": t1 - t0, "windows_per_s": rate, "driver_cpu_share": share,
+        "cpu_ms_per_window": 1000 * (cpu1 - cpu0) / (done - 1), "core_share_per_100_windows_per_s": 100 * share / rate,
+        "memory_mb": [round(look[3] / 1e6, 1) for look in gauge.looks],
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--windows", type=int, default=10_000)
+    parser.add_argument("--editors", type=int, default=8)
+    asked = parser.parse_args()
+    told = subprocess.run(["ps", "-eo", "pid="], capture_output=True, text=True, check=True).stdout
+    before = {int(pid) for pid in told.split()}
+    figures = drive(asked.windows, asked.editors)
+    until = time.monotonic() + 20
+    while orphans(before) and time.monotonic() < until:
+        time.sleep(0.5)  # processes take a moment to end
+    print(json.dumps({**figures, "left_behind": orphans(before)}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
