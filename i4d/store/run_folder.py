@@ -12,6 +12,7 @@ store/              blocks and checkpoints, unless `storage_path` says otherwise
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -42,12 +43,22 @@ def check_run_id(name: str) -> str:
     return name
 
 
+def _ends_whole(path: Path) -> bool:
+    """Return whether a file is empty or ends with a whole line."""
+    with open(path, "rb") as file:
+        if not file.seek(0, os.SEEK_END):
+            return True
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
+
+
 class RunFolder:
     """One run on disk. `create` makes it, `open` finds it again; both give its store."""
 
     def __init__(self, path: Path, store: ObjectStore, cache_dir: Path | None = None) -> None:
         self.path = path
         self.store = store
+        self._sizes: dict[str, int] = {}  # of files whose last line this process has written to its end
         self.reader = BlockReader(store, cache_dir=cache_dir or path / "cache")
 
     @staticmethod
@@ -117,16 +128,16 @@ class RunFolder:
     def _append_line(self, name: str, tree: dict, sync: bool) -> None:
         path = self.path / name
         try:
-            with open(path, "ab+") as file:
-                size = file.seek(0, os.SEEK_END)
-                if size:
-                    file.seek(size - 1)
-                    if file.read(1) != b"\n":  # a line cut off by a crash must not swallow this one
-                        file.write(b"\n")
-                file.write(json.dumps(tree).encode() + b"\n")
-                file.flush()
+            with open(path, "ab", buffering=0) as file:
+                line = json.dumps(tree).encode() + b"\n"
+                size = os.fstat(file.fileno()).st_size
+                if size != self._sizes.get(name) and not _ends_whole(path):
+                    line = b"\n" + line  # a line cut off by a crash must not swallow this one
+                if file.write(line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 if sync:
                     os.fsync(file.fileno())
+                self._sizes[name] = size + len(line)
         except OSError as err:
             raise write_error(path, err) from err
 

@@ -177,7 +177,7 @@ class RayExecutor:
     def call(self, handle: Handle, method: str, *args: Any) -> Ticket:
         ticket = Ticket(next(self._numbers), handle.name, method)
         entry = self._actors.get(handle.name)
-        self._refs[ticket] = None if entry is None else entry.actor.invoke.options(name=call_name(method, args)).remote(method, *args)
+        self._refs[ticket] = None if entry is None else entry.actor.invoke._remote(args=(method, *args), name=call_name(method, args))
         return ticket
 
     def wait(self, tickets: Sequence[Ticket], timeout_s: float) -> list[Ticket]:
