@@ -30,6 +30,7 @@ from i4d.exec.hardware import gpu_cards
 from i4d.exec.on_ray.host import WATCH, ServiceHost, call_name
 from i4d.exec.protocol import Handle, NodeResources, Resources, ServiceSpec, Ticket
 
+_MOST_NAMES = 2000  # different names of calls
 _NAMED = 9  # services spelled out in the name of a placement group
 _PROBE_S = 60.0  # a small task on every node, its worker process included
 
@@ -57,6 +58,7 @@ class RayExecutor:
         self._label, self._strategy = label, strategy
         self._namespace = f"{label}-{uuid.uuid4().hex[:8]}"
         self._numbers = itertools.count()
+        self._names: set[str] = set()
         self._actors: dict[str, _Actor] = {}
         self._ended: dict[str, _Actor] = {}  # killed, and what it takes to start them again
         self._refs: dict[Ticket, Any] = {}
@@ -177,8 +179,16 @@ class RayExecutor:
     def call(self, handle: Handle, method: str, *args: Any) -> Ticket:
         ticket = Ticket(next(self._numbers), handle.name, method)
         entry = self._actors.get(handle.name)
-        self._refs[ticket] = None if entry is None else entry.actor.invoke._remote(args=(method, *args), name=call_name(method, args))
+        self._refs[ticket] = None if entry is None else entry.actor.invoke._remote(args=(method, *args), name=self._named(method, args))
         return ticket
+
+    def _named(self, method: str, args: tuple) -> str:
+        """Return what the call is named; Ray keeps something of every name for ever, so a very long run ends with plain ones."""
+        if len(self._names) >= _MOST_NAMES:
+            return method
+        name = call_name(method, args)
+        self._names.add(name)
+        return name
 
     def wait(self, tickets: Sequence[Ticket], timeout_s: float) -> list[Ticket]:
         lost = [t for t in tickets if self._refs[t] is None]

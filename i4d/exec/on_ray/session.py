@@ -87,6 +87,7 @@ def connect(address: str = "", dashboard: bool = True, num_cpus: int | None = No
     common = {"log_to_driver": False, "logging_level": logging.ERROR, "ignore_reinit_error": False}
     if address:
         return _join(address, common)
+    os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "20")  # what is left of a Ray whose driver was killed ends then
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would leave the work behind whatever else runs here
     if os.environ.get("RAY_AUTH_MODE", "token") == "token":  # unset: ray.init turns it on for clusters that it starts
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_file())
