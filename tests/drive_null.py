@@ -36,7 +36,9 @@ def specs_for(rig: NullRig, editors: int, delay_s: float, num_cpus: float) -> li
     """Return the services, each on its core; editors count what they compute."""
     out = []
     for spec in rig.specs(editors, delay_s):
-        if spec.name != "trainer":
+        if spec.name == "trainer":
+            spec = dataclasses.replace(spec, kwargs={**spec.kwargs, "delay_s": min(delay_s, 0.5)})
+        else:
             kwargs = {**spec.kwargs, "marks": str(rig.path)}
             spec = dataclasses.replace(spec, import_path="faulty_services:CountingEditor", kwargs=kwargs)
         out.append(dataclasses.replace(spec, num_cpus=num_cpus))

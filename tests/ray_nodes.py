@@ -115,6 +115,9 @@ class Nodes:
             common += ["--include-dashboard=false", f"--dashboard-port={free_port()}"]
         self.head = self._ray("head", common)
         self._wait(port, host)
+        for word in extra:
+            if word.startswith("--dashboard-port="):
+                self._wait(int(word.partition("=")[2]), "127.0.0.1")
 
     def _ray(self, name: str, arguments: list[str], namespace: str = "") -> Node:
         command = [str(Path(sys.executable).parent / "ray"), "start", "--block", "--disable-usage-stats"]

@@ -10,12 +10,14 @@ from i4d.report.evaluate import evaluate
 from i4d.report.page import write_report
 from i4d.report.videos import NO_VIDEOS, write_videos
 from i4d.scenes.video import available
+from i4d.store.events_table import write_events_table
 from i4d.store.run_folder import RunFolder
 
 
 def finish(run: RunFolder, console: Console) -> dict[str, Path]:
     """Measure a run and write its report; returns the places to look at, by what lies there."""
     measure(run, console)
+    write_events_table(run)
     return report(run, console)
 
 

@@ -73,7 +73,7 @@ def test_editors_join_when_a_node_comes(nodes, expected, tmp_path):
     path = tmp_path / "run"
     while len(nodes.workers) > 1:
         nodes.kill_worker(sorted(nodes.workers)[-1])
-    command = [*DRIVE, str(path), nodes.address, "--editors", "1", "--joining", "2", "--delay", "2"]
+    command = [*DRIVE, str(path), nodes.address, "--editors", "1", "--joining", "2", "--delay", "6"]
     process = subprocess.Popen(command, env=nodes.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         wait_for(path, process, "KeyFrameStepStored", 1)
