@@ -53,15 +53,6 @@ scenes_app = typer.Typer(help="List the scenes that can be named, or fetch one. 
 app.add_typer(scenes_app, name="scenes", invoke_without_command=True)
 
 
-def _only(prompts_file: Path, prompt: str, ckpt: Path | None = None) -> Path:
-    """Return the file of prompts; ConfigError where what excludes it was given too."""
-    from i4d.errors import ConfigError
-
-    if prompt or ckpt:
-        raise ConfigError(f"--prompts-file and {'--prompt' if prompt else '--ckpt'} exclude each other")
-    return prompts_file
-
-
 # ------------------------------------------------------------------------------------------------ the main job
 @app.command()
 def edit(
@@ -88,7 +79,7 @@ def edit(
         "schedule.rounds": rounds, **who(address, local, editors, device),
     }  # fmt: skip
     if prompts_file is not None:
-        raise typer.Exit(all_of_them(_only(prompts_file, prompt, ckpt), out, scene, preset, config, options, set_))
+        raise typer.Exit(all_of_them(prompts_file, prompt, ckpt, out, scene, preset, config, options, set_))
     raise typer.Exit(carry_out(prompt, out, scene, preset, config, options, set_, ckpt))
 
 
@@ -163,8 +154,6 @@ def submit(
 
     use_data(data)
     options = who(None, False, editors, device)
-    if prompts_file is not None:
-        _only(prompts_file, prompt)
     raise typer.Exit(carry_out(address, prompt, out, scene, preset, config, options, set_, follow, python, probe, prompts_file))
 
 

@@ -32,7 +32,7 @@ def submit(
     sets: Sequence[str], follow: bool, python: str, probe: bool, prompts: Path | None = None,
 ) -> int:  # fmt: skip
     """Send an edit, or those of a file of prompts, as a job; returns the exit code (that of the job where it is followed)."""
-    told = [checked_prompt(prompt)] if prompts is None else read_prompts(prompts)
+    told = [checked_prompt(prompt)] if prompts is None else read_prompts(prompts, prompt)
     check_run_id(out.name)
     if ".." in out.parts:
         raise ConfigError(f"--out {out} goes up in the tree", "name the folder on the cluster without '..'")

@@ -27,11 +27,13 @@ from i4d.store.run_folder import RunFolder
 _WORDS = 40  # characters of a prompt in the name of its run
 
 
-def read_prompts(path: Path) -> list[str]:
+def read_prompts(path: Path, prompt: str = "", ckpt: Path | None = None) -> list[str]:
     """Return the prompts of a file, one a line; empty lines and lines that begin with # do not count.
 
-    ConfigError where there is none, or one twice.
+    ConfigError where there is none, or one twice, or where what excludes the file (`--prompt`, `--ckpt`) was given too.
     """
+    if prompt or ckpt:
+        raise ConfigError(f"--prompts-file and {'--prompt' if prompt else '--ckpt'} exclude each other")
     try:
         lines = [line.strip() for line in path.read_text().splitlines()]
     except (OSError, UnicodeDecodeError) as err:

@@ -37,13 +37,13 @@ def edit(
 
 
 def edit_all(
-    prompts: Path, out: Path, scene: str, presets: Sequence[str], files: Sequence[Path], options: Options, sets: Sequence[str]
+    prompts: Path, prompt: str, ckpt: Path | None, out: Path, scene: str, presets: Sequence[str], files: Sequence[Path], options: Options, sets: Sequence[str]
 ) -> int:
     """Carry out the edits of a file of prompts, which share scene, field and editors; returns the exit code."""
     from i4d.commands.prompts import SharedEdits, read_prompts
 
     console = Console()
-    edits = SharedEdits(read_prompts(prompts), settled(layered(scene, presets, files, options, sets)), out, console)
+    edits = SharedEdits(read_prompts(prompts, prompt, ckpt), settled(layered(scene, presets, files, options, sets)), out, console)
     try:
         result = edits.carry_out(lambda place: print(f"report: {finish(RunFolder.open(place), console)['report']}", flush=True))
     except KeyboardInterrupt:

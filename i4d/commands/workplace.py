@@ -14,8 +14,8 @@ _GRACE_S = 60.0  # for the call in hand of each service when a run on threads en
 
 @dataclass
 class Workplace:
-    """An executor (to be wrapped where services run as groups) and a sentence about it. `shared` when its nodes may be other machines than this one. `measure` takes events
-    (as JSON) and publishes what they tell."""
+    """An executor (to be wrapped where services run as groups) and a sentence about it. `shared` when its nodes may be other
+    machines than this one. `measure` takes events (as JSON) and publishes what they tell."""
 
     executor: Executor
     resources: Resources

@@ -179,16 +179,16 @@ class RayExecutor:
     def call(self, handle: Handle, method: str, *args: Any) -> Ticket:
         ticket = Ticket(next(self._numbers), handle.name, method)
         entry = self._actors.get(handle.name)
-        self._refs[ticket] = None if entry is None else entry.actor.invoke._remote(args=(method, *args), name=self._named(method, args))
+        self._refs[ticket] = None if entry is None else entry.actor.invoke._remote(args=(method, *args), **self._named(method, args))
         return ticket
 
-    def _named(self, method: str, args: tuple) -> str:
-        """Return what the call is named; Ray keeps something of every name for ever, so a very long run ends with plain ones."""
+    def _named(self, method: str, args: tuple) -> dict[str, str]:
+        """Return the option that names a call; Ray keeps something of every name for ever, so a very long run ends without."""
         if len(self._names) >= _MOST_NAMES:
-            return method
+            return {}
         name = call_name(method, args)
         self._names.add(name)
-        return name
+        return {"name": name}
 
     def wait(self, tickets: Sequence[Ticket], timeout_s: float) -> list[Ticket]:
         lost = [t for t in tickets if self._refs[t] is None]

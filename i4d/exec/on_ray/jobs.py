@@ -54,7 +54,8 @@ class Jobs:
         except ClusterError:
             raise
         except Exception as err:  # the client raises whatever requests, grpc or its own checks raise
-            raise ClusterError(f"no Ray dashboard answers at {address}: {_line(err)}", "is the dashboard on, and is the token its own?") from err
+            hint = "is the dashboard on, and is the token its own?"
+            raise ClusterError(f"no Ray dashboard answers at {address}: {_line(err)}", hint) from err
         self.url = url
 
     def submit(

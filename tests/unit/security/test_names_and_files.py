@@ -49,7 +49,10 @@ def test_store_keys_cannot_leave_the_store(key, tmp_path):
             work()
 
 
-@pytest.mark.parametrize("options", [["--out", "../../etc/.."], ["--set", "scene.name=../../x", "--out", "fine"], ["--out", "runs/../../x"]])
+UP = [["--out", "../../etc/.."], ["--set", "scene.name=../../x", "--out", "fine"], ["--out", "runs/../../x"]]
+
+
+@pytest.mark.parametrize("options", UP)
 def test_a_job_with_paths_that_go_up_is_refused_before_anything_is_sent(capsys, options, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, err = told(capsys, "submit", "--scene", "demo", "--prompt", "x", "--address", "http://127.0.0.1:9", *options)

@@ -19,7 +19,8 @@ def test_a_runs_events_come_back_from_parquet(tmp_path):
     assert [row["event"] for row in rows] == [event["event"] for event in told]
     for row, event in zip(rows, told, strict=True):
         more = json.loads(row.pop("more") or "{}")
-        assert {key: value for key, value in {**row, **more}.items() if value is not None} == {k: v for k, v in event.items() if v is not None}
+        given = {key: value for key, value in {**row, **more}.items() if value is not None}
+        assert given == {key: value for key, value in event.items() if value is not None}
     seconds = [row["seconds"] for row in rows if row["event"] == "WindowStored"]
     assert len(seconds) == sum(part.num_windows for part in rig.plan.rounds) and all(s >= 0 for s in seconds)
 
