@@ -19,7 +19,6 @@ from i4d.scenes.bounds import frustum_bounds
 from i4d.scenes.sources import VideoFiles, checked_timeline, working_size
 from i4d.types import Camera, Scene
 
-
 _NAME = re.compile(r"[\w-][\w. -]{0,63}")
 
 
