@@ -32,6 +32,7 @@ from i4d.field.workers import Workers
 from i4d.seeds import seed_for
 from i4d.types import Camera
 
+LARGEST_RATE = 0.2  # of planes and lines; groups lengthen their steps up to here
 DRAW_AHEAD = 4  # threads that draw pixels for coming steps
 EXPLORE_SHARE = 0.2  # share of a fit's steps over which even sampling gives way to the map
 
@@ -159,6 +160,8 @@ class Fitter:
         config = self.config
         decay = config.lr_decay ** (self.step / max(1, self.total_steps))
         start = 1.0 if self.phase == "fit" else config.refit_rate
+        if self.group:  # with so many more rays a step, longer steps lose nothing: as much is learned from a ray
+            start *= min(self.group.size, max(1.0, LARGEST_RATE / config.lr_grid))
         grid, network = config.lr_grid * decay * start, config.lr_mlp * decay * start
         # an edit's disagreements must not bend the geometry that the originals agreed on: that blurs every other view
         density = grid * (1.0 if self.phase == "fit" else config.refit_geometry)

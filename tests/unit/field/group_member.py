@@ -26,7 +26,7 @@ def main():
     rank, size, address, steps = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
     torch.set_num_threads(1)
     group = Group(rank, size, address, torch.device("cpu")) if size > 1 else None
-    config = replace(TINY, rays=256 // size)
+    config = replace(TINY, lr_grid=0.05, lr_mlp=0.005)
     fitter = Fitter(config, space_for(BOUNDS, cameras()), FRAMES, 0, group=group)
     fitter.begin("fit", steps)
     report = fitter.advance(scene_bank(), steps)
