@@ -158,7 +158,7 @@ class ClusterConfig:
     editors: int = opt(0, "editor workers; 0: from the devices there are", low=0, high=4096)
     device: str = opt("auto", "auto, cpu or cuda; cuda on a host without one is an error", choices=("auto", "cpu", "cuda"))
     gpus: int = opt(0, "GPUs to use; 0: all there are", low=0)
-    trainer_gpus: int = opt(1, "GPUs that fit the field together, each with `field.rays` rays a step (fewer steps do); needs ray", low=1, high=64)
+    trainer_gpus: int = opt(1, "GPUs that fit the field together, with `field.rays` rays each (fewer steps do); needs ray", low=1, high=64)
     threads: int = opt(0, "compute threads per service; 0: cores divided by services", low=0, high=1024)
     timeout_s: float = opt(600.0, "longest a single service call may take", low=1.0)
     start_timeout_s: float = opt(300.0, "longest a service may take to come up and warm up", low=1.0)
