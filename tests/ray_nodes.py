@@ -157,9 +157,13 @@ class Nodes:
     def wait_joined(self, timeout_s: float = 90.0) -> None:
         """Wait until every worker has said that it is part of the cluster."""
         until = time.monotonic() + timeout_s
-        for node in self.workers.values():
+        for node in list(self.workers.values()):
             log = self.folder / f"{node.name}.log"
             while "Ray runtime started" not in log.read_text():
+                if node.process.poll() is not None and "timed out during startup" in log.read_text():
+                    self.kill_worker(node.name)  # Ray gives a node 30 s to come up, which a busy machine may need more than
+                    node = self.add_worker()
+                    log = self.folder / f"{node.name}.log"
                 assert node.process.poll() is None and time.monotonic() < until, log.read_text()
                 time.sleep(0.2)  # its log is all there is to look at
 
