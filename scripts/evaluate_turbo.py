@@ -4,8 +4,8 @@
 
 Two neighbouring cameras, a window of five frames each, edited with every setting from the same noise. PSNR is against the plain path (the
 anchor anew in every window); errors are those of docs/conventions.md relative to the unedited scene's (1: as steady as before the edit).
-Exact flow of the originals is replaced by DIS, depth is the scene's own. Guidance away from 1 / 1 gives the three branches that the big editor
-needs; the bundled one was trained for 1 / 1.
+Exact flow of the originals is replaced by DIS, depth is the scene's own. Guidance away from 1 / 1 gives the three branches that the big
+editor needs; the bundled one was trained for 1 / 1.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     python scripts/simulate_pool.py --views 17 --frames 50 --editors 8 --key-s 6.4 --key-shares 4
 
 Plan, jobs, dispatch loop, pool and journal are those of a run; an editor is a number of seconds per call, with some jitter. Printed beside
-the simulated time: the bound that the chains set (a chain's windows wait for one another) and that of the work (all of it over all editors).
+the simulated time: the bound that the chains set (a chain's windows wait for one another) and that of the work (all over all editors).
 """
 
 from __future__ import annotations
