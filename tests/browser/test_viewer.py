@@ -88,6 +88,7 @@ def test_the_slider_moves_time(page, viewer):
     page.js("document.querySelector('[role=slider]').focus()")
     page.key("ArrowRight", 39)
     wait_for(page, lambda: viewer.frame.value == 1, "the slider's step")
+    assert page.js("document.querySelector('[role=slider]').getAttribute('aria-valuenow')") == "1"
 
 
 def test_play_runs_through_the_frames(page, viewer):
@@ -104,6 +105,7 @@ def test_the_switch_changes_what_is_shown(page, viewer, look):
     click_text(page, look)
     wait_for(page, lambda: viewer.chosen_look == look, f"showing {look}")
     page.until(f"document.body.innerText.includes('Showing {look}')")
+    assert viewer.status.content.count(look) == 1
 
 
 def test_nothing_went_wrong_and_nothing_left_the_machine(page, viewer):
