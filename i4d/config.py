@@ -146,6 +146,7 @@ class ScheduleConfig:
     sequence_length: int = opt(5, "new frames per window (--sequence-length)", low=1, high=64)
     match_threshold: float = opt(0.05, "3D points match below this, in scene units", low=0.0)
     fill_threshold: float = opt(0.02, "likewise when filling unedited cameras", low=0.0)
+    depth_warp: bool = opt(True, "average the key frame over cameras through depth; false leaves each as it was edited (for comparison)")
     refit: str = opt("overlap", "refit while windows land, or after all of them", choices=("overlap", "barrier"))
 
 

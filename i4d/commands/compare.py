@@ -64,15 +64,15 @@ class Layers:
         return settled(layered(self.scene, presets, self.files, {**self.options, **method.settings}, self.sets))
 
 
-def chosen_methods(text: str) -> list[Method]:
-    """Return the methods of a list with commas; ConfigError names one that is not known."""
+def chosen(text: str, known: Mapping[str, Method], option: str) -> list[Method]:
+    """Return the methods of a list with commas, each once; ConfigError names one that is not known."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
-        if name not in METHODS:
-            raise ConfigError(f"--methods: '{name}' is not known", f"choose from {', '.join(METHODS)}")
+        if name not in known:
+            raise ConfigError(f"{option}: '{name}' is not known", f"choose from {', '.join(known)}")
     if not names:
-        raise ConfigError("--methods is empty", f"choose from {', '.join(METHODS)}")
-    return [METHODS[name] for name in dict.fromkeys(names)]
+        raise ConfigError(f"{option} is empty", f"choose from {', '.join(known)}")
+    return [known[name] for name in dict.fromkeys(names)]
 
 
 def compare(
@@ -80,15 +80,16 @@ def compare(
     files: Sequence[Path], options: Mapping[str, Any], sets: Sequence[str], ckpt: Path | None,
 ) -> int:  # fmt: skip
     """Carry out every prompt by every method and write the tables; returns the exit code. What is finished is not done again."""
+    study = Study(out, Layers(scene, presets, files, options, sets), ckpt)
+    study.add_all(sentences(prompts, prompts_file), chosen(methods, METHODS, "--methods"))
+    return study.carry_out("comparison", "What each method makes of the same scene, sentence and network passes")
+
+
+def sentences(prompts: Sequence[str], prompts_file: Path | None) -> list[str]:
+    """Return the prompts of the options or of the file; ConfigError unless exactly one of the two was given."""
     if bool(prompts) == (prompts_file is not None):
         raise ConfigError("--prompt or --prompts-file: one of them", 'such as --prompt "make it snow"')
-    sentences = read_prompts(prompts_file) if prompts_file else [checked_prompt(prompt) for prompt in prompts]
-    rows = chosen_methods(methods)
-    study = Study(out, Layers(scene, presets, files, options, sets), ckpt)
-    for prompt in sentences:
-        for method in rows:
-            study.add(prompt, method)
-    return study.carry_out("comparison", "What each method makes of the same scene, sentence and network passes")
+    return read_prompts(prompts_file) if prompts_file else list(dict.fromkeys(map(checked_prompt, prompts)))
 
 
 class Study:
@@ -99,6 +100,12 @@ class Study:
         self._cells: list[tuple[str, Method, Path]] = []
         self._prompts: list[str] = []
         self._console = Console()
+
+    def add_all(self, prompts: Sequence[str], methods: Sequence[Method]) -> None:
+        """Plan every prompt by every method, prompt after prompt."""
+        for prompt in prompts:
+            for method in methods:
+                self.add(prompt, method)
 
     def add(self, prompt: str, method: Method) -> None:
         """Plan one cell; ConfigError where its settings are wrong or its folder holds a cell of something else."""

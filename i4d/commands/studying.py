@@ -1,4 +1,4 @@
-"""The commands that carry out many runs to compare them: `compare`. Parse, call, print, as in i4d/cli.py."""
+"""The commands that carry out many runs to compare them: `compare`, `ablate`. Parse, call, print, as in i4d/cli.py."""
 
 from __future__ import annotations
 
@@ -33,4 +33,22 @@ def compare(
     raise typer.Exit(carry_out(prompt, prompts_file, methods, out, scene, preset, config, options, set_, ckpt))
 
 
-COMMANDS = {"compare": compare}
+def ablate(
+    out: StudyOut, prompt: Prompts = [], prompts_file: PromptsFile = None,  # noqa: B006
+    rows: Annotated[str, typer.Option("--rows", help="With commas; else all.  Example: default,norm-joint,flow-none")] = "",
+    scene: Scene = "", data: Data = "", config: Configs = [], preset: Presets = [], set_: Sets = [], ckpt: Ckpt = None,  # noqa: B006
+    weights: Weights = None, address: Address = None, local: Local = False, editors: Editors = None, device: Device = None,
+    debug: Debug = False,
+) -> None:  # fmt: skip
+    """Measure what each part of the method is worth: the same edit with one thing changed per row, in one table.
+
+    Example:  i4d ablate --scene demo --prompt "make it sepia" --rows default,attention-own,flow-none --out runs/ablate
+    """
+    from i4d.commands.ablate import ablate as carry_out
+
+    use_data(data)
+    options = {"editor.weights": weights, **who(address, local, editors, device)}
+    raise typer.Exit(carry_out(prompt, prompts_file, rows, out, scene, preset, config, options, set_, ckpt))
+
+
+COMMANDS = {"compare": compare, "ablate": ablate}

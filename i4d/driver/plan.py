@@ -120,6 +120,7 @@ class Plan:
     refit_steps: int
     refit: Literal["overlap", "barrier"]
     method: str = "key_frame"
+    depth_warp: bool = True
     stop_change: float = 0.0  # rounds end when edited frames and renders move by less, of [0, 1]
 
     def camera(self, view: int) -> Camera:
@@ -208,6 +209,7 @@ def make_plan(scene: Scene, config: Config, settings: EditSettings, num_rounds: 
         fit_steps=config.field.fit_steps,
         refit_steps=config.field.refit_steps,
         refit=schedule.refit,
+        depth_warp=schedule.depth_warp,
         stop_change=schedule.stop_change,
     )
 

@@ -58,8 +58,8 @@ def key_jobs(plan: Plan, part: RoundPlan, originals: Table, look: Look) -> list[
                 depth=look.depth,
                 strength=step.strength,
                 settings=plan.settings,
-                match_threshold=plan.match_threshold,
-                fill_threshold=plan.fill_threshold,
+                match_threshold=plan.match_threshold if plan.depth_warp else 0.0,
+                fill_threshold=plan.fill_threshold if plan.depth_warp else 0.0,
                 edited=_edited(plan, part, step, results),
             )
 

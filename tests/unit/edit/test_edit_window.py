@@ -1,5 +1,7 @@
 """A window along time: merging by flow, the trace against the plain path, padding to the plan's batch."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -106,3 +108,14 @@ def test_frames_do_not_depend_on_their_neighbours_under_anchor_attention(model):
         )[0]
 
     torch.testing.assert_close(edit(slice(0, 3))[2], edit(slice(2, 3))[0], atol=1e-4, rtol=0)
+
+
+def test_without_flow_and_with_attention_to_itself_a_frame_is_edited_alone(model):
+    """What each_frame and in2n ask for: nothing pulled, no anchor in the batch, forwards for the frames alone."""
+    settings = EditSettings("night", 5.0, 1.5, attention="own", flow="none", noise="frame")
+    images = dataclasses.replace(window(), forward=None, backward=None)
+    cost = EditCost()
+    out, kept = edit_window(model, images, STRENGTH, settings, 3, [4, 5, 6], 3, cost, trace=lambda: pytest.fail("nobody asks for it"))
+    assert kept == 0.0 and cost.unet_forwards == 3 * 3 * STRENGTH.n
+    alone = repaint(model, images.originals[1:2], images.current[1:2], STRENGTH, settings, [5], EditCost())
+    torch.testing.assert_close(out[1:2], alone, atol=2e-4, rtol=0)
