@@ -6,7 +6,7 @@
 
 A window is `--window` new frames: VAE encode, `--steps` denoising steps with three guidance branches, VAE decode. `authors` and `plain`
 carry the anchor as one more image and encode the originals in every window, as the authors' code does. `exact` and `turbo` have the
-anchor's keys and values from its own pass and the originals' latents from a cache: both are timed apart (`anchor_s` once per view and round,
+anchor's keys and values from its own pass and the originals' latents from a cache: both are timed apart (`anchor_s` per view and round,
 `condition_s` once per frame). Flow and storage are not counted. TFLOP/s count the arithmetic of the plain network with heads of 40 and one
 set of anchor keys, whatever a kernel multiplies; the card's rate is that of an 8192 x 8192 x 8192 product in the same run.
 """

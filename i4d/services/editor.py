@@ -52,8 +52,8 @@ class EditorService:
     device (0: no bound). `num_threads` fixes the compute threads (0: as they are), and with them the bits on CPUs.
     `warm_up_size` (height, width) and `warm_up_batch` are the plan's, so that a GPU has chosen and compiled its kernels before
     work. `mode` is the configuration's: in exact and turbo mode a GPU's networks are laid out for speed, and, unless `compiled` is
-    "off", windows of the plan's shape are compiled where the editor is large ("on": any editor, on CPUs too). `settings` are those of the run: what is
-    compiled depends on its guidance and turbo (None: the card's guidance, exact).
+    "off", windows of the plan's shape are compiled where the editor is large ("on": any editor, on CPUs too). `settings` are
+    those of the run: what is compiled depends on its guidance and turbo (None: the card's guidance, exact).
     """
 
     def __init__(

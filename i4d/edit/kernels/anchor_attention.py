@@ -1,9 +1,9 @@
 """Attention of many queries to one set of keys with heads of 40 numbers, as a Triton kernel (imports triton).
 
 The top level of an SD 1.5 UNet has 8 heads of 40: library kernels multiply 64 columns. Here a head's queries and keys are laid
-out as 48 = 32 + 16 columns, and the spare ones carry the rest of the softmax through the matrix units: a query's column 40
-is one, a key's is zero, or so low that its weight is nothing (rows beyond the last key); a value's column 40 is one, so that the product with the weights
-also counts their sum.
+out as 48 = 32 + 16 columns, and the spare ones carry the rest of the softmax through the matrix
+units: a query's column 40 is one, a key's is zero, or so low that its weight is nothing (rows beyond the last key); a
+value's column 40 is one, so that the product with the weights also counts their sum.
 
 Weights are taken relative to the largest score of a sample of the keys, not of all of them (softmax does not depend on it): no maximum
 has to be followed through the loop. A row whose true maximum lies 2^15 above that of the sample would overflow; a
