@@ -14,6 +14,7 @@ import torch
 
 from i4d.flow.find import FlowEstimator
 from i4d.flow.warp import consistency_mask, warp
+from i4d.metrics.interval import bootstrap_interval
 
 FLOOR = 1 / 255  # one grey level: below it two 8-bit videos cannot be told apart
 
@@ -22,17 +23,25 @@ FLOOR = 1 / 255  # one grey level: below it two 8-bit videos cannot be told apar
 class Unsteadiness:
     """An error of agreement, in [0, 1] units of colour, beside the mean gradient of the images it was found in.
 
-    `compared` is the share of pixels that could be compared.
+    `compared` is the share of pixels that could be compared; `each` the errors of the frames (or pairs of views) by themselves.
     """
 
     error: float
     gradient: float
     compared: float
+    each: tuple[float, ...] = ()
 
     @property
     def relative(self) -> float:
         """Return the error divided by the mean gradient: roughly, by how many pixels things seem to jump."""
         return self.error / max(self.gradient, 1e-8)
+
+    def interval(self) -> tuple[float, float] | None:
+        """Return the 95 % bootstrap interval of the relative error over frames or pairs; None where they are not known."""
+        if not self.each:
+            return None
+        low, high = bootstrap_interval(self.each)
+        return low / max(self.gradient, 1e-8), high / max(self.gradient, 1e-8)
 
     def ratio_to(self, unedited: Unsteadiness) -> float:
         """Return this relative error over that of the unedited scene, whose error counts as at least one grey level."""
@@ -65,13 +74,14 @@ def temporal_warp_error(frames: torch.Tensor, flows: Iterable[FlowPair]) -> Unst
     assert len(frames) >= 2, "a video of one frame has no steadiness"
     total = weight = 0.0
     pixels = 0
+    each = []
     for before, now, (forward, backward) in zip(frames[:-1], frames[1:], flows, strict=True):
         mask = consistency_mask(forward, backward)[0].to(frames.dtype)
         difference = (now - warp(before[None], backward)[0]).abs().mean(0, keepdim=True)
-        total += float((difference * mask).sum())
-        weight += float(mask.sum())
-        pixels += mask.numel()
-    return Unsteadiness(total / max(weight, 1.0), mean_gradient(frames), weight / pixels)
+        found, area = float((difference * mask).sum()), float(mask.sum())
+        total, weight, pixels = total + found, weight + area, pixels + mask.numel()
+        each += [found / area] if area else []
+    return Unsteadiness(total / max(weight, 1.0), mean_gradient(frames), weight / pixels, tuple(each))
 
 
 def long_range_error(frames: torch.Tensor, originals: torch.Tensor, estimator: FlowEstimator) -> Unsteadiness:

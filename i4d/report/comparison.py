@@ -46,9 +46,13 @@ def _look(name: str, part: str) -> Callable[[dict], Any]:
     return lambda metrics: metrics["edit"]["look"].get(name, {}).get(part)
 
 
+def _agreement(part: str) -> Callable[[dict], Any]:
+    return lambda metrics: ((metrics["edit"].get(part) or {}).get("edited") or {}).get("interval")
+
+
 FIGURES = (
-    Figure("temporal_error", "temporal error", -1, 3, lambda m: m["edit"]["temporal_warp_error"]),
-    Figure("cross_view_error", "cross-view error", -1, 3, lambda m: m["edit"]["cross_view_error"]),
+    Figure("temporal_error", "temporal error", -1, 3, lambda m: m["edit"]["temporal_warp_error"], _agreement("temporal")),
+    Figure("cross_view_error", "cross-view error", -1, 3, lambda m: m["edit"]["cross_view_error"], _agreement("cross_view")),
     Figure(
         "known_answer_psnr_db", "known answer, dB", 1, 2, lambda m: m["edit"]["known_answer_psnr_db"],
         lambda m: m["edit"].get("known_answer_interval_db"),
@@ -126,7 +130,8 @@ def _notes(rows: Rows) -> str:
     cameras = ", ".join(rows[0][1]["cameras"])
     kind = "held-out" if rows[0][1]["held_out"] else "trained"
     text = f"Temporal error and known answer: renders of {kind} camera {cameras}; cross-view error: the edited frames of the key instant. "
-    text += "In brackets: 95 % bootstrap interval over frames. Seconds: without decoding and reconstruction."
+    text += "In brackets: 95 % bootstrap interval over frames (cross-view: over pairs of cameras). "
+    text += "Seconds: without decoding and reconstruction."
     absent = [f.title for f in FIGURES if f not in _shown(rows)]
     return text + (f" Not measured here (reasons in the cells' metrics.json): {', '.join(absent)}." if absent else "")
 

@@ -213,7 +213,7 @@ class _ObjectFigures:
 def _figure(found: Unsteadiness) -> dict:
     return {
         "error": round(found.error, 6), "gradient": round(found.gradient, 6), "relative": round(found.relative, 4),
-        "compared": round(found.compared, 4),
+        "compared": round(found.compared, 4), "interval": [round(bound, 4) for bound in found.interval() or ()] or None,
     }  # fmt: skip
 
 

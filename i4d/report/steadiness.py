@@ -43,7 +43,8 @@ def _joined(parts: Sequence[tuple[Unsteadiness, int]]) -> Unsteadiness:
     frames = sum(n for _, n in parts)
     compared = sum(part.compared * n for part, n in parts)
     error = sum(part.error * part.compared * n for part, n in parts) / max(compared, 1e-12)
-    return Unsteadiness(error, sum(part.gradient * n for part, n in parts) / frames, compared / frames)
+    each = tuple(value for part, _ in parts for value in part.each)
+    return Unsteadiness(error, sum(part.gradient * n for part, n in parts) / frames, compared / frames, each)
 
 
 def view_errors(

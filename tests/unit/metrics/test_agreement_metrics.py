@@ -66,6 +66,20 @@ def test_the_ratio_has_a_floor_of_one_grey_level():
     assert edited.ratio_to(Unsteadiness(0.02, 0.05, 1.0)) == pytest.approx(0.5)
 
 
+def test_the_interval_holds_the_figure_and_closes_where_all_frames_agree():
+    frames = torch.zeros(5, 3, 12, 20)
+    frames[:, :, :, 10:] = 1.0
+    still = [(torch.zeros(1, 2, 12, 20), torch.zeros(1, 2, 12, 20))] * 4
+    steps = frames + torch.tensor([0.0, 0.1, 0.2, 0.3, 0.4])[:, None, None, None]
+    even = temporal_warp_error(steps, still)
+    assert even.each == pytest.approx([0.1] * 4, rel=1e-4) and even.interval() == pytest.approx((even.relative, even.relative), rel=1e-4)
+    steps[4] += 0.3
+    uneven = temporal_warp_error(steps, still)
+    low, high = uneven.interval()
+    assert low < uneven.relative < high and high <= max(uneven.each) / uneven.gradient + 1e-6
+    assert Unsteadiness(0.1, 0.1, 1.0).interval() is None
+
+
 def two_views(paint):
     cameras, images = [], []
     for x in (0.0, 0.6):
