@@ -129,6 +129,8 @@ def _weights(config: Config, device: str) -> tuple[str, Finding]:
 
 
 def _flow(config: Config) -> Finding:
+    if config.flow.method == "none":
+        return Finding("ok", "flow", "none: edits are not carried along time")
     try:
         _, sentence = find_estimator(config.flow.method, config.flow.checkpoint)
     except I4DError as err:

@@ -3,7 +3,9 @@
 import pytest
 from null_rig import NullRig, config, scene
 
-from i4d.driver.plan import make_plan
+from i4d.driver import events
+from i4d.driver.plan import predicted_forwards
+from i4d.driver.schedules import scheduled_plan
 from i4d.exec.local import LocalExecutor
 from i4d.exec.protocol import ServiceSpec
 from i4d.types import EditSettings
@@ -23,18 +25,29 @@ class EditorRig(NullRig):
         return [trainer, *(ServiceSpec(s.name, path, {**kwargs, "name": s.name}, threads=1) for s in others)]
 
 
-def digests(folder, weights, editors):
-    plan = make_plan(scene(), config(**SHORT, restview_refine_diffusion_steps=2), EditSettings("night", 3.0, 1.5))
+def digests(folder, weights, editors, method="key_frame"):
+    """Return the frame tables of a run by round, what it told of, and the UNet forwards predicted and done."""
+    keys = {**SHORT, "restview_refine_diffusion_steps": 2, "method": method}
+    plan = scheduled_plan(scene(), config(**keys), EditSettings("night", 3.0, 1.5))
     rig = EditorRig(folder, plan)
     rig.weights = str(weights)
     rig.go(LocalExecutor(), editors=editors)
     tables = {index: manifest["table"] for index, manifest in rig.folder.manifests().items()}
-    return tables, rig.kinds()
+    done = sum(e.unet_forwards for e in rig.events if isinstance(e, events.WorkDone))
+    return tables, rig.kinds(), (predicted_forwards(plan), done)
 
 
 @pytest.mark.usefixtures("one_thread")
 def test_the_frames_do_not_depend_on_the_number_of_editors(tmp_path, tiny_editor_folder):
-    one, kinds = digests(tmp_path / "one", tiny_editor_folder, 1)
-    two, _ = digests(tmp_path / "two", tiny_editor_folder, 2)
+    one, kinds, _ = digests(tmp_path / "one", tiny_editor_folder, 1)
+    two, *_ = digests(tmp_path / "two", tiny_editor_folder, 2)
     assert one and one == two
     assert "RoundCommitted" in kinds and "WindowRetried" not in kinds
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("method", ["each_frame", "in2n"])
+def test_a_baseline_spends_exactly_what_its_plan_says(tmp_path, tiny_editor_folder, method):
+    one, _, (predicted, done) = digests(tmp_path / "one", tiny_editor_folder, 1, method)
+    two, *_ = digests(tmp_path / "two", tiny_editor_folder, 2, method)
+    assert one == two and predicted == done
