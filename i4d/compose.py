@@ -181,7 +181,7 @@ def start_run(
         try:
             if work.shared:
                 require_shared(work, folder)
-            console.describe(request, config, scene, plan, predicted_forwards(plan))
+            console.describe(request, config, scene, plan, predicted_forwards(plan), work.device(config.cluster))
             prepared = prepare_scene(scene, config, folder, emit, console.progress)
             if start_from is not None:
                 request = replace(request, start=start_from(folder))

@@ -17,7 +17,7 @@ from i4d.config import Config
 from i4d.errors import ConfigError, WeightsError
 from i4d.scenes.load import scene_config, scene_folder
 
-DEFAULT_SCENE = "demo"
+EXAMPLE_SCENE = "demo"
 
 
 def preset_tree(name: str) -> dict:
@@ -40,12 +40,12 @@ def layered(
 ) -> Config:
     """Return the checked configuration. `options` maps dotted keys to values, None where an option was not given.
 
-    Without a scene the files may describe one; else it is the demo. ConfigError or SceneError names the layer.
+    Without a scene one of the files must describe one. ConfigError or SceneError names the layer.
     """
     config = Config()
     files = [(str(path), cfg.read_yaml(Path(path))) for path in files]
     if not scene and not any("scene" in tree for _, tree in files):
-        scene = DEFAULT_SCENE
+        raise ConfigError("--scene is missing", f"--scene {EXAMPLE_SCENE} for the bundled one, a name from `i4d scenes`, or your own YAML file")
     if scene:
         tree = dict(scene_config(scene))
         named = tree.pop("preset", [])

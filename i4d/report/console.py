@@ -10,6 +10,7 @@ from typing import Any, TextIO
 from i4d.driver import events
 from i4d.driver.events import Event
 
+CPU_RAYS_PER_S = 10_000  # of a small field on two cores; larger ones are slower
 PLAIN_EVERY_S = 10.0  # between two lines about one stage, where there is no terminal
 
 
@@ -51,8 +52,12 @@ class Console:
         else:
             print(text, file=self._stream, flush=True)
 
-    def describe(self, request: Any, config: Any, scene: Any, plan: Any, forwards: int) -> None:
-        """Say what is about to happen."""
+    def describe(self, request: Any, config: Any, scene: Any, plan: Any, forwards: int, device: str = "") -> None:
+        """Say what is about to happen; on a `device` "cpu" also how long a fit meant for GPUs would take."""
+        hours = plan.fit_steps * config.field.rays / CPU_RAYS_PER_S / 3600
+        if device == "cpu" and hours > 0.5:
+            self.line(f"note: these settings are meant for a GPU; on CPU cores the first fit alone takes about {hours:.0f} h or more. "
+                      "`--preset demo` is sized for two cores (with scene.width of about 180)")  # fmt: skip
         camera = scene.cameras[0]
         held = ", ".join(scene.held_out) or "none"
         self.line(

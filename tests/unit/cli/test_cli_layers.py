@@ -36,10 +36,11 @@ def test_each_layer_lies_over_the_one_before(tmp_path):
     assert (config.scene.downsample, config.schedule.rounds) == (4, 1)
 
 
-def test_a_file_may_describe_the_scene_and_else_it_is_the_demo(tmp_path):
+def test_a_file_may_describe_the_scene_and_without_any_it_is_asked_for(tmp_path):
     (tmp_path / "mine.yaml").write_text("scene: {name: mine, reader: rig, root: /somewhere}\n")
     assert layered(files=[tmp_path / "mine.yaml"]).scene.name == "mine"
-    assert layered().scene.reader == "demo"
+    with pytest.raises(ConfigError, match="--scene is missing.*--scene demo"):
+        layered()
     assert layered(str(tmp_path / "mine.yaml")).scene.root == "/somewhere"
 
 
