@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from i4d.commands.layers import layered, settled
+from i4d.commands.layers import EXAMPLE_SCENE, layered, settled
 from i4d.commands.peaks import editor_bytes, trainer_bytes
 from i4d.config import Config
 from i4d.edit.card import read_card
@@ -43,7 +43,7 @@ class Finding:
 
 def doctor(scene: str, presets: Sequence[str], files: Sequence[Path], options: Mapping[str, Any], sets: Sequence[str]) -> int:
     """Print every finding; returns 0 unless one fails, else the exit code of the first failure's kind."""
-    config = settled(layered(scene, presets, files, options, sets))
+    config = settled(layered(scene or ("" if files else EXAMPLE_SCENE), presets, files, options, sets))
     failed = 0
     for finding in examine(config):
         print(finding, flush=True)
