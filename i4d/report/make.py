@@ -7,11 +7,13 @@ from pathlib import Path
 
 from i4d.report.console import Console, duration
 from i4d.report.evaluate import evaluate
-from i4d.report.page import write_report
+from i4d.report.page import LITTLE_SHARE, write_report
 from i4d.report.videos import NO_VIDEOS, write_videos
 from i4d.scenes.video import available
 from i4d.store.events_table import write_events_table
 from i4d.store.run_folder import RunFolder
+
+ROUGH_DB = 20.0  # of reconstruction: below it the figure is told with a warning
 
 
 def finish(run: RunFolder, console: Console) -> dict[str, Path]:
@@ -49,7 +51,8 @@ def summary(metrics: dict) -> list[str]:
     fit, edit = metrics["reconstruction"], metrics.get("edit", {})
     if fit["psnr_db"] is not None:
         likeness = "" if fit["ssim"] is None else f", SSIM {fit['ssim']:.3f}"
-        out.append(f"reconstruction of held-out cameras: {fit['psnr_db']:.2f} dB{likeness}")
+        rough = "; under 20 dB: an unseen view is hardly more than a guess" if fit["psnr_db"] < ROUGH_DB else ""
+        out.append(f"reconstruction of held-out cameras: {fit['psnr_db']:.2f} dB{likeness}{rough}")
     if edit.get("known_answer_psnr_db") is not None:
         away = edit["unedited_to_answer_psnr_db"]
         out.append(f"edit, from the known answer: {edit['known_answer_psnr_db']:.2f} dB (the unedited video: {away:.2f} dB)")
@@ -58,5 +61,7 @@ def summary(metrics: dict) -> list[str]:
         out.append(f"inside the object: {inside['inside_db']:.2f} dB (the unedited video: {inside['unedited_inside_db']:.2f} dB)")
     for name, what in (("temporal", "in time"), ("cross_view", "between cameras")):
         if edit.get(f"{name}_ratio") is not None:
-            out.append(f"disagreement {what}: {edit[f'{name}_ratio']:.2f} times the unedited field's")
+            share = (edit.get(name, {}).get("edited") or {}).get("compared", 1.0)
+            little = f" (of {100 * share:.1f} % of the pixels only: says little)" if share < LITTLE_SHARE else ""
+            out.append(f"disagreement {what}: {edit[f'{name}_ratio']:.2f} times the unedited field's{little}")
     return out

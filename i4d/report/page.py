@@ -23,6 +23,7 @@ from i4d.store.objects import write_atomically
 from i4d.store.run_folder import RunFolder
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets" / "report"
+LITTLE_SHARE = 0.02  # of the pixels compared: below this a figure is told with a warning
 MAIN_BYTES, MORE_BYTES = 14 << 20, 5 << 20  # of video: watched cameras and path; edited training views (base64 adds a third)
 _CSP = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
@@ -125,7 +126,9 @@ def tiles(metrics: dict) -> list[str]:
     }
     for key, about in ratios.items():
         if edit.get(key) is not None:
-            out.append((number(edit[key]), "×", about))
+            compared = (edit.get(key.removesuffix("_ratio"), {}).get("edited") or {}).get("compared", 1.0)
+            little = f" (of {100 * compared:.1f} % of the pixels only: says little)" if compared < LITTLE_SHARE else ""
+            out.append((number(edit[key]), "×", about + little))
     out.append((clock_text(metrics["timing"]["total_s"]), "", "for all stages"))
     out = [(value, unit if value != "n/a" else "", about) for value, unit, about in out]
     return [f'<div class="tile"><b>{escape(v)}<small>{unit}</small></b><span>{escape(about)}</span></div>' for v, unit, about in out]
