@@ -1,10 +1,11 @@
-# make demo: environment, install, one edit of the bundled scene.   make test: environment, all CPU tests.
+# make demo: environment, install, one edit of the bundled scene.   make test: environment, all CPU tests but
+# the slow ones (clusters that lose nodes, orphans, tokens: minutes each); make test-all: those too.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PROMPT ?= What if it was painted by Van Gogh?
 
-.PHONY: demo test install clean
+.PHONY: demo test test-all install clean
 
 install: $(VENV)/.installed
 
@@ -18,6 +19,9 @@ demo: install
 	$(BIN)/i4d edit --scene demo --prompt "$(PROMPT)" --out runs/demo
 
 test: install
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: install
 	$(BIN)/python -m pytest
 
 clean:
