@@ -53,6 +53,24 @@ scenes_app = typer.Typer(help="List the scenes that can be named, or fetch one. 
 app.add_typer(scenes_app, name="scenes", invoke_without_command=True)
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from i4d import __version__
+
+        print(f"i4d {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def everywhere(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end", callback=_version, is_eager=True)] = False,
+) -> None:
+    """Edit moving 3D scenes (4D) by a sentence.
+
+    Example:  i4d edit --scene demo --prompt "make it a pencil sketch" --out runs/demo
+    """
+
+
 # ------------------------------------------------------------------------------------------------ the main job
 @app.command()
 def edit(

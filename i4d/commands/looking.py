@@ -34,7 +34,7 @@ def try_(
     frames: Annotated[int, typer.Option("--frames", help="Frames after the key frame that are edited as a window")] = 2,
     weights: Weights = None, device: Device = None, debug: Debug = False,
 ) -> None:  # fmt: skip
-    """Try prompts and guidance on one key frame and a few frames after it: a contact sheet in seconds, not hours.
+    """Try prompts and guidance on one key frame and a few frames after it: a contact sheet in a minute.
 
     Example:  i4d try --scene demo --prompt "make it snow" --prompt "turn the ball gold" --guidance 1,2.5 --image-guidance 1,1.2
     """
