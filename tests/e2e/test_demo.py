@@ -124,7 +124,7 @@ def test_prepared_blocks_are_found_again(place, common_train, monkeypatch, capsy
     out = place / "runs" / "prepared"
     small = [x for x in common_train if x not in ("--local", "--device", "cpu")]
     assert run("prepare", "--scene", "demo", "--out", out, *small) == 0
-    monkeypatch.setattr("i4d.scenes.prepare._decoded", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("i4d.scenes.prepare.working_frames", lambda *_: pytest.fail("decoded again"))
     assert run("train", "--scene", "demo", "--out", out, *common_train) == 0
 
 
