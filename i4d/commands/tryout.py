@@ -17,13 +17,12 @@ from i4d.config import Config
 from i4d.edit.load import load_editor
 from i4d.errors import ConfigError
 from i4d.flow.find import find_estimator
-from i4d.report.answers import ObjectAnswers, picture_answer
+from i4d.report.answers import answers_of
 from i4d.report.console import Console
 from i4d.report.contact_sheet import SCORES, command_of, sheet_html, sheet_png
 from i4d.report.tryout import Strengths, best, try_grid
 from i4d.scenes.load import load_scene
 from i4d.scenes.prepare import working_frames
-from i4d.scenes.repertoire.objects import OBJECTS
 from i4d.services.device import choose_device
 from i4d.types import EditSettings, Scene, Strength
 
@@ -94,11 +93,9 @@ def _answers(scene: Scene, config: Config, view: int, name: str, originals: np.n
     """Return what each frame should become, where the scene has exact answers and the edit is of the repertoire."""
     if not scene.exact or not name:
         return []
-    if name not in OBJECTS:
-        return [picture_answer(name, frame) for frame in originals]
     first = config.schedule.key_frame
     source = [config.scene.start + (first + i) * config.scene.stride for i in range(len(originals))]
-    return list(ObjectAnswers(scene.exact, scene.cameras[view], name).frames(source))
+    return answers_of(scene.exact, scene.cameras[view], name, originals, source)
 
 
 def _view(scene: Scene, camera: str) -> int:

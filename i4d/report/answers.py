@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -12,7 +12,7 @@ import torch
 from i4d.errors import SceneError
 from i4d.scenes.procedural.demo import demo_cameras, render_frames
 from i4d.scenes.procedural.world import FIRST_SOLID_ID
-from i4d.scenes.repertoire.objects import edited_world, solid_of
+from i4d.scenes.repertoire.objects import OBJECTS, edited_world, solid_of
 from i4d.scenes.repertoire.pictures import PICTURES
 from i4d.types import Camera
 
@@ -23,6 +23,13 @@ def picture_answer(edit: str, frame: np.ndarray) -> np.ndarray:
     """Return a frame (height, width, 3), uint8, after a whole-image or painterly edit."""
     image = torch.from_numpy(frame.copy()).permute(2, 0, 1)[None].float() / 255
     return (PICTURES[edit](image)[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+
+
+def answers_of(exact: str, camera: Camera, edit: str, originals: Sequence[np.ndarray], source_frames: Sequence[int]) -> list[np.ndarray]:
+    """Return what each of a camera's frames should become; `source_frames` are their numbers in the source video."""
+    if edit in OBJECTS:
+        return list(ObjectAnswers(exact, camera, edit).frames(list(source_frames)))
+    return [picture_answer(edit, frame) for frame in originals]
 
 
 class ObjectAnswers:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,11 @@ import numpy as np
 
 from i4d.errors import SceneError
 from i4d.report import look
-from i4d.report.answers import ObjectAnswers, picture_answer
+from i4d.report.answers import answers_of
 from i4d.report.evaluate import image_psnr
 from i4d.report.footage import Footage
 from i4d.report.shots import KEY_BEFORE
 from i4d.report.steadiness import FLOW, temporal_errors, view_errors
-from i4d.scenes.repertoire.objects import OBJECTS
 from i4d.scenes.repertoire.phrases import edit_named_by
 from i4d.scenes.video import probe, read_video
 
@@ -114,13 +112,10 @@ def _answers(pair: Pair, prompt: str, footage: Footage | None) -> dict[str, look
     edit = edit_named_by(prompt)
     if edit is None:
         return {name: look.missing("the sentence names no single edit with an exact answer") for name in names}
-    if edit in OBJECTS:
-        camera = next(c for c in footage.scene.cameras if c.name == pair.name)
-        scene = footage.run.config().get("scene", {})
-        source = [scene.get("start", 0) + i * scene.get("stride", 1) for i in range(len(pair.edited))]
-        answers = list(islice(ObjectAnswers(footage.scene.exact, camera, edit).frames(source), len(source)))
-    else:
-        answers = [picture_answer(edit, frame) for frame in pair.original]
+    camera = next(c for c in footage.scene.cameras if c.name == pair.name)
+    scene = footage.run.config().get("scene", {})
+    source = [scene.get("start", 0) + i * scene.get("stride", 1) for i in range(len(pair.edited))]
+    answers = answers_of(footage.scene.exact, camera, edit, pair.original, source)
     return {
         names[0]: look.cell([image_psnr(a, b) for a, b in zip(pair.edited, answers, strict=True)], 3),
         names[1]: look.lpips_cell(pair.edited.__getitem__, answers.__getitem__, len(answers)),
