@@ -36,6 +36,7 @@ from i4d.commands.options import (
     Sets,
     Steps,
     Weights,
+    Where,
     use_data,
     who,
 )  # fmt: skip
@@ -78,6 +79,7 @@ def edit(
     ckpt: Ckpt = None, guidance_scale: Guidance = None, image_guidance_scale: ImageGuidance = None, diffusion_steps: Steps = None,
     refine_num_steps: RefineT = None, refine_diffusion_steps: RefineN = None, restview_refine_num_steps: RestT = None,
     restview_refine_diffusion_steps: RestN = None, sequence_length: Length = None, rounds: Rounds = None, weights: Weights = None,
+    where: Where = None,
     address: Address = None, local: Local = False, editors: Editors = None, device: Device = None, debug: Debug = False,
 ) -> None:  # fmt: skip
     """Edit a scene by a sentence: prepare, fit, edit and refit, render, evaluate, report.
@@ -93,7 +95,7 @@ def edit(
         "schedule.diffusion_steps": diffusion_steps, "schedule.refine_num_steps": refine_num_steps,
         "schedule.refine_diffusion_steps": refine_diffusion_steps, "schedule.restview_refine_num_steps": restview_refine_num_steps,
         "schedule.restview_refine_diffusion_steps": restview_refine_diffusion_steps, "schedule.sequence_length": sequence_length,
-        "schedule.rounds": rounds, **who(address, local, editors, device),
+        "schedule.rounds": rounds, "local.where": where, **who(address, local, editors, device),
     }  # fmt: skip
     if prompts_file is not None:
         raise typer.Exit(all_of_them(prompts_file, prompt, ckpt, out, scene, preset, config, options, set_))

@@ -28,7 +28,7 @@ from i4d.commands.workplace import Workplace, workplace
 from i4d.config import Config
 from i4d.driver import events
 from i4d.driver.events import Emitter
-from i4d.driver.journal import Journal, plain
+from i4d.driver.journal import Journal
 from i4d.driver.plan import Plan, advice, predicted_forwards, useful_editors
 from i4d.driver.pool import Limits
 from i4d.driver.renders import RenderJob, render_all
@@ -42,19 +42,18 @@ from i4d.errors import ClusterError, ConfigError, I4DError
 from i4d.exec.placement import Peaks, Placement, place, service_specs
 from i4d.exec.protocol import Handle
 from i4d.exec.together import Together
-from i4d.field.checkpoint import decode
 from i4d.report.footage import kept_round
 from i4d.report.judging import RoundJudge
 from i4d.report.shots import render_jobs
 from i4d.scenes.load import load_scene
 from i4d.scenes.prepare import prepare, scene_to_dict
 from i4d.scenes.record import scene_from_dict
+from i4d.scenes.where import read_region, region_from_dict, region_to_dict
 from i4d.services.trainer import ONLY_FIRST, TrainerScene
-from i4d.store.named import get_checkpoint, put_checkpoint
 from i4d.store.objects import write_error
 from i4d.store.run_folder import RunFolder, check_run_id
 from i4d.store.tables import FrameTable
-from i4d.types import CheckpointReceipt, EditSettings, Scene, Turbo
+from i4d.types import CheckpointReceipt, EditSettings, LocalRender, Region, Scene, Turbo
 
 TRAINER = "i4d.services.trainer:TrainerService"
 EDITOR = "i4d.services.editor:EditorService"
@@ -67,6 +66,7 @@ class Prepared:
 
     scene: Scene
     originals: FrameTable
+    region: Region | None = None  # of a local edit
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,10 +83,12 @@ def prepare_scene(scene: Scene, config: Config, folder: RunFolder, emit: Emitter
     """Decode a scene into a run's store and write down what the run keeps of it."""
     total = len(scene.cameras) * scene.num_frames
     with stage(emit, "prepare", total):
+        region = read_region(config.local, config.scene, scene, folder.store)
         originals = FrameTable.of(prepare(scene, config.scene, folder.store, progress))
     folder.write_json("originals.json", originals.to_json())
     folder.write_json("scene.json", scene_to_dict(scene))
-    return Prepared(scene, originals)
+    folder.write_json("region.json", region and region_to_dict(region))
+    return Prepared(scene, originals, region)
 
 
 def prepared_scene(folder: RunFolder) -> Prepared | None:
@@ -94,7 +96,7 @@ def prepared_scene(folder: RunFolder) -> Prepared | None:
     scene, originals = folder.read_json("scene.json"), folder.read_json("originals.json")
     if scene is None or originals is None:
         return None
-    return Prepared(scene_from_dict(scene), FrameTable.from_json(originals))
+    return Prepared(scene_from_dict(scene), FrameTable.from_json(originals), region_from_dict(folder.read_json("region.json")))
 
 
 @contextmanager
@@ -233,6 +235,7 @@ def render_run(path: Path, jobs: Callable[[Scene], Sequence[RenderJob]], console
             session = TrainerSession(
                 work.executor, trainer, RetryPolicy(), folder, Journal(folder), _limits(config), emit, time.monotonic
             )
+            session.local = prepared.region and LocalRender(prepared.region, manifests[0]["checkpoint"]["digest"])
             session.persist(session.warm_up)
             with stage(emit, "renders", 0):
                 return render_all(session, jobs(scene), known, scene.num_frames, emit)
@@ -243,6 +246,7 @@ def drive(
     work: Workplace, emit: Emitter, console: Any, running: Sequence[Any] = (),
 ) -> RunResult:  # fmt: skip
     """Drive a run from its plan to its renders. `running`: services that a run with the same store has started before."""
+    plan = replace(plan, region=prepared.region)
     emit(events.Placed(placement.sentence, placement.mode))
     for text in request.notices:
         emit(events.Warned(text))
@@ -373,26 +377,3 @@ def stopping_on_signals(folder: RunFolder, console: Any) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def checkpoint_from(place: Path) -> Callable[[RunFolder], dict]:
-    """Return a function that puts a trained field into a run: `place` is another run (its first fit) or a checkpoint file.
-
-    ConfigError where there is none.
-    """
-    if place.is_dir():
-        other = RunFolder.open(place)
-        manifest = other.manifests().get(0)
-        if manifest is None:
-            raise ConfigError(f"--ckpt {place}: this run has no trained field yet", f"`i4d resume {place}`")
-        data, step = get_checkpoint(other.store, manifest["checkpoint"]["digest"]), manifest["checkpoint"]["step"]
-    elif place.is_file():
-        data = place.read_bytes()
-        step = decode(data)[1].step
-    else:
-        raise ConfigError(f"--ckpt {place}: no such run or checkpoint file", "give a run of `i4d train` or a .safetensors file")
-
-    def put(folder: RunFolder) -> dict:
-        return plain(CheckpointReceipt(put_checkpoint(folder.store, data), step, len(data)))
-
-    return put

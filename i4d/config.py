@@ -151,6 +151,15 @@ class ScheduleConfig:
 
 
 @dataclass
+class LocalConfig:
+    """Where the edit may act (--where): inside it the edit, outside the original."""
+
+    where: str = opt("", "mask video or folder of masks per camera, or a box x0,y0,z0,x1,y1,z1 in world units; empty: everywhere")
+    feather_px: int = opt(2, "pixels over which the edge of the region fades, outwards", low=0, high=64)
+    carriers: int = opt(4, "cameras with masks that are asked for the region of a camera without", low=1, high=64)
+
+
+@dataclass
 class ClusterConfig:
     """Who computes."""
 
@@ -180,6 +189,7 @@ class Config:
     editor: EditorConfig = dataclasses.field(default_factory=EditorConfig)
     flow: FlowConfig = dataclasses.field(default_factory=FlowConfig)
     schedule: ScheduleConfig = dataclasses.field(default_factory=ScheduleConfig)
+    local: LocalConfig = dataclasses.field(default_factory=LocalConfig)
     cluster: ClusterConfig = dataclasses.field(default_factory=ClusterConfig)
 
 

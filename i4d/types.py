@@ -8,7 +8,7 @@ is `frame / max(1, num_frames - 1)` in [0, 1]. A *view* is an index into `Scene.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -17,7 +17,10 @@ import numpy as np
 # --------------------------------------------------------------------------------------------- scene
 @dataclass(frozen=True, eq=False)
 class Camera:
-    """A calibrated camera. `K` is 3x3 in pixels of a `width` x `height` image; `world_from_camera` is 4x4."""
+    """A calibrated camera. `K` is 3x3 in pixels of a `width` x `height` image; `world_from_camera` is 4x4.
+
+    A moving camera has its poses in `path` (frames, 4, 4); `world_from_camera` is then that of the middle frame.
+    """
 
     name: str
     width: int
@@ -25,6 +28,7 @@ class Camera:
     K: np.ndarray
     world_from_camera: np.ndarray
     distortion: tuple[float, ...] = ()  # OpenCV k1 k2 p1 p2 [k3]; empty after `prepare`, which undistorts
+    path: np.ndarray | None = None  # None: it stands still
 
     @property
     def centre(self) -> np.ndarray:
@@ -34,7 +38,11 @@ class Camera:
     def resized(self, width: int, height: int) -> Camera:
         """Return this camera for an image resampled to another size (K scales with each axis)."""
         scale = np.array([[width / self.width], [height / self.height], [1.0]])
-        return Camera(self.name, width, height, self.K * scale, self.world_from_camera, self.distortion)
+        return replace(self, width=width, height=height, K=self.K * scale)
+
+    def at(self, frame: float) -> Camera:
+        """Return this camera as it stands at a frame (the nearest, between two)."""
+        return self if self.path is None else replace(self, world_from_camera=self.path[round(frame)], path=None)
 
 
 @dataclass(frozen=True)
@@ -117,6 +125,32 @@ class TableRun:
     row: int = 0
 
 
+# --------------------------------------------------------------------------------------------- where an edit may act
+@dataclass(frozen=True)
+class Region:
+    """Where a local edit may change the scene: inside a box, or inside what masks of some views show.
+
+    `box` is (low, high) in world units: a pixel is inside where its surface point, as the unedited field has it, lies between.
+    `masks` are frame-table runs of uint8 rows (height, width), 255 inside. A camera without masks gets them carried over: its
+    surface points are looked up in the `carriers` nearest cameras that have some, matched within `match_threshold` (world units).
+    Edges fade over `feather_px` pixels outwards.
+    """
+
+    box: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
+    masks: tuple[TableRun, ...] = ()
+    feather_px: int = 2
+    carriers: int = 4
+    match_threshold: float = 0.05
+
+
+@dataclass(frozen=True)
+class LocalRender:
+    """Outside the region, show the field of checkpoint `unedited` (its digest)."""
+
+    region: Region
+    unedited: str
+
+
 # --------------------------------------------------------------------------------------------- edit tasks
 @dataclass(frozen=True)
 class Strength:
@@ -188,6 +222,7 @@ class KeyFrameTask:
     match_threshold: float  # world units
     fill_threshold: float  # world units
     edited: tuple[FrameAddress, ...] = ()  # the sample, edited already by several editors (`RepaintTask.share`); empty: edit it
+    region: tuple[FrameAddress, ...] = ()  # uint8 masks (height, width) per edited view: outside, originals stay; empty: everywhere
 
 
 @dataclass(frozen=True)
@@ -208,6 +243,7 @@ class RepaintTask:
     strength: Strength
     settings: EditSettings
     share: int | None = None
+    region: tuple[FrameAddress, ...] = ()  # as of KeyFrameTask, one per view
 
 
 @dataclass(frozen=True)
@@ -235,6 +271,7 @@ class WindowTask:
     batch: int  # images per editor call, anchor included: shorter windows are padded to it
     strength: Strength
     settings: EditSettings
+    region: tuple[FrameAddress, ...] = ()  # as of KeyFrameTask, one per frame
 
 
 @dataclass(frozen=True)
@@ -273,18 +310,23 @@ class FitReceipt:
 
 @dataclass(frozen=True)
 class RenderTask:
-    """Render one camera at some frames. `want` is a subset of ("rgb", "depth"); `camera` may be novel."""
+    """Render one camera at some frames. `want` is a subset of ("rgb", "depth", "region"); `camera` may be novel.
+
+    With `local` the picture is the field's inside its region and the unedited field's outside; "region" is that region.
+    """
 
     camera: Camera
     frames: tuple[int, ...]
     num_frames: int
     want: tuple[str, ...] = ("rgb",)
     rows: Literal["uint8", "float16"] = "uint8"
+    local: LocalRender | None = None
 
 
 @dataclass(frozen=True)
 class RenderReceipt:
-    """Blocks by name: "rgb" (uint8 or float16, (h, w, 3)), "depth" (float32 (h, w), along the optical axis, world units)."""
+    """Blocks by name: "rgb" (uint8 or float16, (h, w, 3)), "depth" (float32 (h, w), along the optical axis, world units),
+    "region" (uint8 (h, w), 255 inside)."""
 
     blocks: Mapping[str, BlockRef]
     worker: str

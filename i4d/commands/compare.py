@@ -164,7 +164,7 @@ class Study:
             return compose.resume_run(place, self._console)
         (place / "config.yaml").unlink(missing_ok=True)  # of an attempt that ended before its scene was prepared
         config.storage_path = config.storage_path or str(self._out / "store")
-        field_of = compose.checkpoint_from(start) if start else None
+        field_of = checkpoint_from(start) if start else None
 
         def begin(folder: RunFolder) -> dict | None:
             if asked is not None:

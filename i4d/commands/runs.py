@@ -11,6 +11,7 @@ from i4d import compose
 from i4d import config as cfg
 from i4d.commands.layers import layered, settled
 from i4d.commands.run_request import Request, checked_prompt
+from i4d.commands.start_from import checkpoint_from
 from i4d.config import Config
 from i4d.driver.events import Emitter
 from i4d.driver.rounds import RunResult
@@ -32,7 +33,7 @@ def edit(
     request = Request("edit", checked_prompt(prompt))
     compose.check_out(out)
     config = settled(layered(scene, presets, files, options, sets))
-    start = compose.checkpoint_from(ckpt) if ckpt else None
+    start = checkpoint_from(ckpt) if ckpt else None
     return _carried_out(out, lambda console: compose.start_run(request, config, out, console, start_from=start))
 
 

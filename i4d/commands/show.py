@@ -17,16 +17,15 @@ from i4d import config as cfg
 from i4d.commands.runs import changed
 from i4d.driver.renders import RenderJob, Shot
 from i4d.errors import ConfigError
-from i4d.geometry.paths import spiral
 from i4d.report import foreign
 from i4d.report.console import Console
 from i4d.report.each_frame import KEY, each_frame
 from i4d.report.make import measure
 from i4d.report.make import report as write_report
+from i4d.report.shots import novel_path
 from i4d.report.tensorboard import write_tensorboard
 from i4d.report.videos import SHORT_SIDE, Clip, write_clip
 from i4d.scenes import fetch as fetching
-from i4d.scenes.bounds import scene_middle
 from i4d.scenes.load import data_root
 from i4d.store.objects import write_atomically
 from i4d.store.run_folder import RunFolder
@@ -121,9 +120,7 @@ def _scaled(camera: Camera, scale: float) -> Camera:
 
 def _spiral(frames: int, turns: float, scale: float, when: int) -> Callable[[Scene], Sequence[RenderJob]]:
     def jobs(scene: Scene) -> Sequence[RenderJob]:
-        cameras = [scene.cameras[view] for view in scene.train_views]
-        count = frames or scene.num_frames
-        path = spiral(cameras, scene_middle(cameras)[0], count, scene.bounds.kind == "ndc", turns)
+        path = novel_path(scene, frames or scene.num_frames, turns)
         shots = tuple(Shot(_scaled(camera, scale), (i % scene.num_frames,)) for i, camera in enumerate(path))
         return [RenderJob("spiral", shots, when)]
 

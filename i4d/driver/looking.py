@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from i4d.driver.plan import RoundPlan
-from i4d.driver.renders import work_done
+from i4d.driver.renders import RenderJob, Shot, calls_of, work_done
 from i4d.driver.stages import Look
 from i4d.driver.state import RunState
 from i4d.driver.windows import Stopped
-from i4d.types import CheckpointReceipt, FrameAddress, RenderTask
+from i4d.errors import ConfigError
+from i4d.types import CheckpointReceipt, FrameAddress, LocalRender, RenderTask
 
 
 def look_at(state: RunState, part: RoundPlan, start: CheckpointReceipt) -> Look:
@@ -33,7 +35,34 @@ def look_at(state: RunState, part: RoundPlan, start: CheckpointReceipt) -> Look:
                 receipt = _rendered(state, part, f"r{part.index}/v{view:02d}/look{window.index:02d}", start, task, done)
                 rows = range(len(window.frames))
                 frames |= {(view, window.frames[i]): FrameAddress(receipt.blocks["rgb"].digest, i) for i in rows}
-        return Look(state.record.gather(depth).digest, frames, tuple(key))
+        return Look(state.record.gather(depth).digest, frames, tuple(key), state.regions)
+
+
+def regions_of(state: RunState, start: CheckpointReceipt) -> dict[tuple[int, int], FrameAddress]:
+    """Return where every edited view and frame may change, as masks seen by the unedited field; empty: everywhere.
+
+    ConfigError where no edited view sees the region at the key instant: there would be nothing to begin with.
+    """
+    plan = state.plan
+    if plan.region is None:
+        return {}
+    local = LocalRender(plan.region, start.digest)
+    found: dict[tuple[int, int], FrameAddress] = {}
+    every = tuple(range(plan.num_frames))
+    with state.stage(1, "region", len(plan.views)):
+        for view, camera in zip(plan.views, plan.cameras, strict=True):
+            for place, task in enumerate(calls_of(RenderJob("region", (Shot(camera, every),), 0, ("region",)), plan.num_frames)):
+                if state.record.stop_requested():
+                    raise Stopped
+                task = replace(task, local=local)
+                receipt, reused = state.session.render(f"region/v{view:02d}/{place:02d}", start.digest, task)
+                state.emit(work_done(state.session, 1, f"region/v{view:02d}", receipt, reused, plan.views.index(view) + 1, len(plan.views)))
+                digest = receipt.blocks["region"].digest
+                found |= {(view, frame): FrameAddress(digest, row) for row, frame in enumerate(task.frames)}
+    if not state.record.share_of([found[view, plan.key_frame] for view in plan.views]):
+        raise ConfigError(f"--where: no edited camera sees the region at frame {plan.key_frame}, from where the edit spreads",
+                          "choose another schedule.key_frame, or mend box or masks")  # fmt: skip
+    return found
 
 
 def _rendered(state: RunState, part: RoundPlan, id: str, start: CheckpointReceipt, task: RenderTask, done: int) -> Any:

@@ -17,7 +17,7 @@ from i4d.config import Config
 from i4d.driver.journal import inputs_digest, plain
 from i4d.errors import ConfigError
 from i4d.seeds import seed_for
-from i4d.types import Camera, EditSettings, Scene, Strength
+from i4d.types import Camera, EditSettings, Region, Scene, Strength
 
 
 def branches(settings: EditSettings) -> int:
@@ -122,6 +122,7 @@ class Plan:
     method: str = "key_frame"
     depth_warp: bool = True
     stop_change: float = 0.0  # rounds end when edited frames and renders move by less, of [0, 1]
+    region: Region | None = None  # where the edit may act; None: everywhere
 
     def camera(self, view: int) -> Camera:
         return self.cameras[self.views.index(view)]

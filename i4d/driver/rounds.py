@@ -16,7 +16,7 @@ from i4d.driver import events
 from i4d.driver.convergence import Convergence, Judge
 from i4d.driver.events import Emitter, Sink
 from i4d.driver.journal import Journal, inputs_digest, plain, receipt_from
-from i4d.driver.looking import look_at
+from i4d.driver.looking import look_at, regions_of
 from i4d.driver.plan import Plan, RoundPlan, advice, predicted_forwards
 from i4d.driver.pool import EditorPool, Limits
 from i4d.driver.protocols import Executor, Handle, Record, Table
@@ -28,7 +28,7 @@ from i4d.driver.training import Fit, Phase, TrainerSession
 from i4d.driver.updates import edit_while_fitting
 from i4d.driver.windows import EditLoop, Results, Stopped
 from i4d.errors import BlockError, ConfigError, StorageError
-from i4d.types import CheckpointReceipt, FrameAddress, TableRun
+from i4d.types import CheckpointReceipt, FrameAddress, LocalRender, TableRun
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +86,8 @@ def run(
         try:
             if 0 not in checkpoints:
                 checkpoints[0] = _first_fit(state, checkpoint)
+            if plan.region is not None:
+                session.local = LocalRender(plan.region, checkpoints[0].digest)
             kept = _rounds(state, tables, checkpoints, judge)
             _prune(state, checkpoints, kept)
             made = _render(state, renders, {index: checkpoints[index] for index in (0, kept)})
@@ -107,6 +109,7 @@ def _rounds(state: RunState, tables: dict[int, Table], checkpoints: dict[int, Ch
     for part in state.plan.rounds:
         if part.index not in checkpoints:
             before = part.index - 1
+            state.regions = state.regions or regions_of(state, checkpoints[0])
             tables[part.index], checkpoints[part.index] = _round(state, part, tables[before], checkpoints[before])
         if convergence.settled(part, tables[part.index], checkpoints[part.index]):
             break
@@ -211,7 +214,7 @@ def _key_stage(state: RunState, part: RoundPlan, start: CheckpointReceipt) -> tu
     if not part.key_steps:
         state.turn_to("editors")
         key = {view: state.originals.lookup(view, plan.key_frame) for view in plan.views}
-        return Look("", {}, tuple(key.values())), key, {}
+        return Look("", {}, tuple(key.values()), state.regions), key, {}
     look = look_at(state, part, start)
     state.turn_to("editors")
     jobs = key_jobs(plan, part, state.originals, look)

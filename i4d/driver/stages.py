@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from i4d.driver.plan import Chain, KeyStep, Plan, RoundPlan, weakened
 from i4d.driver.protocols import Table
@@ -15,12 +15,17 @@ from i4d.types import EditReceipt, FrameAddress, KeyFrameTask, RepaintTask, Tabl
 class Look:
     """What the field shows before this round's edit: the depth block at the key instant, and the current frames.
 
-    `frames` is empty in round 1, where the originals are current.
+    `frames` is empty in round 1, where the originals are current. `region` has a mask per view and frame of a local edit.
     """
 
     depth: str
     frames: Mapping[tuple[int, int], FrameAddress]
     key: tuple[FrameAddress, ...]  # per edited view, at the key instant
+    region: Mapping[tuple[int, int], FrameAddress] = field(default_factory=dict)
+
+    def masks(self, places: Iterable[tuple[int, int]]) -> tuple[FrameAddress, ...]:
+        """Return the masks of (view, frame) places; none where the edit acts everywhere."""
+        return tuple(self.region[place] for place in places) if self.region else ()
 
 
 def key_id(part: RoundPlan, step: int) -> str:
@@ -52,7 +57,7 @@ def key_jobs(plan: Plan, part: RoundPlan, originals: Table, look: Look) -> list[
                 frame=plan.key_frame,
                 views=plan.views,
                 sample=step.sample,
-                cameras=plan.cameras,
+                cameras=tuple(camera.at(plan.key_frame) for camera in plan.cameras),
                 originals=key_originals,
                 current=_rows(results[before], len(plan.views)) if before else look.key,
                 depth=look.depth,
@@ -61,6 +66,7 @@ def key_jobs(plan: Plan, part: RoundPlan, originals: Table, look: Look) -> list[
                 match_threshold=plan.match_threshold if plan.depth_warp else 0.0,
                 fill_threshold=plan.fill_threshold if plan.depth_warp else 0.0,
                 edited=_edited(plan, part, step, results),
+                region=look.masks((view, plan.key_frame) for view in plan.views),
             )
 
         left = len(part.key_steps) - index + (1 if part.rest else 0)
@@ -89,6 +95,7 @@ def key_jobs(plan: Plan, part: RoundPlan, originals: Table, look: Look) -> list[
                 batch=plan.rest_batch,
                 strength=weakened(plan.rest_strength, part.strength_share),
                 settings=plan.settings,
+                region=look.masks((view, plan.key_frame) for view in views),
             )
 
         return Job(rest_id(part, window), "repaint", make, len(views), (last,))
@@ -129,6 +136,7 @@ def _share_jobs(plan: Plan, part: RoundPlan, index: int, originals: tuple[FrameA
                 strength=step.strength,
                 settings=plan.settings,
                 share=number,
+                region=look.masks((view, plan.key_frame) for view in views),
             )
 
         left = len(part.key_steps) - index + 1
@@ -197,6 +205,7 @@ def _window_job(plan: Plan, part: RoundPlan, originals: Table, look: Look, ancho
             batch=plan.batch,
             strength=weakened(plan.window_strength, part.strength_share),
             settings=plan.settings,
+            region=look.masks((view, frame) for frame in window.frames),
         )
 
     job_id = window_id(part, view, window.index)

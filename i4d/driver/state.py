@@ -15,7 +15,7 @@ from i4d.driver.protocols import Record, Table
 from i4d.driver.retry import RetryPolicy
 from i4d.driver.training import TrainerSession
 from i4d.driver.windows import EditLoop, Job
-from i4d.types import EditReceipt
+from i4d.types import EditReceipt, FrameAddress
 
 
 @dataclass(eq=False)
@@ -36,6 +36,7 @@ class RunState:
     overlap: bool
     timings: dict[str, float] = field(default_factory=dict)
     receipts: dict[str, Any] = field(default_factory=dict)
+    regions: dict[tuple[int, int], FrameAddress] = field(default_factory=dict)  # masks of a local edit by view and frame
 
     def stage(self, round_index: int, name: str, total: int) -> Stage:
         return Stage(self, round_index, name, total)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from i4d.driver.events import CheckpointSaved, Emitter, FitProgress, TrainerReloaded, WorkerRestarted
@@ -19,7 +19,7 @@ from i4d.driver.protocols import Executor, Handle, Record
 from i4d.driver.retry import Decision, Failure, RetryPolicy, classify
 from i4d.driver.windows import Stopped
 from i4d.errors import CallTimeout, FitError, I4DError, WorkerLost
-from i4d.types import CheckpointReceipt, FitReceipt, RenderReceipt, RenderTask, TableRun
+from i4d.types import CheckpointReceipt, FitReceipt, LocalRender, RenderReceipt, RenderTask, TableRun
 
 _FIRST_STEPS = 4  # of a phase: the speed is not known yet
 _GROWTH = 4.0  # a call has at most this many times the steps of the one before
@@ -67,6 +67,7 @@ class TrainerSession:
         self.clock = clock
         self.holds: str | None = None  # the checkpoint that the field equals now
         self.pool: EditorPool | None = None  # whose editors may have to make room
+        self.local: LocalRender | None = None  # of a local edit: every render of an edited field stays inside it
         self._restarts = 0
         self._heard: int | None = None
 
@@ -147,6 +148,8 @@ class TrainerSession:
 
     def render(self, id: str, checkpoint: str, task: RenderTask) -> tuple[RenderReceipt, bool]:
         """Return the receipt of a render from a checkpoint, and whether it was made by an earlier attempt."""
+        if self.local is not None and checkpoint != self.local.unedited:
+            task = replace(task, local=self.local)
         inputs = inputs_digest(checkpoint, task)
         receipt = self.journal.find("render", id, inputs)
         if receipt is not None:

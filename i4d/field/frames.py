@@ -33,8 +33,8 @@ class RayBatch:
 
 @dataclass(frozen=True)
 class Pixels:
-    """Pixels of one frame on the host, as drawn: `slot` (pixel,) the position of its view among the trained ones, `inside`
-    (pixel,) its number within the image, both int64, and `rgb` (pixel, 3) uint8."""
+    """Pixels of one frame on the host, as drawn: `slot` (pixel,) the number of its lens, `inside` (pixel,) its number within the
+    image, both int64, and `rgb` (pixel, 3) uint8."""
 
     slot: np.ndarray
     inside: np.ndarray
@@ -43,7 +43,10 @@ class Pixels:
 
 @dataclass(frozen=True, eq=False)
 class Lenses:
-    """The trained cameras on one device: image widths (view,), K (view, 3, 3), world_from_camera (view, 4, 4)."""
+    """The trained cameras on one device: image widths (lens,), K (lens, 3, 3), world_from_camera (lens, 4, 4).
+
+    One lens a trained view, or, where any of them moves, one a view and frame: lens = view's position * num_frames + frame.
+    """
 
     widths: Tensor
     K: Tensor
@@ -66,7 +69,10 @@ class FrameBank:
         self._frames: dict[tuple[int, int], np.ndarray] = {}
         self._sizes = {v: (cameras[v].height, cameras[v].width) for v in self.views}
         self._K = torch.stack([torch.tensor(cameras[v].K, dtype=torch.float32) for v in self.views])
-        self._poses = torch.stack([torch.tensor(cameras[v].world_from_camera, dtype=torch.float32) for v in self.views])
+        moving = any(cameras[v].path is not None for v in self.views)
+        self._per_view = num_frames if moving else 1  # lenses
+        poses = [cameras[v].at(f).world_from_camera for v in self.views for f in range(self._per_view)]
+        self._poses = torch.tensor(np.stack(poses), dtype=torch.float32)
         self._moving: np.ndarray | None = None
         self._lock = Lock()
         self._lenses: dict[torch.device, Lenses] = {}
@@ -126,7 +132,8 @@ class FrameBank:
         slot, inside = self._gather(pixels)
         if patch > 1:
             slot, inside = self._patches(slot, inside, patch)
-        return Pixels(slot, inside, self._colours(frame, slot, inside))
+        colours = self._colours(frame, slot, inside)
+        return Pixels(slot if self._per_view == 1 else slot * self._per_view + frame, inside, colours)
 
     def _patches(self, slot: np.ndarray, inside: np.ndarray, patch: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the pixels of patches with these upper left corners, moved inside where they reach out."""
@@ -159,7 +166,8 @@ class FrameBank:
         """Return the trained cameras on a device, made once."""
         if device not in self._lenses:
             widths = torch.tensor([self._sizes[v][1] for v in self.views])
-            self._lenses[device] = Lenses(*(t.to(device) for t in (widths, self._K, self._poses)))
+            each = [t.repeat_interleave(self._per_view, 0) for t in (widths, self._K)]
+            self._lenses[device] = Lenses(*(t.to(device) for t in (*each, self._poses)))
         return self._lenses[device]
 
     def rays(self, pixels: Pixels, device: torch.device | str = "cpu") -> RayBatch:

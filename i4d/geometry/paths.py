@@ -21,6 +21,11 @@ def looking_at(centre: np.ndarray, target: np.ndarray, down: np.ndarray) -> np.n
     return pose
 
 
+def standing(cameras: Sequence[Camera], num_frames: int) -> list[Camera]:
+    """Return every camera as it stands: one that moves once a frame, one that does not once."""
+    return [c.at(f) for c in cameras for f in range(1 if c.path is None else num_frames)]
+
+
 def spiral(
     cameras: Sequence[Camera], target: np.ndarray, num: int, forward_facing: bool, turns: float = 1.0, share: float = 0.6
 ) -> tuple[Camera, ...]:

@@ -62,7 +62,7 @@ def each_frame(run: RunFolder, num_frames: int, progress: Progress) -> dict[str,
         key = footage.key_frame
         images = {"edited": [made[v, key] for v in views], "method": [footage.edited_frame(v, key) for v in views]}
         depths = [footage.rendered(KEY_BEFORE, i, "depth") for i in range(len(views))]
-        found = view_errors(images, depths, [footage.camera(v) for v in views], footage.match_threshold)
+        found = view_errors(images, depths, [footage.camera(v).at(key) for v in views], footage.match_threshold)
         out["cross_view"] = _figures(found, len(views))
     return out
 

@@ -188,7 +188,7 @@ def _answers(footage: Footage, exact: ObjectAnswers | None, name: str, view: int
 class _ObjectFigures:
     """What an object edit does inside the object's mask, and what it leaves alone outside."""
 
-    NAMES = ("inside_db", "unedited_inside_db", "outside_db", "unedited_field_outside_db")
+    NAMES = ("inside_db", "unedited_inside_db", "outside_db", "unedited_field_outside_db", "outside_to_unedited_field_db")
 
     def __init__(self) -> None:
         self._means = {name: Mean() for name in self.NAMES}
@@ -204,6 +204,7 @@ class _ObjectFigures:
         if outside.any():
             self._means["outside_db"].add(image_psnr(edited, original, outside))
             self._means["unedited_field_outside_db"].add(image_psnr(unedited, original, outside))
+            self._means["outside_to_unedited_field_db"].add(image_psnr(edited, unedited, outside))
 
     def to_json(self) -> dict:
         return {**{name: mean.value(3) for name, mean in self._means.items()}, "frames": self._frames}
@@ -251,7 +252,7 @@ def _cross_view(footage: Footage) -> dict:
         "unedited_field": [footage.rendered(KEY_BEFORE, i) for i in range(len(views))],
         "originals": [footage.original(view, key) for view in views],
     }
-    found = view_errors(images, depths, [footage.camera(v) for v in views], threshold)
+    found = view_errors(images, depths, [footage.camera(v).at(key) for v in views], threshold)
     if found["edited"].compared == 0:
         return {**_nothing("no two cameras see a common surface point within the threshold"), "frames": len(views)}
     ratio = found["edited"].ratio_to(found["unedited_field"])

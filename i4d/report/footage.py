@@ -10,9 +10,10 @@ from i4d.commands.run_request import Request
 from i4d.errors import I4DError
 from i4d.report.shots import after, watched_views
 from i4d.scenes.record import scene_from_dict
+from i4d.scenes.where import region_from_dict
 from i4d.store.run_folder import RunFolder
 from i4d.store.tables import FrameTable
-from i4d.types import Camera, FrameAddress, Scene, TableRun
+from i4d.types import Camera, FrameAddress, Region, Scene, TableRun
 
 
 def kept_round(run: RunFolder, last: int) -> int:
@@ -35,6 +36,11 @@ class Footage:
     @cached_property
     def scene(self) -> Scene:
         return scene_from_dict(self.run.read_json("scene.json"))
+
+    @cached_property
+    def region(self) -> Region | None:
+        """Where the edit may act; None: everywhere."""
+        return region_from_dict(self.run.read_json("region.json"))
 
     @cached_property
     def plan(self) -> dict:

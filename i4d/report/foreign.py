@@ -132,7 +132,7 @@ def _between(pairs: list[Pair], footage: Footage | None) -> look.Cell:
         return look.missing("fewer than two of the run's edited cameras have a video")
     key = footage.key_frame
     depths = [footage.rendered(KEY_BEFORE, views[p.name], "depth") for p in seen]
-    cameras = [footage.camera(footage.scene.train_views[views[p.name]]) for p in seen]
+    cameras = [footage.camera(footage.scene.train_views[views[p.name]]).at(footage.key_frame) for p in seen]
     images = {"edited": [p.edited[key] for p in seen], "originals": [p.original[key] for p in seen]}
     found = view_errors(images, depths, cameras, footage.match_threshold)
     if found["edited"].compared == 0:

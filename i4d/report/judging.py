@@ -25,7 +25,7 @@ class RoundJudge:
 
     def __init__(self, folder: RunFolder, scene: Scene, originals: FrameTable, key_frame: int, match_threshold: float) -> None:
         self._folder, self._scene, self._originals = folder, scene, originals
-        self._threshold = match_threshold
+        self._key_frame, self._threshold = key_frame, match_threshold
         self._view = watched_views(scene)[0]
         first = max(0, min(key_frame - _PROBES // 2, scene.num_frames - _PROBES))
         self._frames = tuple(range(first, min(first + _PROBES, scene.num_frames)))
@@ -45,7 +45,7 @@ class RoundJudge:
             out["temporal"] = found["renders"].relative
         depths = self._depths()
         if depths is not None:
-            cameras = [self._scene.cameras[view] for view in self._scene.train_views]
+            cameras = [self._scene.cameras[view].at(self._key_frame) for view in self._scene.train_views]
             found = view_errors({"keys": [self._pixels(key) for key in keys]}, depths, cameras, self._threshold)
             out["cross_view"] = found["keys"].relative
         return out or {"nothing_to_compare": 0.0}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from i4d.driver.renders import RenderJob, Shot
-from i4d.geometry.paths import spiral
+from i4d.geometry.paths import spiral, standing
 from i4d.scenes.bounds import scene_middle
-from i4d.types import Scene
+from i4d.types import Camera, Scene
 
 PATH_BEFORE, PATH_AFTER, KEY_BEFORE = "path/before", "path/after", "key/before"
 
@@ -50,7 +50,14 @@ def render_jobs(scene: Scene, key_frame: int | None = 0) -> tuple[RenderJob, ...
 
 def path_shots(scene: Scene) -> tuple[Shot, ...]:
     """Return a novel camera path, one shot per frame of the video: the camera moves while time runs."""
+    return tuple(Shot(camera, (i % scene.num_frames,)) for i, camera in enumerate(novel_path(scene, scene.num_frames)))
+
+
+def novel_path(scene: Scene, count: int, turns: float = 1.0) -> tuple[Camera, ...]:
+    """Return `count` cameras of a slow loop; where the first trained camera moves, a loop about where it stands at each frame."""
     cameras = [scene.cameras[view] for view in scene.train_views]
-    target, _ = scene_middle(cameras)
-    path = spiral(cameras, target, scene.num_frames, scene.bounds.kind == "ndc")
-    return tuple(Shot(camera, (frame,)) for frame, camera in enumerate(path))
+    if cameras[0].path is None:
+        return spiral(cameras, scene_middle(cameras)[0], count, scene.bounds.kind == "ndc", turns)
+    target, _ = scene_middle(standing(cameras, scene.num_frames))
+    loops = (spiral([cameras[0].at(i % scene.num_frames)], target, count, False, turns)[i] for i in range(count))
+    return tuple(loops)

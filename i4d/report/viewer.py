@@ -122,7 +122,7 @@ class Viewer:
                 handle.image = self.views.photo(view, int(self.frame.value), self.chosen_look)
 
     def _fly(self, client: Any) -> None:
-        camera = next(c for c in self.views.scene.cameras if c.name == self.go.value)
+        camera = next(c for c in self.views.scene.cameras if c.name == self.go.value).at(int(self.frame.value))
         for each in [client] if client is not None else self.server.get_clients().values():
             with each.atomic():
                 each.camera.wxyz = self._from_rotation(camera.world_from_camera[:3, :3]).wxyz

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import cv2
@@ -13,10 +16,11 @@ from i4d import config as cfg
 from i4d.errors import ConfigError
 from i4d.field.checkpoint import decode, restore
 from i4d.field.fit import Fitter
-from i4d.field.image import render_image
+from i4d.field.image import FieldImage, render_image
 from i4d.field.spaces import space_for
 from i4d.report.footage import Footage
 from i4d.services.device import choose_device
+from i4d.services.local import LocalScene
 from i4d.store.named import get_checkpoint
 from i4d.store.run_folder import RunFolder
 from i4d.types import Camera
@@ -24,6 +28,13 @@ from i4d.types import Camera
 Look = Literal["after", "before", "difference"]
 LOOKS: tuple[Look, ...] = ("after", "before", "difference")
 DIFFERENCE_GAIN = 2.0  # differences are shown around grey, so much larger
+
+
+@dataclass(frozen=True)
+class _Look:
+    """A field as `LocalScene` wants it, made where it is asked for."""
+
+    image: Callable[[Camera, int], FieldImage]
 
 
 class RunViews:
@@ -78,9 +89,16 @@ class RunViews:
         return change.clip(0, 255).round().astype(np.uint8)
 
     def _image(self, camera: Camera, frame: int, round_index: int) -> np.ndarray:
-        fitter = self.field(round_index)
-        image = render_image(fitter.field, fitter.render_settings(), camera, frame)
+        image = self._seen(round_index, camera, frame)
+        if self.footage.region is not None and round_index:
+            unedited = _Look(partial(self._seen, 0))
+            local = LocalScene(unedited, self.footage.region, self.scene.cameras, self.run.reader)
+            image = local.shown(image, camera, frame)
         return (image.rgb.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+
+    def _seen(self, round_index: int, camera: Camera, frame: int) -> FieldImage:
+        fitter = self.field(round_index)
+        return render_image(fitter.field, fitter.render_settings(), camera, frame)
 
     def photo(self, view: int, frame: int, look: Look, width: int = 160) -> np.ndarray:
         """Return a camera's own frame for its frustum, at most `width` pixels wide: edited where it is a trained view."""

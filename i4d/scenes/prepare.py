@@ -71,7 +71,7 @@ def working_frames(scene: Scene, config: SceneConfig, view: int, first: int = 0)
     camera, original = scene.cameras[view], scene.source_cameras[view]
     start = config.start + first * config.stride
     stop = config.start + (scene.num_frames - 1) * config.stride + 1
-    maps = _undistortion(original) if original.distortion else None
+    maps = undistortion(original) if original.distortion else None
     for i, frame in enumerate(scene.source.read(camera.name, start, stop, config.stride)):
         if frame.shape[:2] != (original.height, original.width):
             raise SceneError(f"{camera.name}, frame {start + i * config.stride}: decoded {frame.shape[1]}x{frame.shape[0]}, "
@@ -84,7 +84,7 @@ def working_frames(scene: Scene, config: SceneConfig, view: int, first: int = 0)
         yield frame
 
 
-def _undistortion(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+def undistortion(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
     """Return OpenCV's pull maps from the undistorted pinhole of the same K (pixel centres at integers there)."""
     K = camera.K.copy()
     K[:2, 2] -= 0.5
@@ -94,7 +94,8 @@ def _undistortion(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
 def scene_to_dict(scene: Scene) -> dict:
     """Return cameras, timeline, bounds and held-out names as plain values: what a run keeps of its scene."""
     cameras = [
-        {"name": c.name, "width": c.width, "height": c.height, "K": c.K.tolist(), "world_from_camera": c.world_from_camera.tolist()}
+        {"name": c.name, "width": c.width, "height": c.height, "K": c.K.tolist(), "world_from_camera": c.world_from_camera.tolist(),
+         "path": None if c.path is None else c.path.tolist()}
         for c in scene.cameras
     ]
     return {

@@ -21,9 +21,12 @@ def scene_from_dict(tree: dict) -> Scene:
     """Return the scene that `prepare.scene_to_dict` wrote; SceneError if the record is not one."""
     try:
         cameras = tuple(
-            Camera(c["name"], c["width"], c["height"], np.array(c["K"], float), np.array(c["world_from_camera"], float))
+            Camera(
+                c["name"], c["width"], c["height"], np.array(c["K"], float), np.array(c["world_from_camera"], float),
+                path=None if c.get("path") is None else np.array(c["path"], float),
+            )
             for c in tree["cameras"]
-        )
+        )  # fmt: skip
         bounds = dict(tree["bounds"])
         bounds["aabb"] = tuple(tuple(map(float, corner)) for corner in bounds["aabb"])
         return Scene(

@@ -23,6 +23,7 @@ from i4d.edit.repaint import AnchorCache, AnchorTrace, ConditionCache, condition
 from i4d.edit.window import WindowImages, edit_window, padded_batch, uses_trace
 from i4d.errors import EditError
 from i4d.flow.find import find_estimator
+from i4d.geometry.regions import inside_of
 from i4d.seeds import seed_for
 from i4d.services.device import card_name, choose_device, measure_peak
 from i4d.services.flow_store import FlowStore
@@ -166,6 +167,7 @@ class EditorService:
             else:
                 condition = self._condition([task.originals[row] for row in sample])
                 out = edit_key_frame(model, images, sample, task.strength, task.settings, seeds, *thresholds, cost, condition)
+        out = self._within(task.region, out, images.originals)
         return self._finish(task_id, began, cost, _rows(out, np.float16))
 
     def repaint(self, task: RepaintTask) -> EditReceipt:
@@ -182,7 +184,9 @@ class EditorService:
         task_id = f"r{task.round}/{part}{task.window:02d}" + (f"/s{task.share}" if task.share is not None else "")
         with _naming(task_id):
             out = repaint(model, originals, current, task.strength, task.settings, seeds, cost, condition=condition)
-        return self._finish(task_id, began, cost, _rows(out[: len(task.views)], np.float16))
+        count = len(task.views)
+        out = self._within(task.region, out[:count], originals[:count])
+        return self._finish(task_id, began, cost, _rows(out, np.float16))
 
     def edit_window(self, task: WindowTask) -> EditReceipt:
         """Edit one window along time; a uint8 block, one row per frame."""
@@ -222,6 +226,7 @@ class EditorService:
             out, kept = edit_window(
                 model, images, task.strength, task.settings, anchor_seed, seeds, task.batch, cost, trace
             )
+        out = self._within(task.region, out, images.originals)
         return self._finish(
             task_id,
             began,
@@ -281,6 +286,13 @@ class EditorService:
     def _images(self, addresses: Sequence[FrameAddress]) -> torch.Tensor:
         pixels = torch.from_numpy(self._reader.images(addresses))
         return pixels.permute(0, 3, 1, 2).contiguous().to(self._device)
+
+    def _within(self, region: Sequence[FrameAddress], edited: torch.Tensor, originals: torch.Tensor) -> torch.Tensor:
+        """Return edited images (n, 3, h, w) with their originals outside the region of a local edit; all of them without one."""
+        if not region:
+            return edited
+        shares = torch.from_numpy(np.stack([self._reader.row(address) for address in region]))[:, None].to(edited.device)
+        return inside_of(edited, originals, shares.float() / 255)
 
     def _finish(self, task_id: str, began: float, cost: EditCost, rows: np.ndarray, **measured: float) -> EditReceipt:
         on_gpu = self._device.type == "cuda"

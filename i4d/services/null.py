@@ -155,7 +155,7 @@ class NullTrainer:
         rng = np.random.default_rng(seed)
         rgb, depth = rng.random((*shape, 3), dtype=np.float32), 1 + rng.random(shape, dtype=np.float32)
         rows = rgb.astype(np.float16) if task.rows == "float16" else np.round(rgb * 255).astype(np.uint8)
-        arrays = {"rgb": rows, "depth": depth}
+        arrays = {"rgb": rows, "depth": depth, "region": np.round(255 * rgb[..., 0]).astype(np.uint8)}
         blocks = {name: write_block(self._store, arrays[name]) for name in task.want}
         return RenderReceipt(blocks, self._name, "cpu", began, time.time() - began)
 

@@ -22,6 +22,7 @@ from i4d.field.protocol import TrainedField
 from i4d.field.spaces import Space, space_for
 from i4d.field.workers import Workers
 from i4d.services.device import Device
+from i4d.services.local import LocalScene
 from i4d.store.blocks import BlockReader, write_block
 from i4d.store.named import get_checkpoint, put_checkpoint
 from i4d.store.objects import open_store
@@ -30,6 +31,7 @@ from i4d.types import (
     Camera,
     CheckpointReceipt,
     FitReceipt,
+    LocalRender,
     RenderReceipt,
     RenderTask,
     TableRun,
@@ -84,6 +86,7 @@ class TrainerService:
         self._group = Group(rank, size, rendezvous, self._device.torch) if size > 1 else None
         self._bank = self._empty_bank()
         self._fitter: TrainedField | None = None
+        self._local: tuple[LocalRender, LocalScene] | None = None
         self._active = True
         self._images = 0  # rendered so far
 
@@ -111,6 +114,7 @@ class TrainerService:
 
     def set_active(self, active: bool) -> None:
         """Move the field and its optimiser onto or off the device."""
+        self._local = None
         if self._fitter is not None:
             self._fitter.to(self._device.torch if active else "cpu")
         if self._device.on_gpu and not active:
@@ -123,6 +127,7 @@ class TrainerService:
     ) -> None:
         """Begin a phase of `steps` steps on these frames, from a checkpoint (its digest) or from a random field."""
         self._enter()
+        self._local = None
         if checkpoint is None:
             self._fitter = self._new_fitter()
         else:
@@ -153,15 +158,23 @@ class TrainerService:
         began, clock = time.time(), time.perf_counter()
         self._enter()
         fitter = self._field()
-        unknown = set(task.want) - {"rgb", "depth"}
+        unknown = set(task.want) - ({"rgb", "depth"} if task.local is None else {"rgb", "depth", "region"})
         if unknown or not task.want or not task.frames:
-            raise FitError(f"render: asked for {task.want} of frames {task.frames}", "want: rgb, depth; at least a frame")
+            raise FitError(f"render: asked for {task.want} of frames {task.frames}", "want: rgb, depth, region of a local edit; at least a frame")
         if task.num_frames != self._scene.num_frames or not set(task.frames) <= set(range(task.num_frames)):
             raise FitError(f"render: frames {task.frames} of {task.num_frames}", f"scene: {self._scene.num_frames}")
         parts: dict[str, list[np.ndarray]] = {name: [] for name in task.want}
         for frame in task.frames:
-            image = fitter.image(task.camera, frame)
             self._images += 1
+            camera = task.camera.at(frame)
+            if "region" in parts:
+                share = self._local_scene(task.local).share(camera, frame)
+                parts["region"].append((share * 255).round().to(torch.uint8).cpu().numpy())
+            if not {"rgb", "depth"} & set(parts):
+                continue
+            image = fitter.image(camera, frame)
+            if task.local is not None:
+                image = self._local_scene(task.local).shown(image, camera, frame)
             if "rgb" in parts:
                 parts["rgb"].append(_rows(image.rgb, task.rows))
             if "depth" in parts:
@@ -197,6 +210,14 @@ class TrainerService:
     def _new_fitter(self) -> TrainedField:
         device = self._device.torch
         return Fitter(self._config, self._space, self._scene.num_frames, self._seed, device, self._workers, self._group)
+
+    def _local_scene(self, local: LocalRender) -> LocalScene:
+        """Return the unedited field with a region; kept until the next fit begins or the device is given away."""
+        if self._local is None or self._local[0] != local:
+            unedited = Fitter(self._config, self._space, self._scene.num_frames, self._seed, self._device.torch, self._workers)
+            unedited.load(get_checkpoint(self._store, local.unedited))
+            self._local = local, LocalScene(unedited, local.region, self._scene.cameras, self._reader)
+        return self._local[1]
 
     def _empty_bank(self) -> FrameBank:
         return FrameBank(self._scene.cameras, self._scene.train_views, self._scene.num_frames)

@@ -174,6 +174,10 @@ class RunFolder:
         pixels = self.reader.images(addresses).clip(0, 1)
         return write_block(self.store, (pixels * 255).round().astype("uint8"))
 
+    def share_of(self, addresses: Sequence[FrameAddress]) -> float:
+        """Return the mean of uint8 rows over full scale, in [0, 1]: how much of the pictures masks cover."""
+        return float(sum(self.reader.row(address).mean() for address in addresses) / (255 * max(1, len(addresses))))
+
     # ------------------------------------------------------------------------------------------ control
     def request_stop(self) -> None:
         """Ask the driver of this run to finish what it has in hand and end."""

@@ -53,15 +53,14 @@ def render_frames(
     edit: Callable[[World], World] | None = None,
 ) -> Iterator[np.ndarray]:  # fmt: skip
     """Yield frames of one camera as uint8 (height, width, 3); `edit` may change the world's materials first."""
-    K, pose = camera_tensors(camera, device)
     rays = RAYS_PER_CALL * (40 if device != "cpu" else 1)
     batch = max(1, rays // (camera.width * camera.height * samples**2))
     for start in range(0, len(frames), batch):
         part = frames[start : start + batch]
         world = demo_world(torch.tensor([frame_time(f, num_frames) for f in part], device=device))
         world = edit(world) if edit else world
-        n = len(part)
-        images = render(world, K.expand(n, 3, 3), pose.expand(n, 4, 4), camera.width, camera.height, samples)[:, 0]
+        K, pose = (torch.stack(x) for x in zip(*(camera_tensors(camera.at(f), device) for f in part), strict=True))
+        images = render(world, K, pose, camera.width, camera.height, samples)[:, 0]
         yield from (images * 255 + 0.5).to(torch.uint8).cpu().numpy()
 
 
@@ -69,14 +68,15 @@ def exact_answers(camera: Camera, num_frames: int, device: str = "cpu") -> dict[
     """Return `depth` float32 (n, h, w) along the optical axis, `id` uint8 (n, h, w) and `flow` float16 (n-1, h, w, 2): where
     each pixel of frame i is at frame i+1, in pixels."""
     depth, ids, flow = [], [], []
-    K, pose = (x[None] for x in camera_tensors(camera, device))
     worlds = [demo_world(torch.tensor([frame_time(f, num_frames)], device=device)) for f in range(num_frames)]
     for i, world in enumerate(worlds):
+        K, pose = (x[None] for x in camera_tensors(camera.at(i), device))
         now = exact(world, K, pose, camera.width, camera.height)
         depth.append(now.depth[0].cpu().numpy())
         ids.append(now.id[0].to(torch.uint8).cpu().numpy())
         if i + 1 < num_frames:
-            flow.append(exact_flow(now, worlds[i + 1], K, pose)[0].to(torch.float16).cpu().numpy())
+            after = (x[None] for x in camera_tensors(camera.at(i + 1), device))
+            flow.append(exact_flow(now, worlds[i + 1], *after)[0].to(torch.float16).cpu().numpy())
     return {"depth": np.stack(depth), "id": np.stack(ids), "flow": np.stack(flow) if flow else np.zeros((0,))}
 
 

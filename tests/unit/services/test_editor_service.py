@@ -197,3 +197,23 @@ def test_a_gpu_that_is_not_there_is_refused():
     with pytest.raises(ClusterError, match="cuda"):
         choose_device("cuda")
     assert choose_device("auto").type == "cpu"
+
+
+def test_a_local_edit_keeps_the_originals_outside_its_region(scene):
+    """The same edit inside; originals, to the bit, outside, in key frame, repaint and window."""
+    store = scene[0]
+    service, reader = scene[3](), BlockReader(store)
+    masks = np.zeros((3, HEIGHT, WIDTH), np.uint8)
+    masks[0, :, :9], masks[1, 4:] = 255, 255
+    region = tuple(FrameAddress(write_block(store, masks).digest, i) for i in range(3))
+    at = tuple(FrameAddress(scene[1], v) for v in range(2))
+    rest = RepaintTask(3, 1, 0, 0, (1, 4), at, at, 3, STRENGTH, SETTINGS)
+    tasks = [("edit_key_frame", key_task(scene)), ("repaint", rest), ("edit_window", window_task(scene))]
+    for method, task in tasks:
+        whole = reader.images([FrameAddress(getattr(service, method)(task).block.digest, i) for i in range(len(task.originals))])
+        local_task = dataclasses.replace(task, region=region[: len(task.originals)])
+        local = reader.images([FrameAddress(getattr(service, method)(local_task).block.digest, i) for i in range(len(whole))])
+        originals = reader.images(task.originals)
+        inside = masks[: len(whole)] > 0
+        assert np.abs(local[inside] - whole[inside]).max() < 1e-3, method
+        assert np.abs(local[~inside] - originals[~inside]).max() < 3e-4 and np.abs(whole[~inside] - originals[~inside]).max() > 0.05

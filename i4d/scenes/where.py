@@ -1,0 +1,182 @@
+"""`--where`: the region of a local edit, from six numbers or from masks beside the videos.
+
+    x0,y0,z0,x1,y1,z1     a box in the scene's world units
+    mask.mp4, mask.png    a scene with one camera: a video, a still picture for all frames, or a folder of pictures
+    masks/                per camera: cam01.mp4, cam01/ (pictures in order) or cam01.png (still)
+
+Masks are grey pictures, white inside, in step with the source videos (their frame i belongs to frame i there), of any size of the
+same shape. They are decoded into blocks once, brought to the working size the way the videos are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from i4d.config import LocalConfig, SceneConfig
+from i4d.errors import ConfigError, SceneError
+from i4d.geometry.regions import Box
+from i4d.scenes.prepare import undistortion
+from i4d.scenes.sources import ImageFolders, VideoFiles
+from i4d.store.blocks import write_block
+from i4d.store.objects import ObjectStore
+from i4d.types import Camera, Region, Scene, TableRun
+
+VIDEOS, PICTURES = (".mp4", ".mkv", ".mov", ".avi", ".webm"), (".png", ".jpg", ".jpeg")
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+FORMS = "six numbers x0,y0,z0,x1,y1,z1, a mask video or picture, or a folder of masks named like the cameras"
+
+
+class MaskSource(Protocol):
+    """What `sources.VideoFiles` and `sources.ImageFolders` have in common."""
+
+    def num_frames(self, camera: str) -> int: ...
+    def read(self, camera: str, start: int, stop: int, stride: int = 1) -> object: ...
+
+
+class Still:
+    """One picture for all frames."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def num_frames(self, camera: str) -> int:
+        return 0
+
+    def read(self, camera: str, start: int, stop: int, stride: int = 1) -> object:
+        image = cv2.imread(str(self._path), cv2.IMREAD_COLOR)
+        if image is None:
+            raise SceneError(f"{self._path}: not a readable image")
+        return (image for _ in range(start, stop, stride))
+
+
+def box_of(where: str) -> Box | None:
+    """Return the box that `--where` writes as six numbers, or None where it is something else; ConfigError for a box without inside."""
+    parts = [part.strip() for part in where.split(",")]
+    if len(parts) < 2 or not all(_NUMBER.fullmatch(part) for part in parts):
+        return None
+    if len(parts) != 6:
+        raise ConfigError(f"--where {where}: {len(parts)} numbers", "a box is x0,y0,z0,x1,y1,z1: its two opposite corners")
+    low, high = tuple(map(float, parts[:3])), tuple(map(float, parts[3:]))
+    if not all(a < b for a, b in zip(low, high, strict=True)):
+        raise ConfigError(f"--where {where}: a box needs x0 < x1, y0 < y1 and z0 < z1")
+    return low, high
+
+
+def check_where(where: str) -> None:
+    """Raise ConfigError where `--where` is neither a box nor a place on disk."""
+    if not where or box_of(where) is not None or Path(where).exists():
+        return
+    if Path(where).suffix or "/" in where:
+        raise ConfigError(f"--where {where}: no such file or folder", FORMS)
+    raise ConfigError(f"--where {where!r}: picking an object by its name needs a segmentation model, which is not part of i4d",
+                      f"make masks with one (such as SAM 2) and give their folder; --where takes {FORMS}")  # fmt: skip
+
+
+def read_region(
+    local: LocalConfig, config: SceneConfig, scene: Scene, store: ObjectStore, progress: Callable[[int, int], None] | None = None
+) -> Region | None:
+    """Return the region that a configuration asks for, its masks decoded into the store; None where the edit acts everywhere.
+
+    ConfigError or SceneError naming the camera where masks are missing, too few, of another shape or empty.
+    """
+    check_where(local.where)
+    if not local.where:
+        return None
+    threshold = 0.05 * scene.bounds.unit
+    box = box_of(local.where)
+    if box is not None:
+        return Region(box, (), local.feather_px, local.carriers, threshold)
+    sources = find_masks(Path(local.where), scene)
+    runs, inside = [], 0
+    for done, (view, source) in enumerate(sources.items(), 1):
+        masks = np.stack(list(mask_frames(source, config, scene, view)))
+        inside += int((masks > 127).sum())
+        runs.append(TableRun(view, 0, scene.num_frames, write_block(store, masks).digest))
+        if progress:
+            progress(done * scene.num_frames, len(sources) * scene.num_frames)
+    if not inside:
+        raise ConfigError(f"--where {local.where}: the masks are black everywhere", "white is where the edit may act")
+    return Region(None, tuple(runs), local.feather_px, local.carriers, threshold)
+
+
+def find_masks(place: Path, scene: Scene) -> dict[int, MaskSource]:
+    """Return where each view's masks come from; ConfigError for names that are no camera, or where no edited camera has any."""
+    names = [camera.name for camera in scene.cameras]
+    pictures = place.is_dir() and any(p.suffix.lower() in PICTURES and p.stem not in names for p in place.iterdir())
+    if place.is_file() or pictures:
+        if len(names) > 1:
+            raise ConfigError(f"--where {place}: one mask for {len(names)} cameras",
+                              f"give a folder with one per camera, such as {names[0]}.mp4 or {names[0]}/")  # fmt: skip
+        return {0: _source(place, names[0])}
+    found: dict[int, MaskSource] = {}
+    for entry in sorted(p for p in place.iterdir() if not p.name.startswith(".")):
+        name = entry.name if entry.is_dir() else entry.stem
+        if name not in names:
+            raise ConfigError(f"--where {place}: {entry.name} is no camera of {scene.name}", f"cameras: {', '.join(names)}")
+        if names.index(name) in found:
+            raise ConfigError(f"--where {place}: two masks for {name}", "one video, folder or picture per camera")
+        found[names.index(name)] = _source(entry, name)
+    if not set(found) & set(scene.train_views):
+        edited = ", ".join(names[v] for v in scene.train_views)
+        raise ConfigError(f"--where {place}: no masks of an edited camera", f"edited cameras: {edited}; a box needs none")
+    return found
+
+
+def _source(place: Path, name: str) -> MaskSource:
+    if place.is_dir():
+        return ImageFolders({name: place})
+    if place.suffix.lower() in VIDEOS:
+        return VideoFiles({name: place})
+    if place.suffix.lower() in PICTURES:
+        return Still(place)
+    raise ConfigError(f"--where {place}: not a mask", f"videos {', '.join(VIDEOS)}, pictures {', '.join(PICTURES)}, or folders of pictures")
+
+
+def mask_frames(source: MaskSource, config: SceneConfig, scene: Scene, view: int) -> object:
+    """Yield a view's masks, uint8 (height, width) at the working size, undistorted with its video."""
+    camera, original = scene.cameras[view], scene.source_cameras[view]
+    stop = config.start + (scene.num_frames - 1) * config.stride + 1
+    if 0 < source.num_frames(camera.name) < stop:
+        raise SceneError(f"--where: {source.num_frames(camera.name)} masks of {camera.name}, frames up to {stop - 1} are edited",
+                         "one mask per frame of the source video, or one still picture")  # fmt: skip
+    for image in source.read(camera.name, config.start, stop, config.stride):
+        height, width = image.shape[:2]
+        if abs(width * original.height - height * original.width) > 0.02 * width * original.height:
+            raise SceneError(f"--where: the mask of {camera.name} is {width}x{height}, its video {original.width}x{original.height}",
+                             "masks may be smaller or larger, but of the same shape")  # fmt: skip
+        yield _working_mask(image.max(-1), camera, original)
+
+
+def _working_mask(mask: np.ndarray, camera: Camera, original: Camera) -> np.ndarray:
+    if original.distortion:
+        maps = undistortion(original.resized(mask.shape[1], mask.shape[0]))
+        mask = cv2.remap(mask, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    if mask.shape == (camera.height, camera.width):
+        return np.ascontiguousarray(mask)
+    shrinking = camera.width < mask.shape[1]
+    return cv2.resize(mask, (camera.width, camera.height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
+
+
+def region_to_dict(region: Region) -> dict:
+    """Return a region as plain values: what a run keeps of it."""
+    masks = [[r.view, r.start, r.stop, r.digest, r.row] for r in region.masks]
+    return {"box": region.box, "masks": masks, "feather_px": region.feather_px, "carriers": region.carriers,
+            "match_threshold": region.match_threshold}  # fmt: skip
+
+
+def region_from_dict(tree: dict | None) -> Region | None:
+    """Return the region that `region_to_dict` wrote; None for None. SceneError if the record is not one."""
+    if tree is None:
+        return None
+    try:
+        box = tree["box"] and tuple(tuple(map(float, corner)) for corner in tree["box"])
+        masks = tuple(TableRun(int(v), int(a), int(b), str(d), int(r)) for v, a, b, d, r in tree["masks"])
+        return Region(box, masks, int(tree["feather_px"]), int(tree["carriers"]), float(tree["match_threshold"]))
+    except (KeyError, TypeError, ValueError) as err:
+        raise SceneError("region.json of this run is not a region", f"{type(err).__name__}: {err}") from err
