@@ -163,7 +163,7 @@ def submit(
     follow: Annotated[bool, typer.Option("--follow", help="Show the job's output until it ends")] = False,
     python: Annotated[str, typer.Option("--python", help="The interpreter on the cluster")] = sys.executable,
     probe: Annotated[bool, typer.Option(help="First find out whether scene and storage can be read there")] = True,
-    editors: Editors = None, device: Device = None, debug: Debug = False,
+    where: Where = None, editors: Editors = None, device: Device = None, debug: Debug = False,
 ) -> None:  # fmt: skip
     """Send an edit to a Ray cluster as a job: code and configuration travel, scene and storage must be reachable there.
 
@@ -172,7 +172,7 @@ def submit(
     from i4d.commands.jobs import submit as carry_out
 
     use_data(data)
-    options = who(None, False, editors, device)
+    options = {"local.where": where, **who(None, False, editors, device)}
     raise typer.Exit(carry_out(address, prompt, out, scene, preset, config, options, set_, follow, python, probe, prompts_file))
 
 

@@ -20,6 +20,7 @@ from i4d.commands.watch import watched
 from i4d.config import Config
 from i4d.errors import ClusterError, ConfigError
 from i4d.exec.on_ray.jobs import Job, Jobs
+from i4d.scenes.where import box_of
 from i4d.store.run_folder import RunFolder, check_run_id
 
 FAILED = 1
@@ -77,6 +78,8 @@ def resubmit(address: str, run: Path, options: Mapping[str, Any], python: str) -
 def _places(config: Config, out: Path) -> list[str]:
     """Return the local paths that the cluster must be able to read: the scene (the demo makes itself) and the storage."""
     places = [] if config.scene.reader == "demo" else [config.scene.root]
+    if config.local.where and box_of(config.local.where) is None:
+        places.append(config.local.where)
     storage = config.storage_path or str(out)
     if "://" not in storage:
         there = Path(storage)

@@ -160,7 +160,8 @@ class TrainerService:
         fitter = self._field()
         unknown = set(task.want) - ({"rgb", "depth"} if task.local is None else {"rgb", "depth", "region"})
         if unknown or not task.want or not task.frames:
-            raise FitError(f"render: asked for {task.want} of frames {task.frames}", "want: rgb, depth, region of a local edit; at least a frame")
+            asked = f"render: asked for {task.want} of frames {task.frames}"
+            raise FitError(asked, "want: rgb, depth, region of a local edit; at least a frame")
         if task.num_frames != self._scene.num_frames or not set(task.frames) <= set(range(task.num_frames)):
             raise FitError(f"render: frames {task.frames} of {task.num_frames}", f"scene: {self._scene.num_frames}")
         parts: dict[str, list[np.ndarray]] = {name: [] for name in task.want}
