@@ -17,6 +17,7 @@ from i4d import config as cfg
 from i4d.commands.layers import layered, settled
 from i4d.commands.prompts import read_prompts, run_name
 from i4d.commands.run_request import Request, checked_prompt
+from i4d.commands.start_from import checkpoint_from
 from i4d.config import Config
 from i4d.driver.rounds import RunResult
 from i4d.errors import ConfigError

@@ -30,7 +30,10 @@ def seen(monkeypatch):
     return tasks
 
 
-def local_plan(region=Region(((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))):
+BOX = Region(((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
+
+
+def local_plan(region=BOX):
     return dataclasses.replace(make_plan(scene(), config(), SETTINGS), region=region)
 
 
