@@ -82,7 +82,12 @@ class FieldConfig:
     lr_decay: float = opt(0.1, "rate at the end of a phase relative to its start", low=0.0, high=1.0)
     refit_rate: float = opt(0.4, "rates of a refit relative to the fit's", low=0.0)
     tv_weight: float = opt(1.0, "total variation weight (planes x 1e-2, lines x 1e-3)", low=0.0)
-    refit_loss: str = opt("squared", "error that refits lessen", choices=("squared", "robust", "gradient"))
+    refit_loss: str = opt(
+        "squared", "error that refits lessen; perceptual: with LPIPS of patches (needs its weights); auto: so where they are found, on a GPU",
+        choices=("auto", "squared", "robust", "gradient", "perceptual"),
+    )  # fmt: skip
+    refit_perceptual: float = opt(0.01, "weight of the perceptual term beside the squared error", low=0.0, high=10.0)
+    refit_patch: int = opt(48, "pixels a side of the patch that the perceptual term compares in every step", low=36, high=512)
     refit_geometry: float = opt(0.1, "rate of density in a refit relative to colour's: edits seldom move things", low=0.0, high=10.0)
     motion_share: float = opt(0.1, "share of rays from moving pixels in a fit and the first half of a refit", low=0.0, high=1.0)
     dtype: str = opt("auto", "compute type", choices=("auto", "float32", "bfloat16", "float16"))

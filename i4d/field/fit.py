@@ -23,7 +23,7 @@ from i4d.field.fused import kernels_run_on
 from i4d.field.fused_fit import FusedStep
 from i4d.field.group import Group
 from i4d.field.image import FieldImage, render_image
-from i4d.field.losses import REFIT_LOSSES, SQUARED, FitReport, Loss, Phase
+from i4d.field.losses import SQUARED, Distance, FitReport, Loss, Phase, refit_loss
 from i4d.field.model import FieldShape, Leaf, StreamingField
 from i4d.field.optim import SliceAdam
 from i4d.field.render import RenderSettings, coarse_map, render_rays
@@ -77,10 +77,14 @@ class Fitter:
 
     def __init__(
         self, config: FieldConfig, space: Space, num_frames: int, seed: int, device: torch.device | str = "cpu",
-        workers: Workers | None = None, group: Group | None = None,
+        workers: Workers | None = None, group: Group | None = None, distance: Distance | None = None,
     ) -> None:  # fmt: skip
-        """`group`: the other processes that fit the same field, each with `config.rays` rays of its own a step."""
+        """`group`: the other processes that fit the same field, each with `config.rays` rays of its own a step.
+
+        `distance` (of images, on `device`) is what a refit by perceptual error needs.
+        """
         self.group = group
+        self._refit_loss = refit_loss(config.refit_loss, config.refit_patch, config.refit_perceptual, distance)
         self.workers = workers or Workers()
         self.config = config
         self.seed = seed
@@ -128,7 +132,12 @@ class Fitter:
     @property
     def loss(self) -> Loss:
         """What the steps of this phase lessen."""
-        return SQUARED if self.phase == "fit" else REFIT_LOSSES[self.config.refit_loss]
+        return SQUARED if self.phase == "fit" else self._refit_loss
+
+    @property
+    def num_rays(self) -> int:
+        """Rays of a step of this phase."""
+        return self.config.rays + self.loss.side**2
 
     def image(self, camera: Camera, frame: float) -> FieldImage:
         """Return what a camera sees at a frame, which may lie between two frames."""
@@ -192,7 +201,7 @@ class Fitter:
         generator = torch.Generator().manual_seed(seed_for(self.seed, self.phase_index, None, step, self._mine("rays")))
         watch_motion = self.phase == "fit" or 2 * step < self.total_steps
         share = self.config.motion_share if watch_motion else 0.0
-        return frame, bank.draw_pixels(frame, self.config.rays, generator, share, self.loss.patch)
+        return frame, bank.draw_pixels(frame, self.config.rays, generator, share, self.loss.patch, self.loss.side)
 
     def _mine(self, purpose: str) -> str:
         """Return a purpose of random numbers that no other member of the group has."""
@@ -201,7 +210,7 @@ class Fitter:
     def offsets(self, samples: int) -> torch.Tensor:
         """Return where in their strata this step's edges lie: (ray, samples - 1) in [0, 1)."""
         generator = torch.Generator(self.device).manual_seed(seed_for(self.seed, self.phase_index, None, self.step, self._mine("offsets")))
-        return torch.rand(self.config.rays, samples - 1, generator=generator, device=self.device)
+        return torch.rand(self.num_rays, samples - 1, generator=generator, device=self.device)
 
     def _fused_steps(self, bank: FrameBank, count: int) -> list[float]:
         """Take steps through kernels: pixels are drawn ahead by a thread, and the device is waited for once, at the end."""
@@ -230,30 +239,37 @@ class Fitter:
 
     def _one_step(self, bank: FrameBank) -> float:
         self._grow_if_due()
-        config, settings = self.config, self._settings()
+        settings, pieces = self._settings(), self._pieces()
         frame, pixels = self.draw(bank, self.step)
         batch = bank.rays(pixels, self.device)
         rays = [batch.origins, batch.directions, batch.rgb, self.offsets(settings.samples)]
-        moments = [self.field.at(frame, grad=True) for _ in range(self.workers.count)]
+        moments = [self.field.at(frame, grad=True) for _ in pieces]
         cells = coarse_map(moments[0], self.field.cells, settings.map_cells)
 
         def part(index: int) -> tuple[list[Leaf], float]:
             moment, piece = moments[index], pieces[index]
             origins, directions, target, jitter = (t[piece] for t in rays)
             seen, _ = render_rays(moment, self.field.space, cells, origins, directions, settings, jitter)
-            loss, squared = self.loss(seen.rgb, target)
-            share = len(target) / config.rays
+            loss, squared = self.loss.of_colours(seen.rgb, target)
+            share = len(target) / self.num_rays
             value = squared.item() * share
             self._check(value, self.step)  # it must not reach the factors: lookups at points that are no numbers crash
-            (loss * share).backward()
+            loss = loss * share
+            if piece.start >= self.config.rays:
+                loss = loss + self.loss.of_patch(seen.rgb, target)
+            loss.backward()
             return moment.leaves, value
 
-        area = self.loss.patch**2
-        pieces = [slice(p.start * area, p.stop * area) for p in self.workers.parts(config.rays // area)]
         done = self.workers.map(part, range(len(pieces)))
         self.update([leaves for leaves, _ in done])
         self.step += 1
         return sum(value for _, value in done)
+
+    def _pieces(self) -> list[slice]:
+        """Return which of a step's rays go together: whole patches for every worker, the large patch of the loss by itself."""
+        area, rays = self.loss.patch**2, self.config.rays
+        pieces = [slice(p.start * area, p.stop * area) for p in self.workers.parts(rays // area)]
+        return [*pieces, slice(rays, self.num_rays)] if self.loss.side else pieces
 
     def _settings(self) -> RenderSettings:
         """Return how this step samples. A fit starts with even intervals: at first the map knows nothing."""
@@ -290,8 +306,10 @@ class Fitter:
     def advance(self, bank: FrameBank, num_steps: int) -> FitReport:
         """Take up to `num_steps` steps, not beyond the phase's end; FitError names the step of a loss not finite."""
         count = min(num_steps, self.total_steps - self.step)
+        if self.loss.side > bank.smallest_side:
+            raise FitError(f"field.refit_patch = {self.loss.side}: images have {bank.smallest_side} pixels", "set it lower, or refit_loss=squared")
         losses = self._fused_steps(bank, count) if self.fused else [self._one_step(bank) for _ in range(count)]
         if not losses:
             return FitReport(self.step, self.total_steps, float("nan"), 0)
         psnr = -10 * math.log10(max(sum(losses) / len(losses), 1e-12))
-        return FitReport(self.step, self.total_steps, psnr, len(losses) * self.config.rays * (self.group.size if self.group else 1))
+        return FitReport(self.step, self.total_steps, psnr, len(losses) * self.num_rays * (self.group.size if self.group else 1))

@@ -115,11 +115,12 @@ class FrameBank:
         return self.rays(self.draw_pixels(frame, num_rays, generator, motion_share))
 
     def draw_pixels(
-        self, frame: int, num_rays: int, generator: torch.Generator, motion_share: float = 0.0, patch: int = 1
+        self, frame: int, num_rays: int, generator: torch.Generator, motion_share: float = 0.0, patch: int = 1, side: int = 0
     ) -> Pixels:
         """Return random pixels of a frame over all views, in order of view; a share of them moves.
 
         With a `patch` above 1, whole patches of so many pixels a side, row by row; `num_rays` is a multiple of their area.
+        With a `side`, one more patch of `side` x `side` pixels comes last, beside the `num_rays`.
         """
         total = int(self._ends[-1])
         count = num_rays // patch**2
@@ -132,8 +133,18 @@ class FrameBank:
         slot, inside = self._gather(pixels)
         if patch > 1:
             slot, inside = self._patches(slot, inside, patch)
-        colours = self._colours(frame, slot, inside)
-        return Pixels(slot if self._per_view == 1 else slot * self._per_view + frame, inside, colours)
+        rgb = self._colours(frame, slot, inside)
+        if side:
+            corner = torch.randint(total, (1,), generator=generator).numpy()
+            last = self._patches(*self._gather(corner), side)
+            parts = (slot, inside, rgb), (*last, self._colours(frame, *last))
+            slot, inside, rgb = (np.concatenate(pair) for pair in zip(*parts, strict=True))
+        return Pixels(slot if self._per_view == 1 else slot * self._per_view + frame, inside, rgb)
+
+    @property
+    def smallest_side(self) -> int:
+        """Pixels of the shortest side of any trained image."""
+        return min(min(size) for size in self._sizes.values())
 
     def _patches(self, slot: np.ndarray, inside: np.ndarray, patch: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the pixels of patches with these upper left corners, moved inside where they reach out."""

@@ -14,13 +14,14 @@ import numpy as np
 import torch
 
 from i4d.config import FieldConfig
-from i4d.errors import FitError
+from i4d.errors import FitError, WeightsError
 from i4d.field.fit import Fitter
 from i4d.field.frames import FrameBank
 from i4d.field.group import Group
 from i4d.field.protocol import TrainedField
 from i4d.field.spaces import Space, space_for
 from i4d.field.workers import Workers
+from i4d.metrics.perceptual import Lpips, find_lpips
 from i4d.services.device import Device
 from i4d.services.local import LocalScene
 from i4d.store.blocks import BlockReader, write_block
@@ -77,8 +78,9 @@ class TrainerService:
     ) -> None:
         self._store = open_store(store)
         self._reader = BlockReader(self._store, cache_dir=cache_dir)
-        self._scene, self._config, self._seed, self._name = scene, field, seed, name
+        self._scene, self._seed, self._name = scene, seed, name
         self._device = Device(device, num_threads, memory_cap_gb)
+        self._config, self._distance, self._why = _settled_loss(field, self._device.torch)
         self._workers = Workers(1 if self._device.on_gpu else num_threads or torch.get_num_threads())
         if self._workers.count > 1:
             self._device.num_threads = 1  # the workers are the threads
@@ -104,7 +106,7 @@ class TrainerService:
             blank = np.broadcast_to(np.uint8(128), (self._scene.num_frames, camera.height, camera.width, 3))
             bank.put(view, 0, blank)
         fitter.advance(bank, 1)
-        note = f"field: {self._scene.bounds.kind}, {fitter.summary()}"
+        note = f"field: {self._scene.bounds.kind}, {fitter.summary()}{self._why}"
         info = self._device.info(self._name, time.perf_counter() - began, (note,))
         return info if self._device.on_gpu else replace(info, device_name=f"{self._workers.count} threads")
 
@@ -210,7 +212,8 @@ class TrainerService:
 
     def _new_fitter(self) -> TrainedField:
         device = self._device.torch
-        return Fitter(self._config, self._space, self._scene.num_frames, self._seed, device, self._workers, self._group)
+        frames = self._scene.num_frames
+        return Fitter(self._config, self._space, frames, self._seed, device, self._workers, self._group, self._distance)
 
     def _local_scene(self, local: LocalRender) -> LocalScene:
         """Return the unedited field with a region; kept until the next fit begins or the device is given away."""
@@ -237,3 +240,22 @@ def _rows(rgb: torch.Tensor, rows: str) -> np.ndarray:
     if rows == "uint8":
         return (rgb.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
     return rgb.clamp(0, 1).to(torch.float16).cpu().numpy()
+
+
+def _settled_loss(config: FieldConfig, device: torch.device) -> tuple[FieldConfig, Lpips | None, str]:
+    """Return the configuration with the refit's loss settled, the distance it needs, and why it is not what was wished for.
+
+    `auto` takes the perceptual term on a GPU where LPIPS finds its weights: on CPUs its patches cost more than they give.
+    WeightsError where `perceptual` was asked for by name and the weights are missing.
+    """
+    asked = config.refit_loss
+    if asked == "auto" and device.type != "cuda":
+        return replace(config, refit_loss="squared"), None, " (perceptual ones are for GPUs)"
+    if asked not in ("auto", "perceptual"):
+        return config, None, ""
+    try:
+        return replace(config, refit_loss="perceptual"), find_lpips(device), ""
+    except WeightsError as err:
+        if asked == "perceptual":
+            raise
+        return replace(config, refit_loss="squared"), None, f" (not perceptual: {err.args[0]})"

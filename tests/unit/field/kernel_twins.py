@@ -10,7 +10,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from test_field_fit import BOUNDS, FRAMES, TINY, cameras, scene_bank  # noqa: E402
+from test_field_fit import BOUNDS, FRAMES, PERCEPTUAL, cameras, contrast, scene_bank  # noqa: E402
 
 from i4d.field.fit import Fitter  # noqa: E402
 from i4d.field.fused import FusedMoment, Gradients, frame_channels, propose_fused, render_fused  # noqa: E402
@@ -72,16 +72,18 @@ def one_frame(frame, background):
 
 
 def whole_fit():
-    """Largest difference of any parameter after a few steps, growth and total variation among them."""
-    config = replace(TINY, rays=16, samples=8, proposals=12, shaded=4, grid_start=1000, grid_end=2000, growth_at=[0.6])
+    """Largest difference of any parameter after a few steps, growth, total variation and a perceptual refit among them."""
+    config = replace(PERCEPTUAL, rays=16, samples=8, proposals=12, shaded=4, grid_start=1000, grid_end=2000, growth_at=[0.6], refit_patch=4)
     if DEVICE.type == "cuda":
         config = replace(config, kernels="eager")
     fits, bank = [], scene_bank()
     for kernels in (False, True):
         with mock.patch("i4d.field.fit.kernels_run_on", lambda _device, found=kernels: found):
-            fitter = Fitter(config, space_for(BOUNDS, cameras()), FRAMES, 0, DEVICE)
+            fitter = Fitter(config, space_for(BOUNDS, cameras()), FRAMES, 0, DEVICE, distance=contrast)
             fitter.begin("fit", 5)
             fitter.advance(bank, 3)
+            fitter.begin("refit", 2)
+            fitter.advance(bank, 2)
             fits.append(fitter.field.tensors)
     # Adam divides by the gradient's size: where that is all rounding, steps differ; few entries may
     return max(float((a - b).abs().double().quantile(0.99)) for a, b in zip(*(f.values() for f in fits), strict=True))

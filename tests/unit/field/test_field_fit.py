@@ -212,6 +212,50 @@ def test_neighbours_are_drawn_together_and_losses_equal_their_formulas(bank):
     torch.testing.assert_close(robust, 0.2 * ((error.square() + 0.01).sqrt() - 0.1).mean())
 
 
+def contrast(images, references):
+    """A distance for the tests: of the differences to the right, squared; like LPIPS it knows nothing of offsets."""
+    return (images.diff(dim=-1) - references.diff(dim=-1)).square().mean((1, 2, 3))
+
+
+PERCEPTUAL = replace(TINY, refit_loss="perceptual", refit_patch=8, refit_perceptual=0.5)
+
+
+def test_the_large_patch_is_drawn_last_and_counts_by_its_weight(bank):
+    drawn = bank.draw_pixels(1, 32, torch.Generator().manual_seed(0), side=8)
+    patch = drawn.inside[32:].reshape(8, 8)
+    assert len(drawn.rgb) == 96 and len(set(drawn.slot[32:])) == 1
+    assert (np.diff(patch, axis=1) == 1).all() and (np.diff(patch, axis=0) == WIDTH).all() and patch.max() < WIDTH * HEIGHT
+    view = bank.views[drawn.slot[32]]
+    np.testing.assert_array_equal(drawn.rgb[32:], picture(cameras()[view], 1)[0].reshape(-1, 3)[drawn.inside[32:]])
+    seen, target = torch.rand(40, 3), torch.rand(40, 3)
+    value, squared = Loss(side=4, perceptual=0.5, distance=contrast)(seen, target)
+    shown, wanted = (t[24:].view(4, 4, 3) for t in (seen, target))
+    expected = (seen - target).square().mean() + 0.5 * (shown.diff(dim=1) - wanted.diff(dim=1)).square().mean()
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(squared, (seen - target).square().mean())
+
+
+def test_a_perceptual_refit_is_the_same_for_any_number_of_workers(bank):
+    seen = []
+    for count in (1, 2):
+        one = Fitter(PERCEPTUAL, space_for(BOUNDS, cameras()), FRAMES, 0, workers=Workers(count), distance=contrast)
+        one.begin("fit", 20)
+        assert one.advance(bank, 20).rays == 20 * TINY.rays
+        one.begin("refit", 30)
+        first = one.advance(bank, 6)
+        assert first.rays == 6 * (TINY.rays + 64) and one.advance(bank, 24).psnr_db > first.psnr_db + 0.5
+        seen.append(one.image(cameras()[4], 1).rgb)
+    assert "perceptual" in one.summary()
+    assert (seen[0] - seen[1]).abs().mean() < 0.01
+
+
+def test_a_patch_larger_than_the_images_is_refused(bank):
+    one = Fitter(replace(PERCEPTUAL, refit_patch=36), space_for(BOUNDS, cameras()), FRAMES, 0, distance=contrast)
+    one.begin("refit", 2)
+    with pytest.raises(FitError, match="refit_patch = 36: images have 24 pixels"):
+        one.advance(bank, 1)
+
+
 def test_a_refit_holds_the_geometry(bank):
     one = fitter(replace(TINY, refit_geometry=0.0))
     one.begin("fit", 4)

@@ -1,11 +1,13 @@
 """The trainer service on a tiny scene in a temporary store."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from i4d.config import FieldConfig
-from i4d.errors import BlockError, FitError
+from i4d.errors import BlockError, FitError, WeightsError
 from i4d.services.trainer import TrainerScene, TrainerService
 from i4d.store.blocks import BlockReader, write_block
 from i4d.store.objects import open_store
@@ -116,6 +118,17 @@ def test_mistakes_are_named(place):
             service.render(wrong)
     with pytest.raises(BlockError):
         service.load("0" * 32)
+
+
+def test_the_loss_of_refits_is_settled_and_said(place, monkeypatch, tmp_path):
+    store, _ = place
+    monkeypatch.setenv("I4D_LPIPS", str(tmp_path))
+    monkeypatch.setenv("I4D_DATA", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(WeightsError, match="LPIPS: trunk"):
+        TrainerService(store.uri, SCENE, replace(FIELD, refit_loss="perceptual"), device="cpu", num_threads=1)
+    service = TrainerService(store.uri, SCENE, replace(FIELD, refit_loss="auto"), device="cpu", num_threads=1)
+    assert "refits by squared error (perceptual ones are for GPUs)" in service.warm_up().notes[0]
 
 
 def test_set_active_keeps_the_field(place):
