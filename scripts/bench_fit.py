@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from bench_dense import dense_samples, dense_steps, psnr_of_pixels
 from bench_rig import rig
 
 from i4d.config import Config, FieldConfig, merge, read_yaml
@@ -32,7 +33,6 @@ from i4d.field.frames import FrameBank
 from i4d.field.fused import kernels_run_on
 from i4d.field.group import Group
 from i4d.field.image import render_image
-from i4d.field.render import render_dense
 from i4d.field.workers import Workers
 from i4d.scenes.procedural.demo import demo_cameras, render_frames
 
@@ -129,24 +129,6 @@ def set_cells(fitter: Fitter, cells: tuple[int, int, int]) -> None:
     fitter.adopt(field)
 
 
-def dense_steps(bench: Bench, fitter: Fitter, count: int, samples: int, chunk: int) -> None:
-    """Take steps of a fit by the plain reference: even intervals, everything read in all of them, in chunks of rays."""
-    for _ in range(count):
-        frame, pixels = fitter.draw(bench.bank, fitter.step)
-        rays = bench.bank.rays(pixels, fitter.device)
-        moment = fitter.field.at(frame, grad=True)
-        for part in torch.arange(len(rays.rgb), device=fitter.device).split(chunk):
-            seen, _ = render_dense(moment, fitter.field.space, rays.origins[part], rays.directions[part], samples)
-            ((seen.rgb - rays.rgb[part]).square().sum() / rays.rgb.numel()).backward(retain_graph=True)
-        fitter.update([moment.leaves])
-        fitter.step += 1
-
-
-def dense_samples(cells: tuple[int, int, int]) -> int:
-    """Return the authors' number of intervals: two to a voxel along the diagonal (462 at the small grid, 2313 at the large)."""
-    return round(2 * float(np.linalg.norm(np.array(cells) - 1)) / 1.0)
-
-
 def speed(bench: Bench, config: FieldConfig) -> None:
     """Time steps at the small and the large grid: every trick, half-precision network, plain proposals, dense."""
     grids = [bench.args.cells] if bench.args.cells else [LARGE, SMALL]
@@ -173,11 +155,11 @@ def speed(bench: Bench, config: FieldConfig) -> None:
             del fitter
         fitter = bench.fitter(replace(config, kernels="off"), 10**6, cells)
         samples, count = dense_samples(cells), 2 if bench.args.toy else 3
-        dense_steps(bench, fitter, 1, samples, bench.args.chunk)
+        dense_steps(bench.bank, fitter, 1, samples, bench.args.chunk)
         bench.sync()
         bench.peak()
         start = time.perf_counter()
-        dense_steps(bench, fitter, count, samples, bench.args.chunk)
+        dense_steps(bench.bank, fitter, count, samples, bench.args.chunk)
         bench.sync()
         report(bench, "dense reference", cells, config.rays * count, samples, time.perf_counter() - start)
         del fitter
@@ -238,7 +220,8 @@ def curve(bench: Bench, config: FieldConfig) -> None:
 
 
 def equal(bench: Bench, config: FieldConfig) -> None:
-    """The same steps with every trick and with the dense reference, from one state that `--warm-steps` led to; held-out PSNR."""
+    """The same steps with every trick and with the dense reference, from one state that `--warm-steps` led to (0: from the
+    beginning); PSNR of the held-out camera, each rendered in its own way and both by every trick."""
     steps, warm = bench.args.equal_steps, bench.args.warm_steps
     checks = sorted({round(i * (bench.bank.num_frames - 1) / 3) for i in range(4)})
     fitter = bench.fitter(config, warm + steps, bench.args.cells)
@@ -253,11 +236,14 @@ def equal(bench: Bench, config: FieldConfig) -> None:
         if name == "every trick":
             fitter.advance(bench.bank, steps)
         else:
-            dense_steps(bench, fitter, steps, dense_samples(fitter.field.cells), bench.args.chunk)
+            dense_steps(bench.bank, fitter, steps, dense_samples(fitter.field.cells), bench.args.chunk)
         bench.sync()
         seconds = time.perf_counter() - start
-        psnr = bench.psnr(fitter, checks)
-        bench.say("equal", {"way": name, "steps": steps, "after": warm, "held_out_db": psnr, "seconds": seconds, **bench.peak()})
+        dense = dense_samples(fitter.field.cells) if name == "dense reference" else 0
+        truth = {frame: bench.truth[frame] for frame in checks}
+        own, tricks = psnr_of_pixels(fitter, bench.cameras[0], truth, dense), bench.psnr(fitter, checks)
+        found = {"own_way_db": own, "held_out_db": tricks, "seconds": seconds, **bench.peak()}
+        bench.say("equal", {"way": name, "steps": steps, "after": warm, "rays": config.rays, **found})
 
 
 def tune(bench: Bench, config: FieldConfig) -> None:
