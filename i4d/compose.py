@@ -125,7 +125,8 @@ def choose_editor(config: Config, prompt: str, device: str) -> Chosen:
     turbo = Turbo(editor.turbo_keys, editor.turbo_depth, editor.turbo_guidance) if editor.mode == "turbo" else Turbo()
     settings = EditSettings(
         prompt, editor.text_guidance, editor.image_guidance, editor.attention, norm, config.flow.method, config.flow.mask,
-        keep_unchanged=editor.keep_unchanged, mode=editor.mode, turbo=turbo,
+        keep_unchanged=editor.keep_unchanged, mode=editor.mode, turbo=turbo, noise=editor.noise,
+        references=config.schedule.references, blend=config.schedule.blend, adaptive=config.schedule.method == "adaptive",
     )  # fmt: skip
     return Chosen(place_, card, settings)
 

@@ -112,6 +112,7 @@ class EditorConfig:
     text_guidance: float = opt(0.0, "s_T (--guidance-scale); 0: what the weights' model card recommends, else 9.5", low=0.0, high=50.0)
     image_guidance: float = opt(0.0, "s_I (--image-guidance-scale); 0: likewise, else 1.5", low=0.0, high=20.0)
     dtype: str = opt("auto", "auto: float16 on GPUs, float32 on CPUs", choices=("auto", "float32", "float16", "bfloat16"))
+    noise: str = opt("shared", "noise of a view's windows: one for all frames, or each its own", choices=("shared", "frame"))
     keep_unchanged: bool = opt(True, "where an edit only copies its original (mean difference under 0.03), keep the original's pixels")
     memory_cap_gb: float = opt(0.0, "cap on device memory per process; 0: none", low=0.0)
 
@@ -130,7 +131,16 @@ class FlowConfig:
 class ScheduleConfig:
     """Rounds, key frame and windows (method page, sections 3 and 4)."""
 
-    method: str = opt("key_frame", "key_frame: the method; for comparison each_frame: every frame by itself; in2n: frames replaced one by one while the field fits", choices=("key_frame", "each_frame", "in2n"))
+    method: str = opt(
+        "key_frame", "key_frame, key_views (some cameras first, the others follow them), adaptive (weaker repaints where warps explain"
+        " much); for comparison each_frame: every frame by itself; in2n: frames replaced one by one while the field fits",
+        choices=("key_frame", "key_views", "adaptive", "each_frame", "in2n"),
+    )  # fmt: skip
+    leading_views: int = opt(0, "key_views: cameras whose windows go first; 0: a third of them", low=0, high=64)
+    follow_num_steps: int = opt(600, "key_views: T of the repaint of the others' windows", low=1, high=1000)
+    follow_diffusion_steps: int = opt(2, "key_views: n of that repaint", low=1, high=1000)
+    references: str = opt("last", "pulled into a window: the edited frame before it, or the average of that and the edited key frame", choices=("last", "both"))
+    blend: int = opt(0, "average each edited frame with its neighbours along the flow, up to so many frames away", low=0, high=16)
     forwards: int = opt(0, "each_frame, in2n: UNet forwards (images times branches) to spend; 0: as many as key_frame would", low=0)
     rounds: int = opt(1, "edit-and-refit rounds, at most", low=1, high=100)
     round_share: float = opt(0.7, "strengths of a round relative to the round before", low=0.05, high=1.0)

@@ -1,4 +1,4 @@
-"""The values that everything else speaks of: cameras, scenes, frame addresses, tasks, receipts, protocols.
+"""The values that everything else speaks of: cameras, scenes, frame addresses, tasks, receipts.
 
 Nothing here computes and nothing here imports torch or ray. Conventions (docs/conventions.md): OpenCV camera
 axes, `world_from_camera` maps camera to world, pixel centres at +0.5, frames are integers, time in the field
@@ -181,7 +181,11 @@ class EditSettings:
     itself, "joint" over all images of the window (the authors' code). `flow_mask` tests forward-backward consistency.
     `mode` "plain" and "authors" denoise the anchor again in every window; "exact" and "turbo" keep its keys and values; `turbo`
     says what the latter approximates. `noise` "shared": all images of a (view, round) start from one noise, so that it does not
-    flicker; "frame": each its own. `keep_unchanged` gives the original's pixels back where the edit only copied them.
+    flicker; "frame": each its own, so that errors average out. `keep_unchanged` gives the original's pixels back where the edit only
+    copied them. `references`: what is pulled into a frame of a window, the edited frame before the window ("last") or the average of
+    that and of the edited key frame ("both"). `blend`: each edited frame becomes the average of itself and of its neighbours up to so
+    many frames away, pulled along the flow where it is consistent. `adaptive`: the less of a window its warps leave unexplained, the
+    weaker its repaint.
     """
 
     instruction: str
@@ -195,6 +199,9 @@ class EditSettings:
     keep_unchanged: bool = True
     mode: Literal["authors", "plain", "exact", "turbo"] = "exact"
     turbo: Turbo = Turbo()
+    references: Literal["last", "both"] = "last"
+    blend: int = 0
+    adaptive: bool = False
 
 
 @dataclass(frozen=True)
@@ -247,12 +254,26 @@ class RepaintTask:
 
 
 @dataclass(frozen=True)
+class Sight:
+    """What another view, edited already, shows during a window: `frames` edited and their z `depths`, one per frame of the window.
+
+    Depths (float32, world units) may be coarser than the frames.
+    """
+
+    camera: Camera
+    frames: tuple[FrameAddress, ...]
+    depths: tuple[FrameAddress, ...]
+
+
+@dataclass(frozen=True)
 class WindowTask:
     """Edit one window of one view along time (sliding window, method section 4).
 
     For every frame: flow between the *unedited* reference and the *unedited* frame, pull the *edited* reference along the
     backward flow, keep it where the flow is consistent, `current` elsewhere, then repaint the window anchored on the
-    edited key frame. `reference_*` may be equal to the anchor. Result: a uint8 block, one row per entry of `frames`.
+    edited key frame. `reference_*` may be equal to the anchor. Result: a uint8 block, one row per entry of `frames`. With `sights`,
+    each frame starts from the average of what flow pulls from the reference and what depth carries over from the other views at
+    the same instant; `camera` and `depths` are then the window's own, and points match within `match_threshold` (world units).
     """
 
     run_seed: int
@@ -272,6 +293,10 @@ class WindowTask:
     strength: Strength
     settings: EditSettings
     region: tuple[FrameAddress, ...] = ()  # as of KeyFrameTask, one per frame
+    camera: Camera | None = None
+    depths: tuple[FrameAddress, ...] = ()
+    sights: tuple[Sight, ...] = ()
+    match_threshold: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -356,44 +381,3 @@ class WorkerInfo:
     warm_up_s: float
     notes: tuple[str, ...] = ()  # e.g. "flow: DIS (no RAFT checkpoint configured)"
     extra: Mapping[str, Any] = field(default_factory=dict)
-
-
-class Editor(Protocol):
-    """Stateless: every answer is a function of the task alone. Hosted by an executor, one process per device."""
-
-    def warm_up(self) -> WorkerInfo: ...
-    def edit_key_frame(self, task: KeyFrameTask) -> EditReceipt: ...
-    def repaint(self, task: RepaintTask) -> EditReceipt: ...
-    def edit_window(self, task: WindowTask) -> EditReceipt: ...
-    def progress(self) -> int:
-        """Return a number that changes as the call in hand gets on; asked from another thread, so it must not wait."""
-        ...
-
-    def set_active(self, active: bool) -> None:
-        """Move weights onto (True) or off (False) the device, for hosts where editor and trainer take turns."""
-        ...
-
-
-class Trainer(Protocol):
-    """Owns the field. Calls arrive in order from one caller; each takes a few seconds at most."""
-
-    def warm_up(self) -> WorkerInfo: ...
-    def start(self, runs: Sequence[TableRun], checkpoint: str | None, phase: Literal["fit", "refit"], steps: int) -> None:
-        """Begin a phase of `steps` steps on these frames, from a checkpoint (its digest) or from nothing."""
-        ...
-
-    def advance(self, delta: Sequence[TableRun], num_steps: int) -> FitReceipt:
-        """Take newly stored frames (they override older ones), then `num_steps` optimisation steps."""
-        ...
-
-    def render(self, task: RenderTask) -> RenderReceipt: ...
-    def save(self) -> CheckpointReceipt: ...
-    def load(self, checkpoint: str) -> int:
-        """Load a checkpoint for rendering or to go on; returns its step."""
-        ...
-
-    def progress(self) -> int:
-        """As of the editor."""
-        ...
-
-    def set_active(self, active: bool) -> None: ...

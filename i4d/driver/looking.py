@@ -11,7 +11,9 @@ from i4d.driver.stages import Look
 from i4d.driver.state import RunState
 from i4d.driver.windows import Stopped
 from i4d.errors import ConfigError
-from i4d.types import CheckpointReceipt, FrameAddress, LocalRender, RenderTask
+from i4d.types import Camera, CheckpointReceipt, FrameAddress, LocalRender, RenderTask
+
+_DEPTH_SIDE = 480  # pixels
 
 
 def look_at(state: RunState, part: RoundPlan, start: CheckpointReceipt) -> Look:
@@ -20,22 +22,29 @@ def look_at(state: RunState, part: RoundPlan, start: CheckpointReceipt) -> Look:
     first = part.index == 1
     depth, key = [], []
     frames: dict[tuple[int, int], FrameAddress] = {}
+    depths: dict[tuple[int, int], FrameAddress] = {}
     with state.stage(part.index, "look", len(plan.views)):
         for done, (view, camera) in enumerate(zip(plan.views, plan.cameras, strict=True), 1):
             want = ("depth",) if first else ("rgb", "depth")
             task = RenderTask(camera, (plan.key_frame,), plan.num_frames, want, "uint8" if first else "float16")
             receipt = _rendered(state, part, f"r{part.index}/v{view:02d}/depth", start, task, done)
             depth.append(FrameAddress(receipt.blocks["depth"].digest, 0))
+            windows = [w for chain in part.chains if chain.view == view for w in chain.windows]
+            for window in windows if plan.leaders else ():
+                task = RenderTask(_coarse(camera), window.frames, plan.num_frames, ("depth",))
+                seen = _rendered(state, part, f"r{part.index}/v{view:02d}/depth{window.index:02d}", start, task, done)
+                found = seen.blocks["depth"].digest
+                depths |= {(view, frame): FrameAddress(found, row) for row, frame in enumerate(window.frames)}
             if first:
                 key.append(state.originals.lookup(view, plan.key_frame))
                 continue
             key.append(FrameAddress(receipt.blocks["rgb"].digest, 0))
-            for window in (w for chain in part.chains if chain.view == view for w in chain.windows):
+            for window in windows:
                 task = RenderTask(camera, window.frames, plan.num_frames)
                 receipt = _rendered(state, part, f"r{part.index}/v{view:02d}/look{window.index:02d}", start, task, done)
                 rows = range(len(window.frames))
                 frames |= {(view, window.frames[i]): FrameAddress(receipt.blocks["rgb"].digest, i) for i in rows}
-        return Look(state.record.gather(depth).digest, frames, tuple(key), state.regions)
+        return Look(state.record.gather(depth).digest, frames, tuple(key), state.regions, depths)
 
 
 def regions_of(state: RunState, start: CheckpointReceipt) -> dict[tuple[int, int], FrameAddress]:
@@ -63,6 +72,12 @@ def regions_of(state: RunState, start: CheckpointReceipt) -> dict[tuple[int, int
         raise ConfigError(f"--where: no edited camera sees the region at frame {plan.key_frame}, from where the edit spreads",
                           "choose another schedule.key_frame, or mend box or masks")  # fmt: skip
     return found
+
+
+def _coarse(camera: Camera) -> Camera:
+    """Return a camera whose longer side has at most 480 pixels: depth changes slowly, and every frame of every view is asked for."""
+    shrink = min(1.0, _DEPTH_SIDE / max(camera.width, camera.height))
+    return camera.resized(round(camera.width * shrink), round(camera.height * shrink)) if shrink < 1 else camera
 
 
 def _rendered(state: RunState, part: RoundPlan, id: str, start: CheckpointReceipt, task: RenderTask, done: int) -> Any:

@@ -123,6 +123,12 @@ class Plan:
     depth_warp: bool = True
     stop_change: float = 0.0  # rounds end when edited frames and renders move by less, of [0, 1]
     region: Region | None = None  # where the edit may act; None: everywhere
+    leaders: tuple[int, ...] = ()  # views whose windows go first, the others follow them; empty: no view follows another
+    follow_strength: Strength = Strength(1, 1)  # of a follower's windows
+
+    def strength_of(self, view: int) -> Strength:
+        """Return the first round's strength of a view's windows."""
+        return self.follow_strength if self.leaders and view not in self.leaders else self.window_strength
 
     def camera(self, view: int) -> Camera:
         return self.cameras[self.views.index(view)]
@@ -219,7 +225,7 @@ def predicted_forwards(plan: Plan) -> int:
     """Return how many images times branches go through the UNet in all rounds.
 
     With `anchor` attention and per-frame normalisation the anchor of a view is denoised once per round; otherwise
-    with every window.
+    with every window. Of adaptive windows it is the most they may take.
     """
     settings = plan.settings
     once = settings.attention == "anchor" and settings.norm == "frame" and settings.mode in ("exact", "turbo")
@@ -231,8 +237,9 @@ def predicted_forwards(plan: Plan) -> int:
             images += batch * step.strength.n
         images += len(part.rest) * plan.rest_batch * weakened(plan.rest_strength, part.strength_share).n
         per_window = plan.batch - 1 if once else plan.batch
-        anchors = len({chain.view for chain in part.chains}) if once else 0
-        images += (part.num_windows * per_window + anchors) * weakened(plan.window_strength, part.strength_share).n
+        for view in {chain.view for chain in part.chains}:
+            windows = sum(len(chain.windows) for chain in part.chains if chain.view == view)
+            images += (windows * per_window + once) * weakened(plan.strength_of(view), part.strength_share).n
         images += sum(len(update.frames) * update.strength.n for update in part.updates)
     return images * branches(plan.settings)
 

@@ -1,5 +1,7 @@
-"""Plans of what the method is compared with, for the same scene, services and UNet forwards.
+"""Plans other than the plain one: cameras that follow others, and what the method is compared with, for the same services.
 
+`key_views`: a few cameras, chosen for coverage, are swept by windows as ever; each window of the others starts from its own past
+(by flow) and from what the leaders show at the same instants (by depth), and is repainted briefly (method page, section 5).
 `each_frame`: every frame of every edited view by itself, from the original, with noise of its own; then the refit.
 `in2n`: Instruct-NeRF2NeRF (Haque et al., ICCV 2023, section 3.2) carried to 4D: while the field refits, a few frames at a time are
 rendered from it, edited each by itself under the condition of their originals, and take their places in the training set.
@@ -12,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from i4d.config import Config
+from i4d.driver.coverage import leaders_of
 from i4d.driver.plan import Chain, Plan, RoundPlan, Update, WindowPlan, branches, make_plan, predicted_forwards
 from i4d.errors import ConfigError
 from i4d.seeds import seed_for
@@ -21,18 +24,28 @@ STRONGEST, WEAKEST, STRONGEST_AT_LAST = 0.98, 0.02, 0.5  # shares of the 1000 ti
 
 
 def scheduled_plan(scene: Scene, config: Config, settings: EditSettings, num_rounds: int | None = None) -> Plan:
-    """Return the plan that `schedule.method` asks for; the others than key_frame have one round and spend `schedule.forwards`.
+    """Return the plan that `schedule.method` asks for; those of comparison have one round and spend `schedule.forwards`.
 
     ConfigError as in `make_plan`, or where the forwards do not suffice for one step per frame.
     """
     plan = make_plan(scene, config, settings, num_rounds)
     method = config.schedule.method
-    if method == "key_frame" or not plan.rounds:
-        return plan
+    if method in ("key_frame", "adaptive") or not plan.rounds:
+        return replace(plan, method=method)
+    if method == "key_views":
+        return following(plan, config)
     images = (config.schedule.forwards or predicted_forwards(plan)) // branches(settings)
-    alone = replace(settings, attention="own", norm="frame", noise="frame", flow="none")
+    alone = replace(settings, attention="own", norm="frame", noise="frame", flow="none", blend=0)
     plan = replace(plan, settings=alone, method=method, batch=config.schedule.sequence_length)
     return (_each_frame if method == "each_frame" else _in2n)(plan, images, config.schedule.diffusion_steps)
+
+
+def following(plan: Plan, config: Config) -> Plan:
+    """Return the plan with leaders: as many as configured, or a third of the views, one at least; all of them where there is one view."""
+    count = config.schedule.leading_views or max(1, len(plan.views) // 3)
+    strength = Strength(config.schedule.follow_num_steps, config.schedule.follow_diffusion_steps)
+    leaders = leaders_of(plan.views, plan.cameras, count)
+    return replace(plan, method="key_views", leaders=leaders, follow_strength=strength)
 
 
 def _steps(plan: Plan, images: int, batched: int, most: int) -> int:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from i4d.driver.plan import Chain, KeyStep, Plan, RoundPlan, weakened
+from i4d.driver.plan import Chain, KeyStep, Plan, RoundPlan, WindowPlan, weakened
 from i4d.driver.protocols import Table
 from i4d.driver.windows import Job, Results
-from i4d.types import EditReceipt, FrameAddress, KeyFrameTask, RepaintTask, TableRun, WindowTask
+from i4d.types import EditReceipt, FrameAddress, KeyFrameTask, RepaintTask, Sight, TableRun, WindowTask
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Look:
     frames: Mapping[tuple[int, int], FrameAddress]
     key: tuple[FrameAddress, ...]  # per edited view, at the key instant
     region: Mapping[tuple[int, int], FrameAddress] = field(default_factory=dict)
+    depths: Mapping[tuple[int, int], FrameAddress] = field(default_factory=dict)  # of every frame, where views follow others
 
     def masks(self, places: Iterable[tuple[int, int]]) -> tuple[FrameAddress, ...]:
         """Return the masks of (view, frame) places; none where the edit acts everywhere."""
@@ -181,6 +182,7 @@ def _window_job(plan: Plan, part: RoundPlan, originals: Table, look: Look, ancho
     window = chain.windows[place]
     view = chain.view
     before = window_id(part, view, chain.windows[place - 1].index) if place else ""
+    leaders = plan.leaders if plan.leaders and view not in plan.leaders else ()
 
     def make(results: Results) -> WindowTask:
         frames = tuple(originals.lookup(view, frame) for frame in window.frames)
@@ -188,6 +190,7 @@ def _window_job(plan: Plan, part: RoundPlan, originals: Table, look: Look, ancho
         if before:
             block = results[before].block
             reference = FrameAddress(block.digest, block.num_rows - 1)
+        sights = tuple(_sight(plan, look, leader, window, results[window_id(part, leader, window.index)]) for leader in leaders)
         return WindowTask(
             run_seed=plan.seed,
             round=part.index,
@@ -203,15 +206,26 @@ def _window_job(plan: Plan, part: RoundPlan, originals: Table, look: Look, ancho
             reference_original=originals.lookup(view, window.reference_frame),
             reference_edited=reference,
             batch=plan.batch,
-            strength=weakened(plan.window_strength, part.strength_share),
+            strength=weakened(plan.strength_of(view), part.strength_share),
             settings=plan.settings,
             region=look.masks((view, frame) for frame in window.frames),
+            camera=plan.camera(view) if sights else None,
+            depths=tuple(look.depths[view, frame] for frame in window.frames) if sights else (),
+            sights=sights,
+            match_threshold=plan.match_threshold,
         )
 
     job_id = window_id(part, view, window.index)
-    left = len(chain.windows) - place
-    after = (before,) if before else ()
+    leads = bool(plan.leaders) and not leaders
+    left = len(chain.windows) - place + (len(chain.windows) if leads else 0)  # others wait for a leader
+    after = ((before,) if before else ()) + tuple(window_id(part, leader, window.index) for leader in leaders)
     return Job(job_id, "edit_window", make, len(window.frames), after, left, f"v{view:02d}")
+
+
+def _sight(plan: Plan, look: Look, leader: int, window: WindowPlan, receipt: EditReceipt) -> Sight:
+    """Return what a leader shows during a window: chains of all views are cut alike."""
+    frames = tuple(FrameAddress(receipt.block.digest, row) for row in range(len(window.frames)))
+    return Sight(plan.camera(leader), frames, tuple(look.depths[leader, frame] for frame in window.frames))
 
 
 def key_runs(plan: Plan, digest: str) -> list[TableRun]:

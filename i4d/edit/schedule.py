@@ -42,6 +42,11 @@ class Schedule:
             return [round(T - k * T / n) - 1 for k in range(n)]
         return [min((n - 1 - k) * (T // n) + 1, self.num_steps - 1) for k in range(n)]
 
+    @property
+    def least_steps(self) -> int:
+        """Return how few steps of a repaint change anything: with leading spacing the last one stands next to the clean picture."""
+        return 1 if self.spacing == "trailing" else 2
+
     def starts_from_noise(self, strength: Strength) -> bool:
         """Return whether nothing of the image is left at the first timestep: a trailing schedule at full strength."""
         return self.spacing == "trailing" and strength.T == self.num_steps

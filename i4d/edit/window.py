@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
+from i4d.edit.merge import merged, pull_by_flow
 from i4d.edit.model import EditCost, EditorModel
 from i4d.edit.repaint import AnchorTrace, repaint
-from i4d.flow.warp import consistency_mask, inside, warp
 from i4d.types import EditSettings, Strength
 
 
@@ -40,9 +40,7 @@ def merge_by_flow(
 
     Where the flows disagree (`use_mask`), or where a pixel looks outside the reference, `current` stands.
     """
-    pulled = warp(reference.expand(len(current), -1, -1, -1), backward)
-    mask = consistency_mask(forward, backward) if use_mask else inside(backward)
-    return torch.where(mask, pulled, current), float(mask.float().mean())
+    return merged(current, [pull_by_flow(reference, forward, backward, use_mask)])
 
 
 def padded_batch(images: torch.Tensor, size: int) -> torch.Tensor:
@@ -77,24 +75,24 @@ def edit_window(
     editor call, anchor included unless attention is "own". `trace` gives the anchor's keys and values where it can stand by
     itself; otherwise the anchor is slot 0 of the batch and its own output is dropped.
     """
-    merged, kept = images.current, 0.0
+    began, kept = images.current, 0.0
     if images.forward is not None and images.backward is not None:
         flow = images.forward, images.backward
-        merged, kept = merge_by_flow(images.current, images.reference_edited, *flow, settings.flow_mask)
-    frames = len(merged)
+        began, kept = merge_by_flow(images.current, images.reference_edited, *flow, settings.flow_mask)
+    frames = len(began)
     if settings.attention == "own":  # nobody looks at an anchor
-        originals, start = (padded_batch(x, batch) for x in (images.originals, merged))
+        originals, start = (padded_batch(x, batch) for x in (images.originals, began))
         condition = None if images.condition is None else padded_batch(images.condition, batch)
         out = repaint(model, originals, start, strength, settings, _padded(seeds, batch), cost, condition=condition)
         return out[:frames], kept
     if uses_trace(settings):
-        originals, start = (padded_batch(x, batch - 1) for x in (images.originals, merged))
+        originals, start = (padded_batch(x, batch - 1) for x in (images.originals, began))
         condition = None if images.condition is None else padded_batch(images.condition, batch - 1)
         padded = _padded(seeds, batch - 1)
         out = repaint(model, originals, start, strength, settings, padded, cost, anchor=trace(), condition=condition)
         return out[:frames], kept
     originals = padded_batch(torch.cat([images.anchor_original, images.originals]), batch)
-    start = padded_batch(torch.cat([images.anchor_edited, merged]), batch)
+    start = padded_batch(torch.cat([images.anchor_edited, began]), batch)
     condition = None
     if images.condition is not None and images.anchor_condition is not None:
         condition = padded_batch(torch.cat([images.anchor_condition, images.condition]), batch)

@@ -18,6 +18,7 @@ import torch
 
 from i4d.edit.key_frame import InstantImages, agree, edit_key_frame
 from i4d.edit.load import load_editor
+from i4d.edit.merge import adapted, blended
 from i4d.edit.model import EditCost, EditorModel, Guidance
 from i4d.edit.repaint import AnchorCache, AnchorTrace, ConditionCache, conditions_of, repaint, trace_anchor
 from i4d.edit.window import WindowImages, edit_window, padded_batch, uses_trace
@@ -27,6 +28,7 @@ from i4d.geometry.regions import inside_of
 from i4d.seeds import seed_for
 from i4d.services.device import card_name, choose_device, measure_peak
 from i4d.services.flow_store import FlowStore
+from i4d.services.window_start import WindowStart
 from i4d.store.blocks import BlockReader, write_block
 from i4d.store.objects import open_store
 from i4d.types import (
@@ -47,7 +49,7 @@ CONDITION_BYTES = 1 << 30  # 3,000 frames of 1352x1014
 
 
 class EditorService:
-    """Implements `i4d.types.Editor` on one device.
+    """Implements `i4d.services.contract.Editor` on one device.
 
     `store` is the storage URI. `device` auto, cpu or cuda. `memory_cap_gb` bounds what this process may take of the
     device (0: no bound). `num_threads` fixes the compute threads (0: as they are), and with them the bits on CPUs.
@@ -191,18 +193,22 @@ class EditorService:
     def edit_window(self, task: WindowTask) -> EditReceipt:
         """Edit one window along time; a uint8 block, one row per frame."""
         began, model, cost = self._begin()
-        forward, backward, flow_passes, flow_seconds = self._flow_of(task)
+        flow = None if task.settings.flow == "none" else self._flow(task.settings.flow)
+        start = WindowStart(task, self._images, self._reader, flow, self._device)
+        began_from, kept = start.frames()
         images = WindowImages(
             self._images(task.originals),
-            self._images(task.current),
+            began_from,
             self._images([task.anchor_original]),
             self._images([task.anchor_edited]),
             self._images([task.reference_edited]),
-            forward,
-            backward,
+            None,
+            None,
             self._condition(task.originals),
             self._condition([task.anchor_original]),
         )
+        adaptive = task.settings.adaptive
+        strength = adapted(task.strength, kept, model.schedule.least_steps) if adaptive else task.strength
         anchor_seed = seed_for(task.run_seed, task.round, task.view, None, "anchor")
         seeds = [
             anchor_seed
@@ -216,16 +222,17 @@ class EditorService:
             settings = task.settings
             guidance = Guidance(settings.text_guidance, settings.image_guidance)
             thinned = settings.turbo.keys
-            key = (task.anchor_original, task.anchor_edited, task.strength, settings.instruction, guidance, thinned, anchor_seed)
+            key = (task.anchor_original, task.anchor_edited, strength, settings.instruction, guidance, thinned, anchor_seed)
             anchor, known = (images.anchor_original, images.anchor_edited), images.anchor_condition
             return self._anchors.get(
-                key, lambda: trace_anchor(model, *anchor, task.strength, settings, anchor_seed, cost, known)
+                key, lambda: trace_anchor(model, *anchor, strength, settings, anchor_seed, cost, known)
             )
 
         with _naming(task_id):
-            out, kept = edit_window(
-                model, images, task.strength, task.settings, anchor_seed, seeds, task.batch, cost, trace
-            )
+            out, _ = edit_window(model, images, strength, task.settings, anchor_seed, seeds, task.batch, cost, trace)
+            if task.settings.blend:
+                pairs = start.pairs(task.settings.blend)
+                out = blended(out, images.reference_edited, pairs, task.settings.flow_mask)
         out = self._within(task.region, out, images.originals)
         return self._finish(
             task_id,
@@ -233,22 +240,11 @@ class EditorService:
             cost,
             _rows(out, np.uint8),
             kept_share=kept,
-            flow_passes=flow_passes,
-            flow_seconds=flow_seconds,
+            flow_passes=start.flow_passes,
+            flow_seconds=start.flow_seconds,
         )
 
     # ------------------------------------------------------------------------------------------ parts
-    def _flow_of(self, task: WindowTask) -> tuple[torch.Tensor | None, torch.Tensor | None, int, float]:
-        """Return the flow from the reference to a window's frames, the flow back, the passes it took and the seconds."""
-        if task.settings.flow == "none":
-            return None, None, 0, 0.0
-        flow = self._flow(task.settings.flow)
-        began, passes = time.time(), flow.passes
-        pairs = [flow.between(task.reference_original, original) for original in task.originals]
-        seconds = time.time() - began
-        forward, backward = (torch.stack([pair[i] for pair in pairs]).to(self._device) for i in (0, 1))
-        return forward, backward, flow.passes - passes, seconds
-
     def _begin(self) -> tuple[float, EditorModel, EditCost]:
         assert self._active, "an editor was called while its weights were off the device"
         self._fix_threads()

@@ -87,6 +87,10 @@ class NullEditor:
         images = self._blend(task.originals, task.current, seed)
         near = self._reader.images([task.anchor_edited, task.reference_edited])
         images = 0.5 * images + 0.3 * near[0] + 0.2 * near[1]
+        for sight in task.sights:
+            seen = np.stack([self._reader.row(address) for address in (*sight.depths, *task.depths)])
+            assert seen.dtype == np.float32 and len(seen) == 2 * len(images) and task.camera is not None
+            images = 0.8 * images + 0.2 * self._reader.images(sight.frames) + 0.01 * np.tanh(seen.mean())
         pixels = np.round(images * 255).clip(0, 255).astype(np.uint8)
         return self._receipt(f"r{task.round}/v{task.view:02d}/w{task.window:02d}", pixels, task.batch, 0.5)
 

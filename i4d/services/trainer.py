@@ -53,7 +53,7 @@ class TrainerScene:
 
 
 class TrainerService:
-    """Implements `i4d.types.Trainer` on one device.
+    """Implements `i4d.services.contract.Trainer` on one device.
 
     `store` is the storage URI. `seed` and `field` settle a fit together with the frames; on CPUs the number of compute
     threads (`num_threads`, 0: as they are) settles its bits. `memory_cap_gb` bounds what this process may take of a GPU.

@@ -1,0 +1,111 @@
+"""What a window's frames start from, and how they are averaged afterwards: pixels pulled by flow and carried by depth.
+
+Shapes: frames (frames, 3, height, width), float in [0, 1]; masks bool (frames, 1, height, width); flow (frames, 2, height, width)
+in pixels, *pull*. Everything stays in floating point on the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from i4d.flow.warp import consistency_mask, inside, warp
+from i4d.geometry.cameras import unproject
+from i4d.geometry.warps import warp_by_depth
+from i4d.types import Camera, Strength
+
+WHOLE_AT = 0.25  # unexplained share of a window from which on an adaptive repaint has its full strength
+LEAST_T = 0.5  # share of T that an adaptive repaint has where everything is explained
+
+
+@dataclass(frozen=True, eq=False)
+class Pull:
+    """Pixels from elsewhere laid over a window's frames, and where they can be trusted."""
+
+    frames: torch.Tensor
+    mask: torch.Tensor
+
+
+def pull_by_flow(reference: torch.Tensor, forward: torch.Tensor, backward: torch.Tensor, use_mask: bool = True) -> Pull:
+    """Return an edited reference (1 or frames, 3, h, w) pulled into each frame.
+
+    `forward` is the flow from the unedited reference to each unedited frame, `backward` from each frame to the reference.
+    Trusted where the two agree (`use_mask`), else wherever the pixel looks inside the reference.
+    """
+    mask = consistency_mask(forward, backward) if use_mask else inside(backward)
+    return Pull(warp(reference.expand(len(backward), -1, -1, -1), backward), mask)
+
+
+def pull_by_depth(
+    frames: torch.Tensor, depths: torch.Tensor, camera: Camera, own_depths: torch.Tensor, own_camera: Camera, threshold: float
+) -> Pull:
+    """Return another camera's frames carried into one's own frames of the same instants.
+
+    `depths` and `own_depths` (frames, h', w') are z depths in world units and may be coarser than the frames. Trusted where the
+    3D points of both cameras meet within `threshold` (world units).
+    """
+    height, width = frames.shape[-2:]
+    images, masks = [], []
+    fine, own_fine = (_at_size(d, height, width) for d in (depths, own_depths))
+    for frame, depth, own in zip(frames, fine, own_fine, strict=True):
+        image, mask = warp_by_depth(unproject(own, own_camera), frame, depth, camera, threshold)
+        images.append(image)
+        masks.append(mask)
+    return Pull(torch.stack(images), torch.stack(masks))
+
+
+def _at_size(depths: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Return depths at another size; what is mixed across an edge lies on neither surface and fails the match."""
+    if depths.shape[-2:] == (height, width):
+        return depths
+    return F.interpolate(depths[:, None], size=(height, width), mode="bilinear", align_corners=False)[:, 0]
+
+
+def merged(current: torch.Tensor, pulls: Sequence[Pull]) -> tuple[torch.Tensor, float]:
+    """Return frames made of what was pulled (its average where several are trusted) and of `current` elsewhere, and the pulled share."""
+    if not pulls:
+        return current, 0.0
+    weight = sum(pull.mask.to(current.dtype) for pull in pulls)
+    total = sum(torch.where(pull.mask, pull.frames, torch.zeros_like(pull.frames)) for pull in pulls)
+    explained = weight > 0
+    return torch.where(explained, total / weight.clamp_min(1), current), float(explained.float().mean())
+
+
+def pairs_within(count: int, radius: int) -> list[tuple[int, int]]:
+    """Return the pairs (i, j), i < j, of a window's frames that are at most `radius` apart; -1 is the reference before the first."""
+    return [(i, j) for i in range(-1, count) for j in range(max(i + 1, 0), min(count, i + radius + 1))]
+
+
+def blended(
+    frames: torch.Tensor, reference: torch.Tensor, flows: Mapping[tuple[int, int], tuple[torch.Tensor, torch.Tensor]], use_mask: bool = True
+) -> torch.Tensor:
+    """Return each frame averaged with its neighbours, pulled into it where flows agree; every frame counts as it came in.
+
+    `flows` has, per pair of `pairs_within`, the flow (2, h, w) from frame i to frame j of the unedited video and the one back; frame -1
+    is the edited `reference` (1, 3, h, w), which others see and which is not changed.
+    """
+    total, weight = frames.clone(), torch.ones_like(frames[:, :1])
+    for (i, j), (there, back) in flows.items():
+        source = reference[0] if i < 0 else frames[i]
+        _add(total, weight, j, pull_by_flow(source[None], there[None], back[None], use_mask))
+        if i >= 0:
+            _add(total, weight, i, pull_by_flow(frames[j : j + 1], back[None], there[None], use_mask))
+    return total / weight
+
+
+def _add(total: torch.Tensor, weight: torch.Tensor, index: int, pull: Pull) -> None:
+    total[index] += torch.where(pull.mask, pull.frames, torch.zeros_like(pull.frames))[0]
+    weight[index] += pull.mask[0].to(weight.dtype)
+
+
+def adapted(strength: Strength, explained: float, least_steps: int = 1) -> Strength:
+    """Return the strength of a window whose warps explain a share of its pixels, in [0, 1].
+
+    Steps grow in proportion to the unexplained share up to all of them at a quarter; T between half and all of it likewise.
+    """
+    share = min(1.0, (1.0 - explained) / WHOLE_AT)
+    steps = min(strength.n, max(least_steps, -int(-strength.n * share // 1)))
+    return Strength(max(steps, round(strength.T * (LEAST_T + (1 - LEAST_T) * share))), steps)
