@@ -139,7 +139,9 @@ class ScheduleConfig:
     leading_views: int = opt(0, "key_views: cameras whose windows go first; 0: a third of them", low=0, high=64)
     follow_num_steps: int = opt(600, "key_views: T of the repaint of the others' windows", low=1, high=1000)
     follow_diffusion_steps: int = opt(2, "key_views: n of that repaint", low=1, high=1000)
-    references: str = opt("last", "pulled into a window: the edited frame before it, or the average of that and the edited key frame", choices=("last", "both"))
+    references: str = opt(
+        "last", "pulled into a window: the edited frame before it, or the average of that and the edited key frame", choices=("last", "both"),
+    )  # fmt: skip
     blend: int = opt(0, "average each edited frame with its neighbours along the flow, up to so many frames away", low=0, high=16)
     forwards: int = opt(0, "each_frame, in2n: UNet forwards (images times branches) to spend; 0: as many as key_frame would", low=0)
     rounds: int = opt(1, "edit-and-refit rounds, at most", low=1, high=100)

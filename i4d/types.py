@@ -7,7 +7,7 @@ is `frame / max(1, num_frames - 1)` in [0, 1]. A *view* is an index into `Scene.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
