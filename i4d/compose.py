@@ -122,7 +122,8 @@ def choose_editor(config: Config, prompt: str, device: str) -> Chosen:
     config.editor.image_guidance = config.editor.image_guidance or card.image_guidance
     editor = config.editor
     norm = "joint" if editor.mode == "authors" else editor.norm
-    turbo = Turbo(editor.turbo_keys, editor.turbo_depth, editor.turbo_guidance) if editor.mode == "turbo" else Turbo()
+    switches = editor.turbo_keys, editor.turbo_depth, editor.turbo_guidance, editor.turbo_second_keys
+    turbo = Turbo(*switches) if editor.mode == "turbo" else Turbo()
     settings = EditSettings(
         prompt, editor.text_guidance, editor.image_guidance, editor.attention, norm, config.flow.method, config.flow.mask,
         keep_unchanged=editor.keep_unchanged, mode=editor.mode, turbo=turbo, noise=editor.noise,

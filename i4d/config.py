@@ -104,7 +104,8 @@ class EditorConfig:
         "exact", "exact; turbo: faster, approximate; plain: the anchor anew in every window; authors: with joint GroupNorm too",
         choices=("authors", "plain", "exact", "turbo"),
     )  # fmt: skip
-    turbo_keys: int = opt(4, "turbo: anchor keys thinned to one in so many at the top level", choices=(1, 4))
+    turbo_keys: int = opt(16, "turbo: anchor keys thinned to one in so many at the top level", choices=(1, 4, 16))
+    turbo_second_keys: int = opt(4, "turbo: likewise at the second level", choices=(1, 4, 16))
     turbo_depth: int = opt(2, "turbo: deeper levels of the UNet at every n-th step", low=1, high=8)
     turbo_guidance: int = opt(2, "turbo: guidance branches besides the full one at every n-th step", low=1, high=8)
     compile: str = opt("auto", "torch.compile of the editor; auto: large editors on GPUs, in exact and turbo mode", choices=("auto", "on", "off"))

@@ -164,13 +164,15 @@ class Strength:
 class Turbo:
     """What an edit may approximate; ones change nothing. Prices: docs/benchmarks.md.
 
-    `keys`: the anchor's keys and values at the UNet's top level are averages of that many neighbours (1 or 4). `depth`: the
-    UNet's deeper levels are computed at every `depth`-th step only. `guidance`: so are the branches besides the full one.
+    `keys`: the anchor's keys and values at the UNet's top level are averages of that many neighbours (1, 4 or 16), `second_keys`: so
+    are those of the level below (1, 4 or 16). `depth`: the UNet's deeper levels are computed at every `depth`-th step only.
+    `guidance`: so are the branches besides the full one.
     """
 
     keys: int = 1
     depth: int = 1
     guidance: int = 1
+    second_keys: int = 1
 
 
 @dataclass(frozen=True)

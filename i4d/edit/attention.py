@@ -12,7 +12,7 @@ values were recorded before (`Recording`) and are given: then all slots are fram
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -26,18 +26,19 @@ ATTENTIONS = ("anchor", "anchor_self", "sparse_causal", "own")
 class Recording:
     """Keys and values of the anchor at one denoising step: a (branches, tokens, channels) pair per layer, by its number.
 
-    `packed`: laid out for the kernel of `anchor` attention where there is one (`ops.pack_keys`). `thinned`: (h, w) of the level
-    whose keys and values are averages of 2x2 neighbours.
+    `packed`: laid out for the kernel of `anchor` attention where there is one (`ops.pack_keys`). `thinned`: (h, w, side) of levels
+    whose keys and values are averages of side x side neighbours.
     """
 
-    def __init__(self, packed: bool = False, thinned: tuple[int, int] | None = None) -> None:
+    def __init__(self, packed: bool = False, thinned: Sequence[tuple[int, int, int]] = ()) -> None:
         self.layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        self.packed, self.thinned = packed, thinned
+        self.packed = packed
+        self.thinned = {height * width: (height, width, side) for height, width, side in thinned}
 
     def add(self, layer: int, key: torch.Tensor, value: torch.Tensor, heads: int) -> None:
         """Keep a layer's keys and values."""
-        if self.thinned is not None and key.shape[1] == self.thinned[0] * self.thinned[1]:
-            key, value = (ops.thinned(t, *self.thinned) for t in (key, value))
+        if key.shape[1] in self.thinned:
+            key, value = (ops.thinned(t, *self.thinned[key.shape[1]]) for t in (key, value))
         self.layers[layer] = ops.pack_keys(key, value, heads) if self.packed else (key, value)
 
     @property
@@ -96,6 +97,10 @@ class WindowAttention:
         temb: torch.Tensor | None = None,
     ) -> torch.Tensor:
         assert encoder_hidden_states is None and attention_mask is None, "self-attention only"
+        return attn.to_out[1](attn.to_out[0](self.attend(attn, hidden_states)))
+
+    def attend(self, attn: nn.Module, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Return what the layer attends to, (image, tokens, channels), before its output projection."""
         context = self.context
         batch, tokens, channels = hidden_states.shape
         states = hidden_states.view(context.branches, batch // context.branches, tokens, channels)
@@ -111,7 +116,7 @@ class WindowAttention:
             out = ops.plain_attention(query, key, value, attn.heads)
         else:
             out = self._two_sources(attn, states, given)
-        return attn.to_out[1](attn.to_out[0](out.reshape(batch, tokens, -1)))
+        return out.reshape(batch, tokens, -1)
 
     def _keys(self, attn: nn.Module, anchor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return keys and values of anchors (branch, tokens, channels), packed where a kernel reads them."""

@@ -31,10 +31,76 @@ class FastResidual(nn.Module):
             add = self.time_emb_proj(F.silu(temb)) + self.conv1.bias
         else:
             add = self.conv1.bias.expand(len(x), -1)
-        h = self.conv2(_normed(self.norm2, h, add, True))
+        h = F.conv2d(_normed(self.norm2, h, add, True), self.conv2.weight, None, self.conv2.stride, self.conv2.padding)
+        bias = self.conv2.bias
         if self.conv_shortcut is not None:
-            x = self.conv_shortcut(x)
-        return (x + h) / self.scale if self.scale != 1.0 else x + h
+            x = F.conv2d(x, self.conv_shortcut.weight, None)
+            bias = bias if self.conv_shortcut.bias is None else bias + self.conv_shortcut.bias
+        out = ops.added(x, h, bias)
+        return out / self.scale if self.scale != 1.0 else out
+
+
+class FastTransformer(nn.Module):
+    """A `Transformer2DModel` of plain blocks whose residual sums are done by the matrix products themselves.
+
+    The biases of those products are not added to the sum but carried along: each normalisation is told what is missing, and
+    what is missing at the end goes through the output projection by itself.
+    """
+
+    def __init__(self, transformer: nn.Module) -> None:
+        super().__init__()
+        self.norm, self.proj_in, self.proj_out = transformer.norm, transformer.proj_in, transformer.proj_out
+        self.blocks = transformer.transformer_blocks
+
+    def forward(self, hidden_states: torch.Tensor, encoder_hidden_states: torch.Tensor, **others: object) -> tuple[torch.Tensor]:
+        """Return the transformer's answer (image, channel, h, w), channels-last; as diffusers' blocks call it."""
+        n, channels, height, width = hidden_states.shape
+        tokens = _normed(self.norm, hidden_states, None, False).permute(0, 2, 3, 1).reshape(n, height * width, channels)
+        total = F.linear(tokens, self.proj_in.weight.flatten(1), self.proj_in.bias)
+        missing = None
+        for block in self.blocks:
+            total, missing = self._block(block, total, missing, encoder_hidden_states)
+        weight = self.proj_out.weight.flatten(1)
+        out = F.linear(total, weight).view(n, height, width, channels).permute(0, 3, 1, 2)
+        return (ops.added(hidden_states, out, torch.addmv(self.proj_out.bias, weight, missing)),)
+
+    @staticmethod
+    def _block(
+        block: nn.Module, total: torch.Tensor, missing: torch.Tensor | None, text: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        def normed(norm: nn.LayerNorm) -> torch.Tensor:
+            return ops.layer_norm(total, norm.weight, norm.bias, norm.eps, missing)
+
+        def summed(layer: nn.Linear, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            into = total.flatten(0, 1).addmm_(x.flatten(0, 1), layer.weight.t())
+            return into.view_as(total), layer.bias if missing is None else missing + layer.bias
+
+        one, two, last = block.attn1, block.attn2, block.ff.net[2]
+        total, missing = summed(one.to_out[0], one.processor.attend(one, normed(block.norm1)))
+        query, key, value = two.to_q(normed(block.norm2)), two.to_k(text), two.to_v(text)
+        total, missing = summed(two.to_out[0], ops.plain_attention(query, key, value, two.heads))
+        return summed(last, ops.gated(block.ff.net[0].proj(normed(block.norm3))))
+
+
+class FastUpsampling(nn.Module):
+    """Nearest-neighbour doubling and the 3x3 convolution behind it, as four 2x2 convolutions of the small image.
+
+    Each output pixel sees at most 2x2 different ones (sub-pixel convolution, Shi et al. 2016, with the weights of the plain
+    layer summed): 16 products in place of 36, and the doubled image is never written.
+    """
+
+    def __init__(self, upsampling: nn.Module) -> None:
+        super().__init__()
+        conv = upsampling.conv
+        self.bias = conv.bias
+        fold = torch.tensor([[[1.0, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], device=conv.weight.device)  # phase, tap, of three
+        phases = torch.einsum("pay,qbx,oiyx->pqoiab", fold, fold, conv.weight.float()).flatten(0, 1).to(conv.weight.dtype)
+        for index, phase in enumerate(phases):
+            self.register_buffer(f"phase{index}", phase.contiguous(memory_format=torch.channels_last), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (image, channel, 2h, 2w) of x (image, channel, h, w)."""
+        return ops.woven([F.conv2d(x, getattr(self, f"phase{index}"), padding=1) for index in range(4)], self.bias)
 
 
 class FastGroupNorm(nn.Module):
@@ -77,12 +143,19 @@ class ImageAttention:
 def speed_up(network: nn.Module) -> None:
     """Lay out a UNet or VAE of diffusers' classes for speed, in place."""
     network.to(memory_format=torch.channels_last)
+    doubles = hasattr(network, "decoder")  # a VAE's levels double exactly; a UNet's are cut to odd sizes
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
             if hasattr(child, "norm2") and hasattr(child, "conv2") and hasattr(child, "nonlinearity"):
                 assert child.upsample is None and child.downsample is None, "resamples inside a block"
                 assert child.time_emb_proj is None or child.time_embedding_norm == "default", "scales by time"
                 setattr(module, name, FastResidual(child))
+            elif hasattr(child, "transformer_blocks"):
+                _check_transformer(child)
+                setattr(module, name, FastTransformer(child))
+            elif doubles and hasattr(child, "use_conv_transpose"):
+                assert child.use_conv and not child.use_conv_transpose and child.norm is None, "another kind of upsampling"
+                setattr(module, name, FastUpsampling(child))
             elif name == "conv_norm_out":
                 setattr(module, name, FastGroupNorm(child, True))
                 module.conv_act = nn.Identity()
@@ -91,3 +164,13 @@ def speed_up(network: nn.Module) -> None:
             elif hasattr(child, "group_norm") and isinstance(child.group_norm, nn.GroupNorm) and hasattr(child, "set_processor"):
                 child.set_processor(ImageAttention())
 
+
+
+def _check_transformer(transformer: nn.Module) -> None:
+    """Assert that a transformer is of the one kind that `FastTransformer` knows (Stable Diffusion 1.x and 2.x)."""
+    for block in transformer.transformer_blocks:
+        assert all(isinstance(norm, nn.LayerNorm) for norm in (block.norm1, block.norm2, block.norm3)), "another normalisation"
+        assert block.ff.net[0].proj.out_features == 2 * block.ff.net[2].in_features, "another feed-forward"
+        for layer in (block.attn1, block.attn2):
+            assert layer.group_norm is None and layer.norm_q is None and layer.rescale_output_factor == 1.0, "another attention"
+            assert not layer.residual_connection and layer.to_out[0].bias is not None, "another attention"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 
@@ -35,6 +37,88 @@ def _(x, groups, weight, bias, eps, add, silu):
     return torch.empty_like(x, memory_format=torch.channels_last)
 
 
+@torch.library.custom_op("i4d::layer_norm", mutates_args=(), device_types="cpu")
+def layer_norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float, add: torch.Tensor | None) -> torch.Tensor:
+    """Return layer_norm(x + add) over the last axis, `add` (channel,) or None."""
+    return F.layer_norm(x if add is None else x + add, weight.shape, weight, bias, eps).contiguous()
+
+
+@layer_norm.register_kernel("cuda")
+def _(x, weight, bias, eps, add):
+    from i4d.edit.kernels.rowwise import layer_norm as kernel
+
+    return kernel(x.contiguous(), weight, bias, eps, add)
+
+
+@layer_norm.register_fake
+def _(x, weight, bias, eps, add):
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+@torch.library.custom_op("i4d::gated", mutates_args=(), device_types="cpu")
+def gated(x: torch.Tensor) -> torch.Tensor:
+    """Return x_1 * gelu(x_2) of the two halves of the last axis (GEGLU, Shazeer 2020)."""
+    value, gate = x.chunk(2, -1)
+    return value * F.gelu(gate)
+
+
+@gated.register_kernel("cuda")
+def _(x):
+    from i4d.edit.kernels.rowwise import gate as kernel
+
+    return kernel(x.contiguous())
+
+
+@gated.register_fake
+def _(x):
+    return x.new_empty(*x.shape[:-1], x.shape[-1] // 2)
+
+
+@torch.library.custom_op("i4d::added", mutates_args=(), device_types="cpu")
+def added(x: torch.Tensor, h: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Return x + h + bias, channels-last; x and h (image, channel, h, w), bias (channel,)."""
+    return (x + (h + bias[:, None, None])).contiguous(memory_format=torch.channels_last)
+
+
+@added.register_kernel("cuda")
+def _(x, h, bias):
+    from i4d.edit.kernels.rowwise import add as kernel
+
+    return kernel(*(t.contiguous(memory_format=torch.channels_last) for t in (x, h)), bias)
+
+
+@added.register_fake
+def _(x, h, bias):
+    return torch.empty_like(x, memory_format=torch.channels_last)
+
+
+@torch.library.custom_op("i4d::woven", mutates_args=(), device_types="cpu")
+def woven(phases: Sequence[torch.Tensor], bias: torch.Tensor) -> torch.Tensor:
+    """Return the image (n, channel, 2h, 2w) whose pixels (2y + i, 2x + j) are those at (y + i, x + j) of phase 2i + j, plus bias.
+
+    The four phases are (n, channel, h + 1, w + 1); channels-last.
+    """
+    n, channels, height, width = phases[0].shape
+    out = phases[0].new_empty(n, channels, 2 * (height - 1), 2 * (width - 1)).to(memory_format=torch.channels_last)
+    for index, phase in enumerate(phases):
+        i, j = divmod(index, 2)
+        out[..., i::2, j::2] = phase[..., i : i + height - 1, j : j + width - 1] + bias[:, None, None]
+    return out
+
+
+@woven.register_kernel("cuda")
+def _(phases, bias):
+    from i4d.edit.kernels.rowwise import weave
+
+    return weave([phase.contiguous(memory_format=torch.channels_last) for phase in phases], bias)
+
+
+@woven.register_fake
+def _(phases, bias):
+    n, channels, height, width = phases[0].shape
+    return phases[0].new_empty(n, channels, 2 * (height - 1), 2 * (width - 1)).to(memory_format=torch.channels_last)
+
+
 _QUERIES = 4096  # of an attention with wide heads that are scored at a time: bounds its memory
 
 
@@ -48,6 +132,8 @@ def wide_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) 
 def _(query, key, value):
     if query.dtype == torch.float32:
         return F.scaled_dot_product_attention(query[:, None], key[:, None], value[:, None])[:, 0].contiguous()
+    from i4d.edit.kernels.rowwise import softmax
+
     out = torch.empty_like(query, memory_format=torch.contiguous_format)
     tokens = key.shape[1]
     missing = -tokens % 64  # matrix products of odd lengths are slow
@@ -57,8 +143,7 @@ def _(query, key, value):
         for start in range(0, query.shape[1], _QUERIES):
             rows = slice(start, start + _QUERIES)
             scores = torch.mm(query[image, rows], seen, out_dtype=torch.float32)
-            scores[:, tokens:] = float("-inf")
-            torch.mm(torch.softmax(scores, -1).to(query.dtype), values, out=out[image, rows])
+            torch.mm(softmax(scores, tokens, query.dtype), values, out=out[image, rows])
     return out
 
 
@@ -67,10 +152,10 @@ def _(query, key, value):
     return torch.empty_like(query, memory_format=torch.contiguous_format)
 
 
-def thinned(tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Return tokens (n, height * width, channels) of an image averaged over 2x2 neighbours, fewer at odd edges."""
+def thinned(tokens: torch.Tensor, height: int, width: int, side: int = 2) -> torch.Tensor:
+    """Return tokens (n, height * width, channels) of an image averaged over side x side neighbours, fewer at its far edges."""
     image = tokens.transpose(1, 2).unflatten(2, (height, width))
-    return F.avg_pool2d(image, 2, ceil_mode=True, count_include_pad=False).flatten(2).transpose(1, 2).contiguous()
+    return F.avg_pool2d(image, side, ceil_mode=True, count_include_pad=False).flatten(2).transpose(1, 2).contiguous()
 
 
 def pack_keys(key: torch.Tensor, value: torch.Tensor, heads: int) -> tuple[torch.Tensor, torch.Tensor]:

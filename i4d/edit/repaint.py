@@ -7,6 +7,7 @@ is always a batch of one, whether or not its result is kept: what a window gets 
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -193,6 +194,13 @@ def _by_group(
     return torch.cat([function(*(x[i : i + group] for x in (images, *others))) for i in starts])
 
 
+def thinned_levels(model: EditorModel, turbo: Turbo, height: int, width: int) -> list[tuple[int, int, int]]:
+    """Return (h, w, side) of the levels whose anchor keys `turbo` thins to one in side x side, for latents of a size."""
+    height, width = model.attention_grid(height, width)
+    levels = (height, width, turbo.keys), (-(-height // 2), -(-width // 2), turbo.second_keys)
+    return [(h, w, math.isqrt(keys)) for h, w, keys in levels if keys > 1]
+
+
 def _denoise(
     model: EditorModel,
     latents: torch.Tensor,
@@ -208,9 +216,9 @@ def _denoise(
     guidance = Guidance(settings.text_guidance, settings.image_guidance)
     timesteps = model.schedule.timesteps(strength)
     turbo = settings.turbo
-    reuse = Reuse(turbo.depth, turbo.guidance) if record is None and turbo != Turbo(turbo.keys) else None
+    reuse = Reuse(turbo.depth, turbo.guidance) if record is None and (turbo.depth, turbo.guidance) != (1, 1) else None
     packed = model.fast and settings.attention == "anchor"
-    thinned = model.attention_grid(*latents.shape[-2:]) if turbo.keys > 1 else None
+    thinned = thinned_levels(model, turbo, *latents.shape[-2:])
     for index, (timestep, following) in enumerate(zip(timesteps, [*timesteps[1:], -1], strict=True)):
         step_record = Recording(packed, thinned) if record is not None else None
         if reuse is not None:

@@ -221,7 +221,7 @@ class EditorService:
         def trace() -> AnchorTrace:
             settings = task.settings
             guidance = Guidance(settings.text_guidance, settings.image_guidance)
-            thinned = settings.turbo.keys
+            thinned = settings.turbo.keys, settings.turbo.second_keys
             key = (task.anchor_original, task.anchor_edited, strength, settings.instruction, guidance, thinned, anchor_seed)
             anchor, known = (images.anchor_original, images.anchor_edited), images.anchor_condition
             return self._anchors.get(

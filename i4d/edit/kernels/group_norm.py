@@ -2,7 +2,8 @@
 
 Statistics are counted per channel around the first value of each piece of rows (shifted data, so that a large mean does not eat the
 variance), then combined per group (Chan, Golub & LeVeque 1983). A number per image and channel may be added first: that is where the
-bias of the convolution before and the time embedding go, without a pass of their own.
+bias of the convolution before and the time embedding go, without a pass of their own. Channels and sizes are ordinary arguments: few compiled
+variants serve all layers.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import triton.language as tl
 _PIECE = 512  # rows (pixels) whose statistics one program counts
 
 
-@triton.jit
-def _count(X, MEAN, M2, rows, channels: tl.constexpr, PIECE: tl.constexpr, R: tl.constexpr, C: tl.constexpr):
+@triton.jit(do_not_specialize=["rows"])
+def _count(X, MEAN, M2, rows, channels, PIECE: tl.constexpr, R: tl.constexpr, C: tl.constexpr):
     piece, image, part = tl.program_id(0), tl.program_id(1).to(tl.int64), tl.program_id(2)
     c = part * C + tl.arange(0, C)
     inside = c < channels
@@ -38,44 +39,48 @@ def _count(X, MEAN, M2, rows, channels: tl.constexpr, PIECE: tl.constexpr, R: tl
     tl.store(M2 + at, s2 - s1 * s1 / count, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "pieces", "size"])
 def _combine(
-    MEAN, M2, ADD, WEIGHT, BIAS, SCALE, SHIFT, eps, rows, channels: tl.constexpr, GROUP: tl.constexpr, C: tl.constexpr,
-    PIECES: tl.constexpr, PIECE: tl.constexpr, P: tl.constexpr, HAS_ADD: tl.constexpr,
+    MEAN, M2, ADD, WEIGHT, BIAS, SCALE, SHIFT, eps, rows, channels, size, pieces, C: tl.constexpr, PIECE: tl.constexpr, P: tl.constexpr,
+    HAS_ADD: tl.constexpr,
 ):  # fmt: skip
     group, image = tl.program_id(0), tl.program_id(1)
     local = tl.arange(0, C)
-    inside = local < GROUP
-    c = group * GROUP + local
+    inside = local < size
+    c = group * size + local
     add = tl.zeros([C], tl.float32)
     if HAS_ADD:
         add = tl.load(ADD + image * channels + c, mask=inside, other=0.0).to(tl.float32)
     total = tl.zeros([P, C], tl.float32)
-    for start in range(0, PIECES, P):
+    start = 0
+    while start < pieces:
         p = start + tl.arange(0, P)[:, None]
-        keep = (p < PIECES) & inside[None, :]
+        keep = (p < pieces) & inside[None, :]
         count = tl.minimum(rows - p * PIECE, PIECE).to(tl.float32)
-        mean = tl.load(MEAN + (image * PIECES + p) * channels + c[None, :], mask=keep, other=0.0)
+        mean = tl.load(MEAN + (image * pieces + p) * channels + c[None, :], mask=keep, other=0.0)
         total += tl.where(keep, count * (mean + add[None, :]), 0.0)
-    size = rows * GROUP * 1.0
-    centre = tl.sum(tl.sum(total, 1), 0) / size
+        start += P
+    numbers = rows * size * 1.0
+    centre = tl.sum(tl.sum(total, 1), 0) / numbers
     spread = tl.zeros([P, C], tl.float32)
-    for start in range(0, PIECES, P):
+    start = 0
+    while start < pieces:
         p = start + tl.arange(0, P)[:, None]
-        keep = (p < PIECES) & inside[None, :]
+        keep = (p < pieces) & inside[None, :]
         count = tl.minimum(rows - p * PIECE, PIECE).to(tl.float32)
-        at = (image * PIECES + p) * channels + c[None, :]
+        at = (image * pieces + p) * channels + c[None, :]
         off = tl.load(MEAN + at, mask=keep, other=0.0) + add[None, :] - centre
         spread += tl.where(keep, tl.load(M2 + at, mask=keep, other=0.0) + count * off * off, 0.0)
-    rate = 1.0 / tl.sqrt(tl.sum(tl.sum(spread, 1), 0) / size + eps)
+        start += P
+    rate = 1.0 / tl.sqrt(tl.sum(tl.sum(spread, 1), 0) / numbers + eps)
     weight = tl.load(WEIGHT + c, mask=inside, other=0.0).to(tl.float32) * rate
     bias = tl.load(BIAS + c, mask=inside, other=0.0).to(tl.float32)
     tl.store(SCALE + image * channels + c, weight, mask=inside)
     tl.store(SHIFT + image * channels + c, bias + (add - centre) * weight, mask=inside)
 
 
-@triton.jit
-def _apply(X, Y, SCALE, SHIFT, rows, channels: tl.constexpr, R: tl.constexpr, C: tl.constexpr, SILU: tl.constexpr):
+@triton.jit(do_not_specialize=["rows"])
+def _apply(X, Y, SCALE, SHIFT, rows, channels, R: tl.constexpr, C: tl.constexpr, SILU: tl.constexpr):
     image = tl.program_id(1).to(tl.int64)
     r = tl.program_id(0) * R + tl.arange(0, R)[:, None]
     c = tl.program_id(2) * C + tl.arange(0, C)
@@ -106,8 +111,8 @@ def group_norm(
     )
     group = channels // groups
     _combine[(groups, images)](
-        mean, m2, mean if add is None else add, weight, bias, scale, shift, eps, rows, channels, group,
-        triton.next_power_of_2(group), pieces, _PIECE, 32, add is not None, num_warps=4,
+        mean, m2, mean if add is None else add, weight, bias, scale, shift, eps, rows, channels, group, pieces,
+        16 if group <= 16 else triton.next_power_of_2(max(128, group)), _PIECE, 32, add is not None, num_warps=4,
     )  # fmt: skip
     _apply[(triton.cdiv(rows, 64), images, triton.cdiv(channels, wide))](
         x, out, scale, shift, rows, channels, 64, wide, silu, num_warps=4

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from i4d.edit.kernels.anchor_attention import Shape, attend, pack
 from i4d.edit.kernels.group_norm import group_norm
+from i4d.edit.kernels import rowwise
+from i4d.edit import ops
 from i4d.edit.ops import plain_group_norm
 
 torch.manual_seed(0)
@@ -31,6 +33,22 @@ for given in (None, add):
         exact = plain_group_norm(x.double(), 32, weight.double(), bias.double(), 1e-5, None if given is None else given.double(), silu)
         error = ((group_norm(x, 32, weight, bias, 1e-5, given, silu) - exact).norm() / exact.norm()).item()
         assert error < 1e-5, error
+def near(out, exact, most=1e-5):
+    error = ((out - exact).norm() / exact.norm()).item()
+    assert out.shape == exact.shape and error < most, error
+
+rows, pending = torch.randn(2, 37, 96) + 5, torch.randn(96)
+for given in (None, pending):
+    near(rowwise.layer_norm(rows, weight, bias, 1e-5, given), ops.layer_norm(rows, weight, bias, 1e-5, given))
+near(rowwise.gate(rows), ops.gated(rows))
+other = torch.randn(2, 96, 20, 30).contiguous(memory_format=torch.channels_last)
+near(rowwise.add(x, other, bias), ops.added(x, other, bias))
+phases = [torch.randn(2, 96, 4, 6).contiguous(memory_format=torch.channels_last) for _ in range(4)]
+near(rowwise.weave(phases, bias), ops.woven(phases, bias))
+for keys in (5, 130):
+    scores = torch.randn(7, 192) * 30
+    near(rowwise.softmax(scores, keys, torch.float32)[:, :keys], torch.softmax(scores[:, :keys], -1))
+    assert not rowwise.softmax(scores, keys, torch.float32)[:, keys:].any()
 print("kernels agree")
 """
 
