@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from i4d.edit.attention import Recording, WindowContext, install  # noqa: E402
-from i4d.edit.load import load_editor  # noqa: E402
+from i4d.edit.load import load_editor, resolve_weights  # noqa: E402
 from i4d.edit.model import EditCost, EditorModel  # noqa: E402
 from i4d.edit.repaint import conditions_of, repaint, trace_anchor  # noqa: E402
 from i4d.types import EditSettings, Strength, Turbo  # noqa: E402
@@ -78,7 +78,7 @@ class Bench:
         self.window, self.strength = args.window, Strength(600, args.steps)
         self.args, self.weights, self.device = args, weights, device
         self.images = pictures(self.window + 1, self.width, self.height, device)
-        self.turbo = Turbo(args.turbo_keys, args.turbo_depth, args.turbo_guidance)
+        self.turbo = Turbo(args.turbo_keys, args.turbo_depth, args.turbo_guidance, args.turbo_second_keys)
 
     def settings(self, mode: str) -> EditSettings:
         norm, turbo = ("joint" if mode == "authors" else "frame"), (self.turbo if mode == "turbo" else Turbo())
@@ -125,6 +125,7 @@ class Bench:
             figures["reserved_gb"] = torch.cuda.max_memory_reserved(self.device) / 1e9
         if self.args.profile:
             figures["kernels_ms"] = kernels_of(edit)
+            print("\n".join(f"{ms:8.1f} ms  {kernel[:100]}" for kernel, ms in figures["kernels_ms"].items()), flush=True)
         figures["s_per_new_frame"] = figures["window_s"] / self.window
         figures["windows_per_s"] = 1 / figures["window_s"]
         return figures
@@ -145,7 +146,7 @@ def kernels_of(action: Callable[[], Any]) -> dict[str, float]:
 
 def count_flops(bench: Bench) -> dict[str, float]:
     """Return the operations of one plain window in units of 1e12: `window` with a given anchor, `anchored` with it in the batch."""
-    unet, vae, context = _parts_without_weights(bench.args.weights)
+    unet, vae, context = _parts_without_weights(bench.weights)
     factor, tokens = 2 ** (len(vae.config.block_out_channels) - 1), unet.config.cross_attention_dim
     height, width = -(-bench.height // factor), -(-bench.width // factor)
     recording, steps, frames = Recording(), bench.strength.n, bench.window
@@ -169,14 +170,13 @@ def count_flops(bench: Bench) -> dict[str, float]:
 
 def _parts_without_weights(weights: str) -> tuple[Any, Any, WindowContext]:
     """Return UNet, VAE and context on the meta device: shapes only."""
-    if weights:
-        model = load_editor(weights, "cpu")
-        return model.unet.to("meta"), model.vae.to("meta"), model.context
-    from make_random_editor import full_size_parts
+    from diffusers import AutoencoderKL, UNet2DConditionModel
 
+    place = resolve_weights(weights, "cpu")
     with torch.device("meta"):
-        parts = full_size_parts()
-    return parts["unet"], parts["vae"], install(parts["unet"])
+        unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(place, subfolder="unet"))
+        vae = AutoencoderKL.from_config(AutoencoderKL.load_config(place, subfolder="vae"))
+    return unet, vae, install(unet)
 
 
 def pool_worker(args: argparse.Namespace, weights: str, card: int, counts: list[int], ready: Any, stops: list, results: Any) -> None:
@@ -239,8 +239,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--modes", type=lambda text: text.split(","), default=list(MODES))
     parser.add_argument("--weights", default="", help="editor folder or tiny-ip2p; default: random weights of the real shapes")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--compile", choices=("on", "off"), default="on" if torch.cuda.is_available() else "off")
-    parser.add_argument("--turbo-keys", type=int, default=4)
+    parser.add_argument("--compile", choices=("on", "off"), default="off", help="torch.compile on top of the kernels")
+    parser.add_argument("--choose-convolutions", action="store_true", help="have cuDNN time its ways for every shape once")
+    parser.add_argument("--turbo-keys", type=int, default=16)
+    parser.add_argument("--turbo-second-keys", type=int, default=4)
     parser.add_argument("--turbo-depth", type=int, default=2)
     parser.add_argument("--turbo-guidance", type=int, default=2)
     parser.add_argument("--profile", action="store_true", help="add the kernels that take most of a window")
@@ -268,6 +270,8 @@ def modes_side_by_side(args: argparse.Namespace, weights: str) -> dict:
         row = bench.measure(mode, model)
         rows.append(row)
         print(json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items() if k != "kernels_ms"}), flush=True)
+        if args.json:  # what there is so far: a benchmark that is cut off has not measured in vain
+            args.json.write_text(json.dumps({"device": name, "matrix_tflop_per_s": rate, "modes": rows}, indent=1))
     flops = count_flops(bench)
     for row in rows:
         if row["mode"] in flops:
@@ -283,6 +287,7 @@ def modes_side_by_side(args: argparse.Namespace, weights: str) -> dict:
 
 def main(arguments: list[str] | None = None) -> dict:
     args = parse(arguments)
+    torch.backends.cudnn.benchmark = args.choose_convolutions
     with tempfile.TemporaryDirectory() as folder:
         weights = args.weights
         if not weights:

@@ -44,7 +44,6 @@ from i4d.types import (
 
 ANCHOR_SHARE = 0.2  # of the device memory that may hold anchors' keys and values
 ANCHOR_BYTES_CPU = 512 << 20
-COMPILED_FROM = 100_000_000  # parameters of a UNet: compiling a small one takes longer than a run gains by it
 CONDITION_BYTES = 1 << 30  # 3,000 frames of 1352x1014
 
 
@@ -53,10 +52,10 @@ class EditorService:
 
     `store` is the storage URI. `device` auto, cpu or cuda. `memory_cap_gb` bounds what this process may take of the
     device (0: no bound). `num_threads` fixes the compute threads (0: as they are), and with them the bits on CPUs.
-    `warm_up_size` (height, width) and `warm_up_batch` are the plan's, so that a GPU has chosen and compiled its kernels before
-    work. `mode` is the configuration's: in exact and turbo mode a GPU's networks are laid out for speed, and, unless `compiled` is
-    "off", windows of the plan's shape are compiled where the editor is large ("on": any editor, on CPUs too). `settings` are
-    those of the run: what is compiled depends on its guidance and turbo (None: the card's guidance, exact).
+    `warm_up_size` (height, width) and `warm_up_batch` are the plan's, so that a GPU has chosen and built its kernels before
+    work. `mode` is the configuration's: in exact and turbo mode a GPU's networks are laid out for speed; with `compiled` "on"
+    windows of the plan's shape go through `torch.compile` besides, on CPUs too. `settings` are those of the run: what is
+    built depends on its guidance and turbo (None: the card's guidance, exact).
     """
 
     def __init__(
@@ -75,7 +74,7 @@ class EditorService:
         warm_up_size: tuple[int, int] = (0, 0),
         warm_up_batch: int = 2,
         mode: str = "exact",
-        compiled: str = "auto",
+        compiled: str = "off",
         settings: EditSettings | None = None,
     ) -> None:
         self._store = open_store(store)
@@ -88,8 +87,8 @@ class EditorService:
         self._memory_cap_bytes = int(memory_cap_gb * 2**30)
         self._warm_up_size, self._warm_up_batch = warm_up_size, warm_up_batch
         quick = mode in ("exact", "turbo")
-        self._compile = compiled if quick else "off"
-        self._fast = quick and (compiled == "on" or self._device.type == "cuda")
+        self._compile = quick and compiled == "on"
+        self._fast = quick and (self._compile or self._device.type == "cuda")
         self._settings = settings
         self._conditions = ConditionCache(CONDITION_BYTES)
         self._model: EditorModel | None = None
@@ -108,8 +107,7 @@ class EditorService:
         notes.append("flow: none" if self._flow_options[0] == "none" else self._flow("").sentence)
         height, width = self._warm_up_size if self._device.type == "cuda" else (0, 0)
         height, width = height or 8 * model.factor, width or 8 * model.factor
-        worth = self._device.type == "cuda" and sum(p.numel() for p in model.unet.parameters()) >= COMPILED_FROM
-        if self._compile == "on" or (self._compile == "auto" and worth):
+        if self._compile:
             model.compile(self._warm_up_batch - 1, height, width)
         blank = torch.full((self._warm_up_batch, 3, height, width), 0.5)
         settings = self._settings or EditSettings("", model.card.text_guidance, model.card.image_guidance)

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from i4d.edit import ops
 from i4d.edit.load import load_editor
 from i4d.edit.model import EditCost
 from i4d.edit.ops import anchor_attention, group_norm, pack_keys, plain_group_norm
@@ -31,6 +32,31 @@ def test_normalisation(shape):
     out = group_norm(x, 32, weight, bias, 1e-5, add, True)
     exact = plain_group_norm(x.double(), 32, weight.double(), bias.double(), 1e-5, add.double(), True)
     assert (out.double() - exact).norm() / exact.norm() < 1e-3
+
+
+def test_rowwise_kernels():
+    torch.manual_seed(0)
+
+    def half(*shape):
+        return torch.randn(*shape, device="cuda").half()
+
+    def near(op, *args):
+        def doubled(x):
+            if isinstance(x, list):
+                return [doubled(part) for part in x]
+            return x.double().cpu() if isinstance(x, torch.Tensor) else x
+
+        out, exact = op(*args).double().cpu(), op(*(doubled(x) for x in args))
+        assert out.shape == exact.shape and (out - exact).norm() / exact.norm() < 1e-3, op
+
+    rows, weight, bias, pending = half(3, 1001, 320) + 4, half(320), half(320), half(320)
+    near(ops.layer_norm, rows, weight, bias, 1e-5, None)
+    near(ops.layer_norm, rows, weight, bias, 1e-5, pending)
+    near(ops.gated, half(2, 777, 2560))
+    x, h = (half(2, 320, 37, 41).contiguous(memory_format=torch.channels_last) for _ in range(2))
+    near(ops.added, x, h, bias)
+    near(ops.woven, [half(1, 320, 10, 14).contiguous(memory_format=torch.channels_last) for _ in range(4)], bias)
+    near(ops.wide_attention, half(2, 5001, 512), half(2, 5001, 512), half(2, 5001, 512))
 
 
 def test_exact_in_half_precision_is_as_near_to_single_precision_as_plain_is():

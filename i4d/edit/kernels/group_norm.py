@@ -2,8 +2,8 @@
 
 Statistics are counted per channel around the first value of each piece of rows (shifted data, so that a large mean does not eat the
 variance), then combined per group (Chan, Golub & LeVeque 1983). A number per image and channel may be added first: that is where the
-bias of the convolution before and the time embedding go, without a pass of their own. Channels and sizes are ordinary arguments: few compiled
-variants serve all layers.
+bias of the convolution before and the time embedding go, without a pass of their own. Channels and sizes are ordinary arguments: few
+compiled variants serve all layers.
 """
 
 from __future__ import annotations

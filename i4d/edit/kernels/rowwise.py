@@ -77,7 +77,7 @@ def _softmax(X, Y, keys, padded, C: tl.constexpr):
     total = tl.zeros([C], tl.float32)
     start = 0
     while start < keys:
-        x = tl.load(X + row + start + c, mask=start + c < keys, other=float("-inf"))
+        x = tl.where(start + c < keys, tl.load(X + row + start + c, mask=start + c < padded, other=0.0), float("-inf"))
         now = tl.maximum(top, x)
         total = total * tl.exp(top - now) + tl.exp(x - now)
         top = now
@@ -86,7 +86,7 @@ def _softmax(X, Y, keys, padded, C: tl.constexpr):
     rate = 1.0 / tl.sum(total * tl.exp(top - highest), 0)
     start = 0
     while start < padded:
-        x = tl.load(X + row + start + c, mask=start + c < keys, other=float("-inf"))
+        x = tl.where(start + c < keys, tl.load(X + row + start + c, mask=start + c < padded, other=0.0), float("-inf"))
         tl.store(Y + row + start + c, (tl.exp(x - highest) * rate).to(Y.dtype.element_ty), mask=start + c < padded)
         start += C
 
