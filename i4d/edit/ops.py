@@ -119,6 +119,7 @@ def _(phases, bias):
     return phases[0].new_empty(n, channels, 2 * (height - 1), 2 * (width - 1)).to(memory_format=torch.channels_last)
 
 
+_LIFT = 64.0  # keeps weights of one in many thousands out of float16's coarse range; undone afterwards
 _QUERIES = 4096  # of an attention with wide heads that are scored at a time: bounds its memory
 
 
@@ -143,8 +144,8 @@ def _(query, key, value):
         for start in range(0, query.shape[1], _QUERIES):
             rows = slice(start, start + _QUERIES)
             scores = torch.mm(query[image, rows], seen, out_dtype=torch.float32)
-            torch.mm(softmax(scores, tokens, query.dtype), values, out=out[image, rows])
-    return out
+            torch.mm(softmax(scores, tokens, query.dtype, _LIFT), values, out=out[image, rows])
+    return out.mul_(1 / _LIFT)
 
 
 @wide_attention.register_fake

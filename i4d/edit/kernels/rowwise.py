@@ -70,7 +70,7 @@ def _weave(X, BIAS, Y, rows, height, width, channels, i, j, R: tl.constexpr, C: 
 
 
 @triton.jit(do_not_specialize=["keys"])
-def _softmax(X, Y, keys, padded, C: tl.constexpr):
+def _softmax(X, Y, keys, padded, scale, C: tl.constexpr):
     row = tl.program_id(0).to(tl.int64) * padded
     c = tl.arange(0, C)
     top = tl.full([C], float("-inf"), tl.float32)  # of every column of the chunks by itself; keys are at least C
@@ -83,7 +83,7 @@ def _softmax(X, Y, keys, padded, C: tl.constexpr):
         top = now
         start += C
     highest = tl.max(top, 0)
-    rate = 1.0 / tl.sum(total * tl.exp(top - highest), 0)
+    rate = scale / tl.sum(total * tl.exp(top - highest), 0)
     start = 0
     while start < padded:
         x = tl.where(start + c < keys, tl.load(X + row + start + c, mask=start + c < padded, other=0.0), float("-inf"))
@@ -133,9 +133,9 @@ def weave(phases: Sequence[torch.Tensor], bias: torch.Tensor) -> torch.Tensor:
     return out
 
 
-def softmax(scores: torch.Tensor, keys: int, dtype: torch.dtype) -> torch.Tensor:
-    """Return the softmax of the first `keys` columns of float32 scores (row, padded), zeros behind them."""
+def softmax(scores: torch.Tensor, keys: int, dtype: torch.dtype, scale: float = 1.0) -> torch.Tensor:
+    """Return `scale` times the softmax of the first `keys` columns of float32 scores (row, padded), zeros behind them."""
     out = torch.empty_like(scores, dtype=dtype)
     chunk = min(4096, triton.next_power_of_2(keys + 1) // 2)  # no chunk may begin empty: -inf less -inf is no number
-    _softmax[(len(scores),)](scores, out, keys, scores.shape[1], chunk, num_warps=8)
+    _softmax[(len(scores),)](scores, out, keys, scores.shape[1], scale, chunk, num_warps=8)
     return out
