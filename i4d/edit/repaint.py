@@ -196,6 +196,8 @@ def _by_group(
 
 def thinned_levels(model: EditorModel, turbo: Turbo, height: int, width: int) -> list[tuple[int, int, int]]:
     """Return (h, w, side) of the levels whose anchor keys `turbo` thins to one in side x side, for latents of a size."""
+    if turbo.keys == turbo.second_keys == 1:
+        return []
     height, width = model.attention_grid(height, width)
     levels = (height, width, turbo.keys), (-(-height // 2), -(-width // 2), turbo.second_keys)
     return [(h, w, math.isqrt(keys)) for h, w, keys in levels if keys > 1]

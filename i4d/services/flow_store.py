@@ -29,18 +29,18 @@ class FlowStore:
         self.passes = 0  # flows computed so far, both directions counted
 
     def between(self, reference: FrameAddress, frame: FrameAddress) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (forward, backward): flow reference -> frame and frame -> reference, (2, h, w) pixels, float32.
+        """Return (forward, backward): flow reference -> frame and frame -> reference, (2, h, w) pixels, float32 on the device.
 
         Always rounded to float16 (1/32 px at 64 px), computed just now or not, and always one pair at a time: the answer
         does not depend on what the store happens to hold. A frame flows into itself by zero.
         """
         if reference == frame:
             height, width = self._reader.row(frame).shape[:2]
-            return torch.zeros(2, height, width), torch.zeros(2, height, width)
+            return tuple(torch.zeros(2, 2, height, width, device=self._device))
         name = f"flow/{self.estimator.identity}/{_name(reference)}_{_name(frame)}"
         ref = get_named(self._store, name)
         rows = self._reader.rows(ref.digest) if ref is not None else self._computed(name, reference, frame)
-        forward, backward = torch.from_numpy(rows.astype(np.float32))
+        forward, backward = torch.from_numpy(np.array(rows)).to(self._device).float()
         return forward, backward
 
     def _computed(self, name: str, reference: FrameAddress, frame: FrameAddress) -> np.ndarray:

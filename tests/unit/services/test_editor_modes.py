@@ -13,6 +13,7 @@ from i4d.types import Camera, EditSettings, FrameAddress, KeyFrameTask, RepaintT
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "scripts"))
 import bench_edit  # noqa: E402
+import bench_whole_edit  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 VIEWS, STRENGTH = (0, 1, 2, 3), Strength(800, 2)
@@ -76,3 +77,14 @@ def test_the_benchmark_runs_at_toy_size(tmp_path):
     assert figures["latent"] == "24x16" and (tmp_path / "bench.json").exists()
     assert figures["tflop"]["exact"] < figures["tflop"]["plain"]
     assert all(row["window_s"] > 0 for row in figures["modes"])
+
+
+def test_a_whole_edit_is_timed_at_toy_size_and_cut_off_when_time_is_over(tmp_path):
+    toy = ["--executor", "local", "--weights", "tiny-ip2p", "--size", "48x32", "--views", "2", "--frames", "4", "--steps", "1"]
+    toy += ["--key-steps", "1", "--key-diffusion-steps", "1", "--device", "cpu", "--flow-processes", "1", "--store", str(tmp_path / "store")]
+    whole = bench_whole_edit.main([*toy, "--editors", "2:2", "--json", str(tmp_path / "whole.json")])
+    (run,) = whole["runs"]
+    assert run["complete"] and run["windows_done"] == run["windows"] == 2 and run["key_shares"] == 2
+    assert len(run["idle_share_of_editors"]) == 2 and run["bound_of_work_s"] <= run["all_s"]
+    (cut,) = bench_whole_edit.main([*toy, "--editors", "1", "--seconds", "0"])["runs"]
+    assert not cut["complete"] and cut["windows_done"] == 0
