@@ -281,7 +281,8 @@ class EditorService:
         """Return stored frames, float32 in [0, 1] (frame, 3, h, w): they travel to the device as they lie and become floats there."""
         rows = [torch.from_numpy(np.array(self._reader.row(address))).to(self._device) for address in addresses]
         white = torch.tensor(255.0, device=self._device)  # as a tensor: a GPU multiplies by the reciprocal of a number
-        return torch.stack([row.float() / white if row.dtype == torch.uint8 else row.float() for row in rows]).permute(0, 3, 1, 2).contiguous()
+        images = torch.stack([row.float() / white if row.dtype == torch.uint8 else row.float() for row in rows])
+        return images.permute(0, 3, 1, 2).contiguous()
 
     def _within(self, region: Sequence[FrameAddress], edited: torch.Tensor, originals: torch.Tensor) -> torch.Tensor:
         """Return edited images (n, 3, h, w) with their originals outside the region of a local edit; all of them without one."""

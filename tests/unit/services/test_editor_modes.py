@@ -81,7 +81,8 @@ def test_the_benchmark_runs_at_toy_size(tmp_path):
 
 def test_a_whole_edit_is_timed_at_toy_size_and_cut_off_when_time_is_over(tmp_path):
     toy = ["--executor", "local", "--weights", "tiny-ip2p", "--size", "48x32", "--views", "2", "--frames", "4", "--steps", "1"]
-    toy += ["--key-steps", "1", "--key-diffusion-steps", "1", "--device", "cpu", "--flow-processes", "1", "--store", str(tmp_path / "store")]
+    toy += ["--key-steps", "1", "--key-diffusion-steps", "1", "--device", "cpu", "--flow-processes", "1"]
+    toy += ["--store", str(tmp_path / "store")]
     whole = bench_whole_edit.main([*toy, "--editors", "2:2", "--json", str(tmp_path / "whole.json")])
     (run,) = whole["runs"]
     assert run["complete"] and run["windows_done"] == run["windows"] == 2 and run["key_shares"] == 2
