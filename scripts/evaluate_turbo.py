@@ -31,12 +31,14 @@ from i4d.types import EditSettings, Strength, Turbo  # noqa: E402
 CASES = {
     "exact": Turbo(),
     "keys 4:1": Turbo(keys=4),
+    "keys 16:1, second level 4:1": Turbo(keys=16, second_keys=4),
     "depth 2": Turbo(depth=2),
     "guidance 2": Turbo(guidance=2),
     "depth 2, guidance 2": Turbo(depth=2, guidance=2),
-    "all (default turbo)": Turbo(4, 2, 2),
+    "all, keys 4:1": Turbo(4, 2, 2),
+    "all (default turbo)": Turbo(16, 2, 2, 4),
     "guidance 4": Turbo(guidance=4),
-    "all, guidance 4": Turbo(4, 2, 4),
+    "all, guidance 4": Turbo(16, 2, 4, 4),
 }
 
 
