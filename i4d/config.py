@@ -35,7 +35,7 @@ class SceneConfig:
     """Where the videos are and which part of them is used."""
 
     name: str = opt("demo", "name of the scene; used in run ids, titles and paths: no slash", pattern=r"[\w-][\w. -]{0,63}")
-    reader: str = opt("n3dv", "how the folder is laid out", choices=("n3dv", "rig", "demo"))
+    reader: str = opt("n3dv", "how the folder is laid out", choices=("n3dv", "rig", "nerfstudio", "dycheck", "demo", "demo_mono"))
     root: str = opt("", "folder of the scene; empty: the data root (--data, I4D_DATA, ./data) / name")
     cameras_file: str = opt("cameras.json", "rig reader: the JSON with K, R, t per video")
     downsample: float = opt(1.0, "divide the source size by this", low=1.0, high=64.0)

@@ -77,7 +77,7 @@ def resubmit(address: str, run: Path, options: Mapping[str, Any], python: str) -
 
 def _places(config: Config, out: Path) -> list[str]:
     """Return the local paths that the cluster must be able to read: the scene (the demo makes itself) and the storage."""
-    places = [] if config.scene.reader == "demo" else [config.scene.root]
+    places = [] if config.scene.reader in ("demo", "demo_mono") else [config.scene.root]
     if config.local.where and box_of(config.local.where) is None:
         places.append(config.local.where)
     storage = config.storage_path or str(out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 
 from i4d.errors import SceneError
 from i4d.scenes.procedural.demo import demo_cameras, render_frames
+from i4d.scenes.procedural.mono import KIND, mono_cameras
 from i4d.scenes.procedural.world import FIRST_SOLID_ID
 from i4d.scenes.repertoire.objects import OBJECTS, edited_world, solid_of
 from i4d.scenes.repertoire.pictures import PICTURES
@@ -42,13 +44,16 @@ class ObjectAnswers:
             raise SceneError(f"{path}: no exact answers there", "make the demo scene again")
         with np.load(path, allow_pickle=False) as answers:
             self._ids = answers["id"]
+        about = path.parent.parent / "scene.json"
+        self._mono = about.is_file() and json.loads(about.read_text()).get("kind") == KIND
         self._num_cameras = len(list(path.parent.glob("*.npz")))
         self._camera, self._edit = camera, edit
 
     def frames(self, source_frames: list[int]) -> Iterator[np.ndarray]:
         """Yield the edited scene, rendered by the ray caster, at frames of the source videos; at the camera's size."""
         num_frames, height, width = self._ids.shape
-        demo = next(c for c in demo_cameras(width, height, self._num_cameras) if c.name == self._camera.name)
+        cameras = mono_cameras(width, height, num_frames) if self._mono else demo_cameras(width, height, self._num_cameras)
+        demo = next(c for c in cameras if c.name == self._camera.name)
         for image in render_frames(demo, source_frames, num_frames, edit=lambda world: edited_world(world, self._edit)):
             yield _sized(image, self._camera, cv2.INTER_AREA)
 

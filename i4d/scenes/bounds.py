@@ -56,6 +56,16 @@ def frustum_bounds(cameras: Sequence[Camera], kind: str, near: float, far: float
     return Bounds(kind, (tuple(map(float, low)), tuple(map(float, high))), near, far, unit)
 
 
+def swept_bounds(cameras: Sequence[Camera], kind: str, near: float, far: float) -> Bounds:
+    """Return the box around all that any camera sees between two depths (world units): for captures that know how near and far they reach.
+
+    The scene's unit is the middle of that range.
+    """
+    points = np.concatenate([c.centre + depth * _corner_rays(c) for c in cameras for depth in (near, far)])
+    low, high = (tuple(map(float, corner)) for corner in (points.min(0), points.max(0)))
+    return Bounds(kind, (low, high), near, far, (near + far) / 2)
+
+
 def scene_middle(cameras: Sequence[Camera]) -> tuple[np.ndarray, np.ndarray]:
     """Return the point (3,) nearest to all optical axes in the least-squares sense and its depth along each, or a point
     three baselines ahead of parallel cameras (one unit ahead of a single one)."""

@@ -8,10 +8,16 @@ from pathlib import Path
 
 from i4d import config as cfg
 from i4d.errors import ConfigError, SceneError
+from i4d.scenes.dycheck import read_dycheck
 from i4d.scenes.n3dv import read_n3dv
+from i4d.scenes.nerfstudio import read_nerfstudio
+from i4d.scenes.procedural import mono
 from i4d.scenes.procedural.demo import FPS, HEIGHT, NUM_FRAMES, WIDTH, write_demo
 from i4d.scenes.rig import read_rig
 from i4d.types import Scene
+
+
+READERS = {"rig": read_rig, "nerfstudio": read_nerfstudio, "dycheck": read_dycheck}
 
 
 def data_root(given: str | None = None) -> Path:
@@ -45,8 +51,15 @@ def scene_folder(config: cfg.SceneConfig, data: str | None = None) -> Path:
 def load_scene(config: cfg.SceneConfig, data: str | None = None, progress: Callable[[int, int], None] | None = None) -> Scene:
     """Return the scene that a configuration describes; makes the demo where it is not there yet (`progress`: frames)."""
     root = scene_folder(config, data)
-    if config.reader == "rig":
-        return read_rig(config, root)
+    if config.reader in READERS:
+        return READERS[config.reader](config, root)
+    if config.reader == "demo_mono":
+        size = config.width or mono.WIDTH, config.height or mono.HEIGHT, config.num_frames or mono.NUM_FRAMES
+        root = root / "x".join(map(str, size))
+        if not (root / "scene.json").exists():
+            root.parent.mkdir(parents=True, exist_ok=True)
+            mono.write_mono(root, *size, progress=progress)
+        return read_dycheck(config, root)
     if config.reader == "demo":
         frames, width, height = config.num_frames or NUM_FRAMES, config.width or WIDTH, config.height or HEIGHT
         root = root / f"{width}x{height}x{frames}"

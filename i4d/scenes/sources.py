@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from i4d.config import SceneConfig
 from i4d.errors import SceneError
-from i4d.scenes.video import VideoFacts, probe, read_video
+from i4d.scenes.video import VideoFacts, image_file, image_size, probe, read_video
 
 
-def _stamp(paths: list[Path]) -> list:
+def file_stamp(paths: list[Path]) -> list:
     stats = [p.stat() for p in paths]
     return [str(paths[0].resolve()), len(paths), sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats)]
 
@@ -45,11 +46,18 @@ class VideoFiles:
 
     def stamp(self, camera: str) -> list:
         """Return what changes when the camera's file does: name, size, time of last change."""
-        return _stamp([self._paths[camera]])
+        return file_stamp([self._paths[camera]])
 
     def read(self, camera: str, start: int, stop: int, stride: int = 1) -> Iterator[np.ndarray]:
         """Yield source frames start, start+stride, ... below stop."""
         return read_video(self._paths[camera], start, stop, stride)
+
+
+class Frames(Protocol):
+    """What is asked of a source before anything is decoded."""
+
+    def num_frames(self, camera: str) -> int: ...
+    def fps(self, camera: str) -> float: ...
 
 
 class ImageFolders:
@@ -66,13 +74,7 @@ class ImageFolders:
         return list(self._files)
 
     def size(self, camera: str) -> tuple[int, int]:
-        from PIL import Image, UnidentifiedImageError
-
-        try:
-            with Image.open(self._files[camera][0]) as image:
-                return image.size
-        except (OSError, UnidentifiedImageError):
-            raise SceneError(f"{self._files[camera][0]}: not a readable image") from None
+        return image_size(self._files[camera][0])
 
     def num_frames(self, camera: str) -> int:
         return len(self._files[camera])
@@ -82,21 +84,14 @@ class ImageFolders:
 
     def stamp(self, camera: str) -> list:
         """Return what changes when the camera's images do."""
-        return _stamp(self._files[camera])
+        return file_stamp(self._files[camera])
 
     def read(self, camera: str, start: int, stop: int, stride: int = 1) -> Iterator[np.ndarray]:
         """Yield images start, start+stride, ... below stop."""
-        from PIL import Image, UnidentifiedImageError
-
-        for path in self._files[camera][start:stop:stride]:
-            try:
-                with Image.open(path) as image:
-                    yield np.asarray(image.convert("RGB"))
-            except (OSError, UnidentifiedImageError):
-                raise SceneError(f"{path}: not a readable image") from None
+        return (image_file(path) for path in self._files[camera][start:stop:stride])
 
 
-def checked_timeline(config: SceneConfig, source: VideoFiles | ImageFolders, names: list[str], root: Path) -> tuple[int, float]:
+def checked_timeline(config: SceneConfig, source: Frames, names: list[str], root: Path) -> tuple[int, float]:
     """Return the number of frames used and their rate; SceneError where the range leaves the videos or they differ in length."""
     if not names:
         raise SceneError(f"{root}: every camera is dropped", "shorten scene.drop")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -85,6 +85,26 @@ class ImageWriter:
 
     def __exit__(self, *_: object) -> None:
         return None
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Return (width, height) of a picture; SceneError where it cannot be read."""
+    return _opened(path, lambda image: image.size)
+
+
+def image_file(path: Path) -> np.ndarray:
+    """Return a picture as uint8 (height, width, 3) sRGB; SceneError where it cannot be read."""
+    return _opened(path, lambda image: np.asarray(image.convert("RGB")))
+
+
+def _opened(path: Path, look: Callable[[Any], Any]) -> Any:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            return look(image)
+    except (OSError, UnidentifiedImageError):
+        raise SceneError(f"{path}: not a readable image") from None
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from i4d.errors import ConfigError, SceneError
 from i4d.geometry.regions import Box
 from i4d.scenes.prepare import undistortion
 from i4d.scenes.sources import ImageFolders, VideoFiles
+from i4d.scenes.video import image_file
 from i4d.store.blocks import write_block
 from i4d.store.objects import ObjectStore
 from i4d.types import Camera, Region, Scene, TableRun
@@ -49,9 +50,7 @@ class Still:
         return 0
 
     def read(self, camera: str, start: int, stop: int, stride: int = 1) -> object:
-        image = cv2.imread(str(self._path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise SceneError(f"{self._path}: not a readable image")
+        image = image_file(self._path)
         return (image for _ in range(start, stop, stride))
 
 
