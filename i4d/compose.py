@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from i4d import config as cfg
+from i4d.commands.layers import fitted_to
 from i4d.commands.peaks import predicted_peaks
 from i4d.commands.run_request import Request
 from i4d.commands.workplace import Workplace, workplace
@@ -166,6 +167,7 @@ def start_run(
     """
     check_out(out)
     scene = load_scene(config.scene, data, console.making)
+    fitted_to(config, scene)
     if config.editor.weights != "auto":
         resolve_weights(config.editor.weights, "cpu")
     console.line("starting " + ("Ray" if config.cluster.executor == "ray" else "threads"))

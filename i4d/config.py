@@ -99,7 +99,7 @@ class EditorConfig:
     """The diffusion editor."""
 
     weights: str = opt("auto", "hub id or folder; auto: timbrooks/instruct-pix2pix on GPUs, the bundled tiny-ip2p on CPUs")
-    attention: str = opt("anchor", "keys and values of self-attention", choices=("anchor", "anchor_self", "sparse_causal", "own"))
+    attention: str = opt("auto", "keys and values of self-attention; auto: anchor, of a single edited camera anchor_self", choices=("auto", "anchor", "anchor_self", "sparse_causal", "own"))
     mode: str = opt(
         "exact", "exact; turbo: faster, approximate; plain: the anchor anew in every window; authors: with joint GroupNorm too",
         choices=("authors", "plain", "exact", "turbo"),
@@ -165,6 +165,10 @@ class ScheduleConfig:
     match_threshold: float = opt(0.05, "3D points match below this, in scene units", low=0.0)
     fill_threshold: float = opt(0.02, "likewise when filling unedited cameras", low=0.0)
     depth_warp: bool = opt(True, "average the key frame over cameras through depth; false leaves each as it was edited (for comparison)")
+    single: str = opt(
+        "effective", "with one edited camera: effective: key frame T 1000, windows (700, 5); intended: a second round at 800 and (550, 3); off: as for several",
+        choices=("effective", "intended", "off"),
+    )  # fmt: skip
     refit: str = opt("overlap", "refit while windows land, or after all of them", choices=("overlap", "barrier"))
 
 

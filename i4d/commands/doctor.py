@@ -21,6 +21,7 @@ from i4d.errors import I4DError
 from i4d.exec.hardware import visible_cards
 from i4d.flow.find import find_estimator
 from i4d.scenes.load import load_scene
+from i4d.scenes.procedural import mono
 from i4d.scenes.procedural.demo import HEIGHT, NUM_CAMERAS, NUM_FRAMES, WIDTH
 
 NEEDED = ("torch", "ray", "diffusers", "transformers", "accelerate", "numpy", "pyarrow", "safetensors", "av", "opencv-python-headless")
@@ -99,6 +100,8 @@ def _scene(config: Config) -> tuple[tuple[int, int, int, int] | None, Finding]:
     width, height, frames = config.scene.width or WIDTH, config.scene.height or HEIGHT, config.scene.num_frames or NUM_FRAMES
     if config.scene.reader == "demo" and not (root / f"{width}x{height}x{frames}").exists():
         return (NUM_CAMERAS, frames, width, height), Finding("ok", "scene", "the demo is made on first use")
+    if config.scene.reader == "demo_mono" and not root.exists():
+        return (2, config.scene.num_frames or mono.NUM_FRAMES, width, height), Finding("ok", "scene", "the demo is made on first use")
     try:
         scene = load_scene(config.scene)
     except I4DError as err:

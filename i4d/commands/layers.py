@@ -17,6 +17,7 @@ from i4d.config import Config
 from i4d.errors import ConfigError, WeightsError
 from i4d.scenes.load import scene_config, scene_folder
 from i4d.scenes.where import check_where
+from i4d.types import Scene
 
 EXAMPLE_SCENE = "demo"
 
@@ -77,6 +78,12 @@ def _check_strengths(config: Config) -> None:
     for key, steps, timesteps in pairs:
         if steps > timesteps:
             raise ConfigError(f"{key} = {steps} is out of range", f"at most {timesteps}, the timesteps it is spread over")
+
+
+def fitted_to(config: Config, scene: Scene) -> None:
+    """Settle, in place, what the number of edited cameras decides."""
+    if config.editor.attention == "auto":
+        config.editor.attention = "anchor" if len(scene.train_views) > 1 else "anchor_self"
 
 
 def settled(config: Config, data: str | None = None) -> Config:

@@ -14,6 +14,7 @@ from typing import Any
 
 from i4d import compose
 from i4d import config as cfg
+from i4d.commands.layers import fitted_to
 from i4d.commands.run_request import Request, checked_prompt
 from i4d.commands.workplace import Workplace, workplace
 from i4d.config import Config
@@ -70,6 +71,7 @@ class SharedEdits:
     def carry_out(self, finished: Any) -> RunResult:
         """Edit by every prompt in turn; `finished(place)` hears of each. Returns the last result, stopped or not."""
         scene = load_scene(self._config.scene, None, self._console.making)
+        fitted_to(self._config, scene)
         result = None
         with workplace(self._config.cluster, self._out.name) as work:
             self._console.line(f"computing on {work.sentence}")

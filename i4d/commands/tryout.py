@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from i4d import compose
-from i4d.commands.layers import layered, settled
+from i4d.commands.layers import fitted_to, layered, settled
 from i4d.commands.run_request import checked_prompt
 from i4d.config import Config
 from i4d.edit.load import load_editor
@@ -49,6 +49,7 @@ def try_out(
     config = settled(layered(scene, presets, files, options, sets))
     console = Console()
     loaded = load_scene(config.scene, None, console.making)
+    fitted_to(config, loaded)
     view = _view(loaded, camera)
     device = choose_device(config.cluster.device)
     chosen = {prompt: compose.choose_editor(config, prompt, device.type) for prompt in texts}

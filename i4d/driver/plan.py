@@ -89,6 +89,7 @@ class RoundPlan:
     chains: tuple[Chain, ...]
     updates: tuple[Update, ...] = ()
     strength_share: float = 1.0  # of the first round's strengths that this one repaints with
+    window_strength: Strength | None = None  # of which it is a share; None: the plan's
 
     @property
     def num_windows(self) -> int:
@@ -224,11 +225,11 @@ def make_plan(scene: Scene, config: Config, settings: EditSettings, num_rounds: 
 def predicted_forwards(plan: Plan) -> int:
     """Return how many images times branches go through the UNet in all rounds.
 
-    With `anchor` attention and per-frame normalisation the anchor of a view is denoised once per round; otherwise
+    With `anchor` or `anchor_self` attention and per-frame normalisation the anchor of a view is denoised once per round; otherwise
     with every window. Of adaptive windows it is the most they may take.
     """
     settings = plan.settings
-    once = settings.attention == "anchor" and settings.norm == "frame" and settings.mode in ("exact", "turbo")
+    once = settings.attention in ("anchor", "anchor_self") and settings.norm == "frame" and settings.mode in ("exact", "turbo")
     images = 0
     for part in plan.rounds:
         for step in part.key_steps:
@@ -239,7 +240,7 @@ def predicted_forwards(plan: Plan) -> int:
         per_window = plan.batch - 1 if once else plan.batch
         for view in {chain.view for chain in part.chains}:
             windows = sum(len(chain.windows) for chain in part.chains if chain.view == view)
-            images += (windows * per_window + once) * weakened(plan.strength_of(view), part.strength_share).n
+            images += (windows * per_window + once) * weakened(part.window_strength or plan.strength_of(view), part.strength_share).n
         images += sum(len(update.frames) * update.strength.n for update in part.updates)
     return images * branches(plan.settings)
 

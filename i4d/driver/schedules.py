@@ -16,6 +16,7 @@ import numpy as np
 from i4d.config import Config
 from i4d.driver.coverage import leaders_of
 from i4d.driver.plan import Chain, Plan, RoundPlan, Update, WindowPlan, branches, make_plan, predicted_forwards
+from i4d.driver.single import single_plan
 from i4d.errors import ConfigError
 from i4d.seeds import seed_for
 from i4d.types import EditSettings, Scene, Strength
@@ -29,7 +30,9 @@ def scheduled_plan(scene: Scene, config: Config, settings: EditSettings, num_rou
     ConfigError as in `make_plan`, or where the forwards do not suffice for one step per frame.
     """
     plan = make_plan(scene, config, settings, num_rounds)
-    method = config.schedule.method
+    schedule, method = config.schedule, config.schedule.method
+    if method in ("key_frame", "adaptive") and len(plan.views) == 1 and schedule.single != "off":
+        plan = single_plan(plan, schedule.single, schedule.diffusion_steps, schedule.sequence_length, schedule.round_share)
     if method in ("key_frame", "adaptive") or not plan.rounds:
         return replace(plan, method=method)
     if method == "key_views":

@@ -206,7 +206,7 @@ def _window_job(plan: Plan, part: RoundPlan, originals: Table, look: Look, ancho
             reference_original=originals.lookup(view, window.reference_frame),
             reference_edited=reference,
             batch=plan.batch,
-            strength=weakened(plan.strength_of(view), part.strength_share),
+            strength=weakened(part.window_strength or plan.strength_of(view), part.strength_share),
             settings=plan.settings,
             region=look.masks((view, frame) for frame in window.frames),
             camera=plan.camera(view) if sights else None,

@@ -16,7 +16,6 @@ from i4d.scenes.procedural.demo import FPS, HEIGHT, NUM_FRAMES, WIDTH, write_dem
 from i4d.scenes.rig import read_rig
 from i4d.types import Scene
 
-
 READERS = {"rig": read_rig, "nerfstudio": read_nerfstudio, "dycheck": read_dycheck}
 
 
