@@ -60,7 +60,8 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         tree = json.loads(path.read_text())
     except FileNotFoundError:
-        raise SceneError(f"{path}: missing", "a DyCheck folder holds dataset.json, metadata.json, scene.json, camera/ and rgb/1x/") from None
+        layout = "a DyCheck folder holds dataset.json, metadata.json, scene.json, camera/ and rgb/1x/"
+        raise SceneError(f"{path}: missing", layout) from None
     except (ValueError, UnicodeDecodeError) as err:
         raise SceneError(f"{path}: not valid JSON ({err})") from None
     if not isinstance(tree, dict):

@@ -17,11 +17,11 @@ from i4d.types import Camera
 
 NUM_FRAMES, WIDTH, HEIGHT = 36, 160, 120
 KIND = "i4d-demo-mono"
-SWEEPS = 3  # of the camera, left and right, while the world's motion runs once: what one eye cannot see at once, it sees one after the other
+SWEEPS = 3  # of the camera, left and right, while the world's motion runs once
 
 
 def mono_cameras(width: int = WIDTH, height: int = HEIGHT, num_frames: int = NUM_FRAMES) -> tuple[Camera, Camera]:
-    """Return the camera that moves (cam00: it swings 0.8 units to the left and right and 0.2 up and down) and one that stands in the middle."""
+    """Return the camera that moves (cam00: it swings 0.8 units left and right and 0.2 up and down) and one that stands in the middle."""
     K = np.array([[FOCAL * width, 0, width / 2], [0, FOCAL * width, height / 2], [0, 0, 1.0]])
     poses = []
     for frame in range(num_frames):
@@ -59,7 +59,8 @@ def write_mono(
     metadata = {i: {"camera_id": n, "warp_id": t, "appearance_id": t} for n in ids for t, i in enumerate(ids[n])}
     files = {
         "dataset.json": {"ids": ids[0] + ids[1], "train_ids": ids[0], "val_ids": ids[1]}, "metadata.json": metadata,
-        "extra.json": {"fps": FPS}, "scene.json": {"kind": KIND, "center": [0, 0, 0], "scale": 1, "near": 0.9 * min(depths), "far": 1.05 * max(depths)},
+        "extra.json": {"fps": FPS},
+        "scene.json": {"kind": KIND, "center": [0, 0, 0], "scale": 1, "near": 0.9 * min(depths), "far": 1.05 * max(depths)},
     }  # fmt: skip
     for name, tree in files.items():
         (partial / name).write_text(json.dumps(tree))

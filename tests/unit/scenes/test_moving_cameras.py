@@ -37,7 +37,7 @@ def capture(tmp_path_factory):
     return root
 
 
-def write_transforms(root, capture, lens=None, order=None, **top):
+def write_transforms(root, capture, lens=None):
     """The moving camera of `capture` as transforms.json; frames listed in another order than they were taken."""
     moving, _ = mono_cameras(W, H, FRAMES)
     (root / "images").mkdir(parents=True)
@@ -46,9 +46,10 @@ def write_transforms(root, capture, lens=None, order=None, **top):
         image = cv2.imread(str(capture / "rgb" / "1x" / f"0_{i:05d}.png"))
         cv2.imwrite(str(root / "images" / f"{FRAMES - i}.png"), image)
         pose = moving.path[i] @ OPENCV_FROM_OPENGL  # its own inverse
-        frames.append({"file_path": f"images/{FRAMES - i}.png", "time": i / 10, "transform_matrix": pose.tolist(), **(lens(i) if lens else {})})
+        more = lens(i) if lens else {}
+        frames.append({"file_path": f"images/{FRAMES - i}.png", "time": i / 10, "transform_matrix": pose.tolist(), **more})
     f = moving.K[0, 0]
-    tree = {"fl_x": f, "fl_y": f, "cx": W / 2, "cy": H / 2, "w": W, "h": H, "frames": frames[::-1], **top}
+    tree = {"fl_x": f, "fl_y": f, "cx": W / 2, "cy": H / 2, "w": W, "h": H, "frames": frames[::-1]}
     (root / "transforms.json").write_text(json.dumps(tree))
     return root
 
