@@ -25,6 +25,8 @@ from i4d.commands.options import (
     Presets,
     Prompt,
     PromptsFile,
+    Reference,
+    ReferenceCamera,
     RefineN,
     RefineT,
     RestN,
@@ -79,7 +81,7 @@ def edit(
     ckpt: Ckpt = None, guidance_scale: Guidance = None, image_guidance_scale: ImageGuidance = None, diffusion_steps: Steps = None,
     refine_num_steps: RefineT = None, refine_diffusion_steps: RefineN = None, restview_refine_num_steps: RestT = None,
     restview_refine_diffusion_steps: RestN = None, sequence_length: Length = None, rounds: Rounds = None, weights: Weights = None,
-    where: Where = None,
+    where: Where = None, reference: Reference = None, reference_camera: ReferenceCamera = None,
     address: Address = None, local: Local = False, editors: Editors = None, device: Device = None, debug: Debug = False,
 ) -> None:  # fmt: skip
     """Edit a scene by a sentence: prepare, fit, edit and refit, render, evaluate, report.
@@ -95,7 +97,8 @@ def edit(
         "schedule.diffusion_steps": diffusion_steps, "schedule.refine_num_steps": refine_num_steps,
         "schedule.refine_diffusion_steps": refine_diffusion_steps, "schedule.restview_refine_num_steps": restview_refine_num_steps,
         "schedule.restview_refine_diffusion_steps": restview_refine_diffusion_steps, "schedule.sequence_length": sequence_length,
-        "schedule.rounds": rounds, "local.where": where, **who(address, local, editors, device),
+        "schedule.rounds": rounds, "local.where": where, "local.reference": reference, "local.reference_camera": reference_camera,
+        **who(address, local, editors, device),
     }  # fmt: skip
     if prompts_file is not None:
         raise typer.Exit(all_of_them(prompts_file, prompt, ckpt, out, scene, preset, config, options, set_))
@@ -163,7 +166,7 @@ def submit(
     follow: Annotated[bool, typer.Option("--follow", help="Show the job's output until it ends")] = False,
     python: Annotated[str, typer.Option("--python", help="The interpreter on the cluster")] = sys.executable,
     probe: Annotated[bool, typer.Option(help="First find out whether scene and storage can be read there")] = True,
-    where: Where = None, editors: Editors = None, device: Device = None, debug: Debug = False,
+    where: Where = None, reference: Reference = None, reference_camera: ReferenceCamera = None, editors: Editors = None, device: Device = None, debug: Debug = False,
 ) -> None:  # fmt: skip
     """Send an edit to a Ray cluster as a job: code and configuration travel, scene and storage must be reachable there.
 
@@ -172,7 +175,8 @@ def submit(
     from i4d.commands.jobs import submit as carry_out
 
     use_data(data)
-    options = {"local.where": where, **who(None, False, editors, device)}
+    local = {"local.where": where, "local.reference": reference, "local.reference_camera": reference_camera}
+    options = {**local, **who(None, False, editors, device)}
     raise typer.Exit(carry_out(address, prompt, out, scene, preset, config, options, set_, follow, python, probe, prompts_file))
 
 

@@ -29,9 +29,10 @@ from i4d.commands.workplace import Workplace, workplace
 from i4d.config import Config
 from i4d.driver import events
 from i4d.driver.events import Emitter
-from i4d.driver.journal import Journal
+from i4d.driver.journal import Journal, plain
 from i4d.driver.plan import Plan, advice, predicted_forwards, useful_editors
 from i4d.driver.pool import Limits
+from i4d.driver.reference import reference_view
 from i4d.driver.renders import RenderJob, render_all
 from i4d.driver.retry import RetryPolicy
 from i4d.driver.rounds import RunResult, run
@@ -49,12 +50,13 @@ from i4d.report.shots import render_jobs
 from i4d.scenes.load import load_scene
 from i4d.scenes.prepare import prepare, scene_to_dict
 from i4d.scenes.record import scene_from_dict
+from i4d.scenes.reference import read_reference
 from i4d.scenes.where import read_region, region_from_dict, region_to_dict
 from i4d.services.trainer import ONLY_FIRST, TrainerScene
 from i4d.store.objects import write_error
 from i4d.store.run_folder import RunFolder, check_run_id
 from i4d.store.tables import FrameTable
-from i4d.types import CheckpointReceipt, EditSettings, LocalRender, Region, Scene, Turbo
+from i4d.types import CheckpointReceipt, EditSettings, FrameAddress, LocalRender, Region, Scene, Turbo
 
 TRAINER = "i4d.services.trainer:TrainerService"
 EDITOR = "i4d.services.editor:EditorService"
@@ -68,6 +70,7 @@ class Prepared:
     scene: Scene
     originals: FrameTable
     region: Region | None = None  # of a local edit
+    reference: FrameAddress | None = None  # the key frame that the user gives
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,11 +88,13 @@ def prepare_scene(scene: Scene, config: Config, folder: RunFolder, emit: Emitter
     total = len(scene.cameras) * scene.num_frames
     with stage(emit, "prepare", total):
         region = read_region(config.local, config.scene, scene, folder.store)
+        reference = read_reference(config.local, scene, reference_view(scene, config.local.reference_camera), folder.store)
         originals = FrameTable.of(prepare(scene, config.scene, folder.store, progress))
     folder.write_json("originals.json", originals.to_json())
     folder.write_json("scene.json", scene_to_dict(scene))
     folder.write_json("region.json", region and region_to_dict(region))
-    return Prepared(scene, originals, region)
+    folder.write_json("reference.json", plain(reference))
+    return Prepared(scene, originals, region, reference)
 
 
 def prepared_scene(folder: RunFolder) -> Prepared | None:
@@ -97,7 +102,8 @@ def prepared_scene(folder: RunFolder) -> Prepared | None:
     scene, originals = folder.read_json("scene.json"), folder.read_json("originals.json")
     if scene is None or originals is None:
         return None
-    return Prepared(scene_from_dict(scene), FrameTable.from_json(originals), region_from_dict(folder.read_json("region.json")))
+    region, given = region_from_dict(folder.read_json("region.json")), folder.read_json("reference.json")
+    return Prepared(scene_from_dict(scene), FrameTable.from_json(originals), region, given and FrameAddress(**given))
 
 
 @contextmanager
@@ -250,7 +256,7 @@ def drive(
     work: Workplace, emit: Emitter, console: Any, running: Sequence[Any] = (),
 ) -> RunResult:  # fmt: skip
     """Drive a run from its plan to its renders. `running`: services that a run with the same store has started before."""
-    plan = replace(plan, region=prepared.region)
+    plan = replace(plan, region=prepared.region, reference=prepared.reference)
     emit(events.Placed(placement.sentence, placement.mode))
     for text in request.notices:
         emit(events.Warned(text))

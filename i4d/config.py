@@ -174,10 +174,12 @@ class ScheduleConfig:
 
 @dataclass
 class LocalConfig:
-    """Where the edit may act (--where): inside it the edit, outside the original."""
+    """What the user says besides the sentence: where the edit may act (--where), what one picture shall look like (--reference)."""
 
     where: str = opt("", "mask video or folder of masks per camera, or a box x0,y0,z0,x1,y1,z1 in world units; empty: everywhere")
     feather_px: int = opt(2, "pixels over which the edge of the region fades, outwards", low=0, high=64)
+    reference: str = opt("", "picture: one camera's key frame as you edited it; the other cameras and frames follow it (--reference)")
+    reference_camera: str = opt("", "whose key frame that is; empty: the middle one of the edited cameras")
     carriers: int = opt(4, "cameras with masks that are asked for the region of a camera without", low=1, high=64)
 
 

@@ -232,6 +232,7 @@ class KeyFrameTask:
     fill_threshold: float  # world units
     edited: tuple[FrameAddress, ...] = ()  # the sample, edited already by several editors (`RepaintTask.share`); empty: edit it
     region: tuple[FrameAddress, ...] = ()  # uint8 masks (height, width) per edited view: outside, originals stay; empty: everywhere
+    fill_share: float = 0.5  # how much of the warped average the other views take where it covers them
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,8 @@ def _places(config: Config, out: Path) -> list[str]:
     places = [] if config.scene.reader in ("demo", "demo_mono") else [config.scene.root]
     if config.local.where and box_of(config.local.where) is None:
         places.append(config.local.where)
+    if config.local.reference:
+        places.append(config.local.reference)
     storage = config.storage_path or str(out)
     if "://" not in storage:
         there = Path(storage)

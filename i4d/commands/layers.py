@@ -16,6 +16,7 @@ from i4d import config as cfg
 from i4d.config import Config
 from i4d.errors import ConfigError, WeightsError
 from i4d.scenes.load import scene_config, scene_folder
+from i4d.scenes.reference import check_reference
 from i4d.scenes.where import check_where
 from i4d.types import Scene
 
@@ -101,6 +102,9 @@ def settled(config: Config, data: str | None = None) -> Config:
     if weights.is_dir():
         config.editor.weights = str(weights.absolute())
     check_where(config.local.where)
+    check_reference(config.local)
+    if config.local.reference:
+        config.local.reference = str(Path(config.local.reference).absolute())
     if Path(config.local.where).expanduser().exists() and config.local.where:
         config.local.where = str(Path(config.local.where).expanduser().absolute())
     if config.storage_path and "://" not in config.storage_path:

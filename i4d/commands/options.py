@@ -32,6 +32,8 @@ RestT = Annotated[int | None, typer.Option("--restview-refine-num-steps", help="
 RestN = Annotated[int | None, typer.Option("--restview-refine-diffusion-steps", help="Steps of that repaint (usually 6)")]
 Length = Annotated[int | None, typer.Option("--sequence-length", help="New frames per window (usually 5)")]
 Where = Annotated[str | None, typer.Option("--where", help="Edit only there: a mask video, a folder of masks named like the cameras, or a box x0,y0,z0,x1,y1,z1 in world units.  Example: --where masks/")]
+Reference = Annotated[str | None, typer.Option("--reference", help="A picture: one camera's key frame as you edited it; everything else follows it.  Example: --reference gold.png")]
+ReferenceCamera = Annotated[str | None, typer.Option("--reference-camera", help="Whose key frame that is; else the middle one of the edited cameras")]
 Rounds = Annotated[int | None, typer.Option("--rounds", help="Edit-and-refit rounds")]
 Run = Annotated[Path, typer.Argument(help="A run folder.  Example: runs/demo")]
 RunOrJob = Annotated[str, typer.Argument(help="A run folder, or the id of a submitted job")]

@@ -17,7 +17,7 @@ from i4d.config import Config
 from i4d.driver.journal import inputs_digest, plain
 from i4d.errors import ConfigError
 from i4d.seeds import seed_for
-from i4d.types import Camera, EditSettings, Region, Scene, Strength
+from i4d.types import Camera, EditSettings, FrameAddress, Region, Scene, Strength
 
 
 def branches(settings: EditSettings) -> int:
@@ -124,6 +124,8 @@ class Plan:
     depth_warp: bool = True
     stop_change: float = 0.0  # rounds end when edited frames and renders move by less, of [0, 1]
     region: Region | None = None  # where the edit may act; None: everywhere
+    reference_view: int | None = None  # whose key frame is given, and where it lies (a float16 row)
+    reference: FrameAddress | None = None
     leaders: tuple[int, ...] = ()  # views whose windows go first, the others follow them; empty: no view follows another
     follow_strength: Strength = Strength(1, 1)  # of a follower's windows
 
@@ -232,7 +234,7 @@ def predicted_forwards(plan: Plan) -> int:
     once = settings.attention in ("anchor", "anchor_self") and settings.norm == "frame" and settings.mode in ("exact", "turbo")
     images = 0
     for part in plan.rounds:
-        for step in part.key_steps:
+        for step in part.key_steps if plan.reference_view is None else ():
             shares = step.shares(plan.key_shares)
             batch = sum(1 + len(shares[0]) for _ in shares) if len(shares) > 1 else len(step.sample)
             images += batch * step.strength.n

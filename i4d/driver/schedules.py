@@ -16,6 +16,7 @@ import numpy as np
 from i4d.config import Config
 from i4d.driver.coverage import leaders_of
 from i4d.driver.plan import Chain, Plan, RoundPlan, Update, WindowPlan, branches, make_plan, predicted_forwards
+from i4d.driver.reference import reference_view, referring
 from i4d.driver.single import single_plan
 from i4d.errors import ConfigError
 from i4d.seeds import seed_for
@@ -27,8 +28,18 @@ STRONGEST, WEAKEST, STRONGEST_AT_LAST = 0.98, 0.02, 0.5  # shares of the 1000 ti
 def scheduled_plan(scene: Scene, config: Config, settings: EditSettings, num_rounds: int | None = None) -> Plan:
     """Return the plan that `schedule.method` asks for; those of comparison have one round and spend `schedule.forwards`.
 
-    ConfigError as in `make_plan`, or where the forwards do not suffice for one step per frame.
+    ConfigError as in `make_plan`, where the forwards do not suffice for one step per frame, or where a comparison is to be local.
     """
+    local, plan = config.local, _of_method(scene, config, settings, num_rounds)
+    for option, asked, methods in (("--where", local.where, ("in2n",)), ("--reference", local.reference, ("in2n", "each_frame"))):
+        if asked and plan.rounds and plan.method in methods:
+            raise ConfigError(f"{option} does not go with schedule.method {plan.method}", "that is for comparison; use key_frame")
+    if not local.reference or not plan.rounds:
+        return plan
+    return referring(plan, reference_view(scene, local.reference_camera))
+
+
+def _of_method(scene: Scene, config: Config, settings: EditSettings, num_rounds: int | None) -> Plan:
     plan = make_plan(scene, config, settings, num_rounds)
     schedule, method = config.schedule, config.schedule.method
     if method in ("key_frame", "adaptive") and len(plan.views) == 1 and schedule.single != "off":

@@ -65,8 +65,9 @@ def key_jobs(plan: Plan, part: RoundPlan, originals: Table, look: Look) -> list[
                 strength=step.strength,
                 settings=plan.settings,
                 match_threshold=plan.match_threshold if plan.depth_warp else 0.0,
-                fill_threshold=plan.fill_threshold if plan.depth_warp else 0.0,
-                edited=_edited(plan, part, step, results),
+                fill_threshold=(plan.fill_threshold if plan.reference is None else plan.match_threshold) if plan.depth_warp else 0.0,
+                fill_share=0.5 if plan.reference is None else 1.0,
+                edited=_edited(plan, part, step, results) if plan.reference is None else (plan.reference,),
                 region=look.masks((view, plan.key_frame) for view in plan.views),
             )
 
@@ -165,7 +166,7 @@ def anchors(plan: Plan, part: RoundPlan, results: Results) -> dict[int, FrameAdd
     found = {view: FrameAddress(last, row) for row, view in enumerate(plan.views)}
     for rest in part.rest:
         digest = results[rest_id(part, rest.index)].block.digest
-        found |= {view: FrameAddress(digest, row) for row, view in enumerate(rest.views)}
+        found |= {view: FrameAddress(digest, row) for row, view in enumerate(rest.views) if view != plan.reference_view}
     return found
 
 

@@ -46,12 +46,13 @@ def edit_key_frame(
 
 
 def agree(
-    images: InstantImages, sample: Sequence[int], edited: torch.Tensor, match_threshold: float, fill_threshold: float
+    images: InstantImages, sample: Sequence[int], edited: torch.Tensor, match_threshold: float, fill_threshold: float,
+    fill_share: float = 0.5,
 ) -> torch.Tensor:
-    """Return all views with the sampled ones averaged over each other and the others mixed half with them.
+    """Return all views with the sampled ones averaged over each other and the others mixed with them.
 
     1. Each edited view becomes the average of all edited views warped into it (match within `match_threshold`).
-    2. Each other view takes 0.5 * warped average + 0.5 * current where covered (within `fill_threshold`).
+    2. Each other view takes 0.5 (`fill_share`) * warped average + the rest of itself where covered (within `fill_threshold`).
     """
     points = [unproject(depth, camera) for depth, camera in zip(images.depths, images.cameras, strict=True)]
     depths = [images.depths[v] for v in sample]
@@ -66,5 +67,5 @@ def agree(
             out[view] = averaged[list(sample).index(view)]
             continue
         warped, covered = warp_average(points[view], averaged, depths, cameras, fill_threshold)
-        out[view] = torch.where(covered, 0.5 * warped + 0.5 * out[view], out[view])
+        out[view] = torch.where(covered, fill_share * warped + (1 - fill_share) * out[view], out[view])
     return out

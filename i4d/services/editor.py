@@ -163,7 +163,7 @@ class EditorService:
         thresholds = task.match_threshold, task.fill_threshold
         with _naming(task_id):
             if task.edited:
-                out = agree(images, sample, self._images(task.edited), *thresholds)
+                out = agree(images, sample, self._images(task.edited), *thresholds, task.fill_share)
             else:
                 condition = self._condition([task.originals[row] for row in sample])
                 out = edit_key_frame(model, images, sample, task.strength, task.settings, seeds, *thresholds, cost, condition)

@@ -45,6 +45,15 @@ def test_edits_that_differ_are_averaged_by_coverage_and_mixed_half_into_the_rest
     assert torch.equal(out[3], images.current[3])
 
 
+def test_a_given_view_stays_and_is_taken_whole_where_it_is_seen():
+    images = rig([0.0, 0.0, 40.0])
+    given = torch.full((1, 3, 24, 40), 0.3)
+    out = agree(images, [0], given, 0.05, 0.05, fill_share=1.0)
+    assert torch.equal(out[0], given[0]) and torch.equal(out[2], images.current[2])
+    inner = (slice(None), slice(1, -1), slice(1, -1))
+    torch.testing.assert_close(out[1][inner], given[0][inner])
+
+
 def test_the_edit_of_the_sample_is_one_joint_batch_anchored_on_its_first(tiny_editor_folder):
     model = load_editor(str(tiny_editor_folder))
     images, cost = rig([-0.4, 0.0, 0.4]), EditCost()
