@@ -36,8 +36,8 @@ def test_it_is_undistorted_with_its_video(tmp_path):
     cv2.imwrite(str(tmp_path / "p.png"), image)
     bent = scene(1, distortion=(2.0, 0.0, 0.0, 0.0))
     row = BlockReader(store).row(read_reference(LocalConfig(reference=str(tmp_path / "p.png")), bent, 0, store)).astype(float)
-    weight = row[H // 2, :, 0]
-    assert (weight * (np.arange(W) + 0.5)).sum() / weight.sum() == pytest.approx(W / 2 + 5.2, abs=0.3)
+    weight = row[H // 2, :17, 0]  # beyond, the rim is mirrored
+    assert (weight * (np.arange(17) + 0.5)).sum() / weight.sum() == pytest.approx(W / 2 + 5.2, abs=0.3)
 
 
 def test_pictures_that_do_not_fit_are_refused(tmp_path):
