@@ -98,7 +98,7 @@ def prepared(args: argparse.Namespace) -> tuple[Scene, FrameTable, str]:
     width, height = (int(part) for part in args.size.split("x"))
     cameras = demo_cameras(width, height, args.views)
     scene = Scene("whole", cameras, args.frames, 25.0, Bounds("box", ((-1.0,) * 3, (1.0,) * 3), 0.1, 10.0), (), None, cameras)
-    place = Path(args.store) / f"scene-{args.size}-{args.views}-{args.frames}.json"
+    place = place_of(args)
     if not place.exists():
         began, store = time.perf_counter(), open_store(args.store)
         runs = []
@@ -113,6 +113,11 @@ def prepared(args: argparse.Namespace) -> tuple[Scene, FrameTable, str]:
         print(f"scene: {args.views * args.frames} frames in {time.perf_counter() - began:.1f} s", flush=True)
     made = json.loads(place.read_text())
     return scene, FrameTable.of([TableRun(*run) for run in made["runs"]]), made["depth"]
+
+
+def place_of(args: argparse.Namespace) -> Path:
+    """Return the file that says where frames and depths of this scene lie in the store."""
+    return Path(args.store) / f"scene-{args.size}-{args.views}-{args.frames}-{args.propagation}.json"
 
 
 def key_frame_of(args: argparse.Namespace) -> int:
@@ -146,30 +151,40 @@ def flow_pairs(plan: Plan, originals: FrameTable) -> Iterator[tuple[FrameAddress
             yield from ((reference, originals.lookup(chain.view, frame)) for frame in window.frames)
 
 
-def compute_flow(store: str, pairs: list[tuple[FrameAddress, FrameAddress]], numbers: Any) -> None:
-    """Compute the flows whose numbers are drawn from a queue, until it is empty; one of several processes."""
+def compute_flow(store: str, pairs: Any) -> None:
+    """Compute the flows of pairs that come through a queue, until None does; one of several processes."""
     torch.set_num_threads(1)
     place = open_store(store)
     flows = FlowStore(place, BlockReader(place), *find_estimator("dis"))
-    while (number := numbers.get()) is not None:
-        flows.between(*pairs[number])
+    while (pair := pairs.get()) is not None:
+        flows.between(*pair)
 
 
-def flow_before(args: argparse.Namespace, plan: Plan, originals: FrameTable) -> float:
-    """Return the seconds that all flow took by `--flow-processes`; what is stored already costs next to nothing."""
-    began, pairs = time.perf_counter(), list(flow_pairs(plan, originals))
-    context = multiprocessing.get_context("spawn")
-    numbers = context.Queue()
-    workers = [context.Process(target=compute_flow, args=(args.store, pairs, numbers)) for _ in range(args.flow_processes)]
-    for entry in [*range(len(pairs)), *[None] * len(workers)]:
-        numbers.put(entry)
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert all(worker.exitcode == 0 for worker in workers), "a flow process failed: its error stands above"
-    print(f"flow: {len(pairs)} pairs, {time.perf_counter() - began:.1f} s with {args.flow_processes} processes", flush=True)
-    return time.perf_counter() - began
+class FlowProcesses:
+    """Processes that compute flow: they start at once, so that they are there when the scene is. None where all is stored already."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._done = place_of(args).with_suffix(".flow")
+        self._count = 0 if self._done.exists() else args.flow_processes
+        self._pairs = context.Queue()
+        self._workers = [context.Process(target=compute_flow, args=(args.store, self._pairs)) for _ in range(self._count)]
+        for worker in self._workers:
+            worker.start()
+
+    def compute(self, plan: Plan, originals: FrameTable) -> float:
+        """Return the seconds that all flow took, now or when it was computed."""
+        if self._count:
+            began, pairs = time.perf_counter(), list(flow_pairs(plan, originals))
+            for entry in [*pairs, *[None] * self._count]:
+                self._pairs.put(entry)
+            for worker in self._workers:
+                worker.join()
+            assert all(worker.exitcode == 0 for worker in self._workers), "a flow process failed: its error stands above"
+            took = time.perf_counter() - began
+            print(f"flow: {len(pairs)} pairs, {took:.1f} s with {self._count} processes", flush=True)
+            self._done.write_text(str(took))
+        return float(self._done.read_text())
 
 
 # ------------------------------------------------------------------------------------------------ editing
@@ -270,7 +285,7 @@ def with_editors(args: argparse.Namespace, editors: int, plan: Plan, originals: 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--editors", default="1:1", help="editors:shares of a joint edit, several with commas")
+    parser.add_argument("--editors", default="1:1", help="editors:shares of a joint edit, several with commas; empty: prepare only")
     parser.add_argument("--size", default="1352x1014", help="width x height")
     parser.add_argument("--views", type=int, default=17)
     parser.add_argument("--frames", type=int, default=50)
@@ -299,15 +314,17 @@ def main(arguments: list[str] | None = None) -> dict:
             write(Path(folder) / "editor")
             args.weights = f"{folder}/editor"
         args.store = args.store or f"{folder}/store"
+        Path(args.store).mkdir(parents=True, exist_ok=True)
+        flow = FlowProcesses(args)
         scene, originals, depth = prepared(args)
-        figures: dict[str, Any] = {"size": args.size, "views": args.views, "frames": args.frames, "mode": args.mode, "runs": []}
+        flow_s = flow.compute(plan_of(args, scene, 1, 1), originals)
+        figures: dict[str, Any] = {"size": args.size, "views": args.views, "frames": args.frames, "mode": args.mode, "flow_s": flow_s, "runs": []}
         if args.device == "cuda":
             figures["device"] = torch.cuda.get_device_name()
             torch.cuda.empty_cache()
-        for entry in args.editors.split(","):
+        for entry in filter(None, args.editors.split(",")):
             editors, _, shares = entry.partition(":")
             plan = plan_of(args, scene, int(editors), int(shares or 1))
-            figures.setdefault("flow_s", flow_before(args, plan, originals))
             run = with_editors(args, int(editors), plan, originals, depth, began + args.seconds)
             figures["runs"].append(run)
             print(json.dumps({k: round(v, 3) if isinstance(v, float) else v for k, v in run.items()}), flush=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from i4d.commands.layers import EXAMPLE_SCENE, layered, settled
-from i4d.commands.peaks import editor_bytes, trainer_bytes
+from i4d.commands.peaks import editor_bytes, size_batch, trainer_bytes
 from i4d.config import Config
 from i4d.edit.card import read_card
 from i4d.edit.load import HUB_DEFAULT, resolve_weights
@@ -155,8 +155,10 @@ def memory(
         return Finding(state, "memory", f"{host / GIB:.1f} GiB of host memory", fix)
     smallest = min(card for _, card in cards)
     trainer = trainer_bytes(config, frames)
+    smaller = size_batch(config, place, width, height, smallest)
     editor = editor_bytes(config, place, width, height, smallest)
     found = f"predicted peaks: trainer {trainer / GIB:.1f} GiB, editor {editor / GIB:.1f} GiB; {len(cards)} x {smallest / GIB:.0f} GiB"
+    found += f"; {smaller.partition(':')[0]}" if smaller else ""
     if max(trainer, editor) > smallest:
         return Finding("fail", "memory", found, "more scene.downsample, a smaller field.grid_end or schedule.sequence_length")
     if len(cards) == 1 and trainer + editor > smallest:

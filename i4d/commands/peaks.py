@@ -17,6 +17,9 @@ from i4d.types import Scene
 
 CONTEXT_BYTES = 1 << 30  # CUDA context, libraries and fragmentation of one process
 BYTES_PER_CHANNEL = 138
+FAST_BYTES_PER_CHANNEL = 60  # networks laid out for speed (exact, turbo): docs/benchmarks.md, peak memory of the modes
+ANCHOR_BYTES_PER_CHANNEL = 130  # keys and values of one view's anchor, per step
+ROOM = 0.9  # of a card that an editor may be predicted to take
 STABLE_DIFFUSION = (320, 8, 2_100_000_000)  # first-level channels, VAE factor and fp16 bytes of SD 1.5 with its VAE
 ANCHOR_SHARE = 0.2  # of the card, that the editor lets anchors' keys and values have (services/editor.py)
 
@@ -51,12 +54,36 @@ def editor_shape(place: str) -> tuple[int, int, int]:
 
 
 def editor_bytes(config: Config, place: str, width: int, height: int, card_bytes: int) -> int:
-    """Return the editor's peak: weights, one window in all branches, and what anchors may take of the card."""
+    """Return the editor's peak: weights, the frames of a call in all branches, and what anchors may take of the card, one at least."""
     channels, factor, weights = editor_shape(place)
-    images = 3 * config.schedule.sequence_length
-    latent = -(-width // factor) * -(-height // factor)
+    images = 3 * min(config.schedule.sequence_length, config.editor.batch or config.schedule.sequence_length)
+    numbers = -(-width // factor) * -(-height // factor) * channels
     limit = int(config.editor.memory_cap_gb * 2**30) or card_bytes
-    return CONTEXT_BYTES + weights + images * latent * channels * BYTES_PER_CHANNEL + int(ANCHOR_SHARE * limit)
+    quick = config.editor.mode in ("exact", "turbo")
+    anchor = ANCHOR_BYTES_PER_CHANNEL * numbers * config.schedule.refine_diffusion_steps if quick else 0
+    per_image = numbers * (FAST_BYTES_PER_CHANNEL if quick else BYTES_PER_CHANNEL)
+    return CONTEXT_BYTES + weights + images * per_image + max(int(ANCHOR_SHARE * limit), anchor)
+
+
+def size_batch(config: Config, place: str, width: int, height: int, card_bytes: int) -> str:
+    """Choose `editor.batch` where it is 0: the most frames of a window that the smallest card has room for, one at least.
+
+    Returns a sentence where that is less than a window, else the empty string. It is written into the configuration, so a run
+    that goes on elsewhere has the same shapes.
+    """
+    window = config.schedule.sequence_length
+    if config.editor.batch or not card_bytes:
+        return ""
+    limit = int(config.editor.memory_cap_gb * 2**30) or card_bytes
+    config.editor.batch = window
+    while (peak := editor_bytes(config, place, width, height, card_bytes)) > ROOM * limit and config.editor.batch > 1:
+        config.editor.batch -= 1
+    if config.editor.batch == window:
+        return ""
+    return (
+        f"windows go through the editor {config.editor.batch} of {window} frames at a time: "
+        f"predicted peak {peak / 2**30:.1f} GiB of {limit / 2**30:.1f} GiB"
+    )
 
 
 def predicted_peaks(config: Config, scene: Scene, place: str, card_bytes: int) -> Peaks:

@@ -211,7 +211,7 @@ def make_plan(scene: Scene, config: Config, settings: EditSettings, num_rounds: 
         rounds=tuple(_round(r, config, views, scene.num_frames, key_frame) for r in range(1, num_rounds + 1)),
         window_strength=Strength(schedule.refine_num_steps, schedule.refine_diffusion_steps),
         rest_strength=Strength(schedule.restview_refine_num_steps, schedule.restview_refine_diffusion_steps),
-        batch=schedule.sequence_length + (settings.attention != "own"),
+        batch=_frames_at_once(config, settings) + (settings.attention != "own"),
         rest_batch=min(schedule.key_views, len(views)),
         key_shares=schedule.key_shares if settings.norm == "frame" and settings.attention in ("anchor", "anchor_self") else 1,
         match_threshold=schedule.match_threshold * scene.bounds.unit,
@@ -222,6 +222,13 @@ def make_plan(scene: Scene, config: Config, settings: EditSettings, num_rounds: 
         depth_warp=schedule.depth_warp,
         stop_change=schedule.stop_change,
     )
+
+
+def _frames_at_once(config: Config, settings: EditSettings) -> int:
+    """Return how many new frames go through the editor together: a window, or fewer where the card is small and they are independent."""
+    window = config.schedule.sequence_length
+    independent = settings.norm == "frame" and settings.attention != "sparse_causal"
+    return min(window, config.editor.batch or window) if independent else window
 
 
 def predicted_forwards(plan: Plan) -> int:
@@ -239,10 +246,13 @@ def predicted_forwards(plan: Plan) -> int:
             batch = sum(1 + len(shares[0]) for _ in shares) if len(shares) > 1 else len(step.sample)
             images += batch * step.strength.n
         images += len(part.rest) * plan.rest_batch * weakened(plan.rest_strength, part.strength_share).n
-        per_window = plan.batch - 1 if once else plan.batch
+        per_call = plan.batch - 1 if once else plan.batch
+        frames = plan.batch - (settings.attention != "own")  # new ones of a call
         for view in {chain.view for chain in part.chains}:
-            windows = sum(len(chain.windows) for chain in part.chains if chain.view == view)
-            images += (windows * per_window + once) * weakened(part.window_strength or plan.strength_of(view), part.strength_share).n
+            windows = [w for chain in part.chains if chain.view == view for w in chain.windows]
+            calls = sum(-(-len(window.frames) // frames) for window in windows)
+            strength = part.window_strength or plan.strength_of(view)
+            images += (calls * per_call + once) * weakened(strength, part.strength_share).n
         images += sum(len(update.frames) * update.strength.n for update in part.updates)
     return images * branches(plan.settings)
 

@@ -53,6 +53,11 @@ def _padded(seeds: Sequence[int], size: int) -> list[int]:
     return [*seeds, *seeds[-1:] * (size - len(seeds))]
 
 
+def separable(settings: EditSettings) -> bool:
+    """Return whether frames of a window look at nothing but themselves and the anchor, so that they may be edited a few at a time."""
+    return settings.norm == "frame" and settings.attention != "sparse_causal"
+
+
 def uses_trace(settings: EditSettings) -> bool:
     """Return whether the anchor is denoised by itself: the mode says so, images are normalised one by one, somebody looks at it."""
     return settings.mode in ("exact", "turbo") and settings.norm == "frame" and settings.attention != "own"
@@ -72,30 +77,29 @@ def edit_window(
     """Return the window's frames edited, (frames, 3, h, w), and the share of pixels explained by the warp (0 without flow).
 
     `seeds` one per frame; `anchor_seed` must be the one that `trace` was made with. `batch` is the number of images of an
-    editor call, anchor included unless attention is "own". `trace` gives the anchor's keys and values where it can stand by
-    itself; otherwise the anchor is slot 0 of the batch and its own output is dropped.
+    editor call, anchor included unless attention is "own"; longer windows take several calls. `trace` gives the anchor's keys
+    and values where it can stand by itself; otherwise the anchor is slot 0 of each batch and its own output is dropped.
     """
     began, kept = images.current, 0.0
     if images.forward is not None and images.backward is not None:
         flow = images.forward, images.backward
         began, kept = merge_by_flow(images.current, images.reference_edited, *flow, settings.flow_mask)
-    frames = len(began)
-    if settings.attention == "own":  # nobody looks at an anchor
-        originals, start = (padded_batch(x, batch) for x in (images.originals, began))
-        condition = None if images.condition is None else padded_batch(images.condition, batch)
-        out = repaint(model, originals, start, strength, settings, _padded(seeds, batch), cost, condition=condition)
-        return out[:frames], kept
-    if uses_trace(settings):
-        originals, start = (padded_batch(x, batch - 1) for x in (images.originals, began))
-        condition = None if images.condition is None else padded_batch(images.condition, batch - 1)
-        padded = _padded(seeds, batch - 1)
-        out = repaint(model, originals, start, strength, settings, padded, cost, anchor=trace(), condition=condition)
-        return out[:frames], kept
-    originals = padded_batch(torch.cat([images.anchor_original, images.originals]), batch)
-    start = padded_batch(torch.cat([images.anchor_edited, began]), batch)
-    condition = None
-    if images.condition is not None and images.anchor_condition is not None:
-        condition = padded_batch(torch.cat([images.anchor_condition, images.condition]), batch)
-    padded = _padded([anchor_seed, *seeds], batch)
-    out = repaint(model, originals, start, strength, settings, padded, cost, condition=condition)
-    return out[1 : frames + 1], kept
+    own = settings.attention == "own"  # nobody looks at an anchor
+    alone = own or uses_trace(settings)
+    size = batch if own else batch - 1  # new frames of a call
+    assert len(began) <= size or separable(settings), "frames that look at one another are edited together"
+    anchor = trace() if alone and not own else None
+    out = []
+    for first in range(0, len(began), size):
+        rows = slice(first, first + size)
+        condition = None if images.condition is None else images.condition[rows]
+        inputs = [images.originals[rows], began[rows], condition]
+        if not alone:
+            before = images.anchor_original, images.anchor_edited, images.anchor_condition
+            inputs = [None if a is None or b is None else torch.cat([a, b]) for a, b in zip(before, inputs, strict=True)]
+        count, whole = len(inputs[0]), size + (not alone)
+        originals, start, condition = (None if x is None else padded_batch(x, whole) for x in inputs)
+        padded = _padded([*([] if alone else [anchor_seed]), *seeds[rows]], whole)
+        edited = repaint(model, originals, start, strength, settings, padded, cost, anchor=anchor, condition=condition)
+        out.append(edited[not alone : count])
+    return torch.cat(out), kept

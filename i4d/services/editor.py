@@ -192,10 +192,15 @@ class EditorService:
         """Edit one window along time; a uint8 block, one row per frame."""
         began, model, cost = self._begin()
         flow = None if task.settings.flow == "none" else self._flow(task.settings.flow)
-        start = WindowStart(task, self._images, self._reader, flow, self._device)
+        originals = self._images(task.originals)
+
+        def images_of(addresses: Sequence[FrameAddress]) -> torch.Tensor:
+            return originals if addresses == task.originals else self._images(addresses)
+
+        start = WindowStart(task, images_of, self._reader, flow, self._device)
         began_from, kept = start.frames()
         images = WindowImages(
-            self._images(task.originals),
+            originals,
             began_from,
             self._images([task.anchor_original]),
             self._images([task.anchor_edited]),

@@ -96,3 +96,16 @@ def test_thresholds_are_in_world_units():
     metric = dataclasses.replace(metric, bounds=dataclasses.replace(metric.bounds, unit=4.0))
     plan = make_plan(metric, config(), SETTINGS)
     assert (plan.match_threshold, plan.fill_threshold) == (0.2, 0.08)
+
+
+def test_a_small_cards_batch_takes_windows_in_several_calls():
+    small = config(key_steps=1, sequence_length=5, key_frame=0, rounds=1)
+    whole = make_plan(scene(4, 11, 1), small, SETTINGS)
+    small.editor.batch = 2
+    plan = make_plan(scene(4, 11, 1), small, SETTINGS)
+    assert (whole.batch, plan.batch) == (6, 3) and plan.digest() != whole.digest()
+    assert plan.rounds[0].num_windows == whole.rounds[0].num_windows
+    more = (3 * 2 * (3 * 2 - 5)) * plan.window_strength.n  # three views, two windows each: three calls of two frames in place of five
+    assert predicted_forwards(plan) - predicted_forwards(whole) == more * 3
+    joint = EditSettings("night", 5.0, 1.5, norm="joint")
+    assert make_plan(scene(4, 11, 1), small, joint).batch == 6

@@ -119,3 +119,25 @@ def test_without_flow_and_with_attention_to_itself_a_frame_is_edited_alone(model
     assert kept == 0.0 and cost.unet_forwards == 3 * 3 * STRENGTH.n
     alone = repaint(model, images.originals[1:2], images.current[1:2], STRENGTH, settings, [5], EditCost())
     torch.testing.assert_close(out[1:2], alone, atol=2e-4, rtol=0)
+
+
+@pytest.mark.parametrize("mode", ["exact", "plain"])
+@pytest.mark.parametrize("attention", ["anchor", "anchor_self", "own"])
+def test_a_few_frames_at_a_time_make_the_whole_window(model, attention, mode):
+    settings = EditSettings("night", 5.0, 1.5, attention=attention, mode=mode)
+    images, sizes = window(), []
+
+    def trace():
+        return trace_anchor(model, images.anchor_original, images.anchor_edited, STRENGTH, settings, 3, EditCost())
+
+    for frames in (3, 2, 1):
+        out, _ = edit_window(model, images, STRENGTH, settings, 3, [4, 5, 6], frames + (attention != "own"), EditCost(), trace)
+        sizes.append(out)
+    for out in sizes[1:]:
+        torch.testing.assert_close(out, sizes[0], atol=1e-4, rtol=0)
+
+
+def test_frames_that_look_at_one_another_are_never_taken_apart(model):
+    settings, images = EditSettings("night", 5.0, 1.5, norm="joint"), window()
+    with pytest.raises(AssertionError, match="edited together"):
+        edit_window(model, images, STRENGTH, settings, 3, [4, 5, 6], 3, EditCost(), lambda: None)

@@ -1,0 +1,45 @@
+"""Predicted peaks and the batch that follows from the card, without a card."""
+
+import pytest
+
+from i4d.commands.doctor import memory
+from i4d.commands.peaks import ROOM, editor_bytes, size_batch
+from i4d.config import Config
+from i4d.edit.load import HUB_DEFAULT
+
+GIB = 1 << 30
+
+
+def config(**editor):
+    out = Config()
+    for key, value in editor.items():
+        setattr(out.editor, key, value)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "card_gb", "frames"), [(1352, 1014, 24, 5), (676, 507, 12, 5), (1352, 1014, 12, 3), (1352, 1014, 4, 1)]
+)
+def test_the_batch_is_the_most_that_the_card_has_room_for(width, height, card_gb, frames):
+    settings = config()
+    sentence = size_batch(settings, HUB_DEFAULT, width, height, card_gb * GIB)
+    assert settings.editor.batch == frames and bool(sentence) == (frames < 5)
+    if 1 < frames < 5:
+        assert f"{frames} of 5 frames" in sentence
+        assert editor_bytes(settings, HUB_DEFAULT, width, height, card_gb * GIB) <= ROOM * card_gb * GIB
+        settings.editor.batch += 1
+        assert editor_bytes(settings, HUB_DEFAULT, width, height, card_gb * GIB) > ROOM * card_gb * GIB
+
+
+def test_a_batch_that_is_set_stays_and_a_cap_counts_as_the_card():
+    settings = config(batch=2)
+    assert size_batch(settings, HUB_DEFAULT, 1352, 1014, 4 * GIB) == "" and settings.editor.batch == 2
+    capped = config(memory_cap_gb=12.0)
+    size_batch(capped, HUB_DEFAULT, 1352, 1014, 80 * GIB)
+    assert capped.editor.batch == 3
+
+
+def test_doctor_tells_the_prediction_and_the_batch():
+    cards = [("small", 12 * GIB), ("large", 80 * GIB)]
+    finding = memory(config(), "cuda", cards, HUB_DEFAULT, (17, 50, 1352, 1014))
+    assert "predicted peaks: trainer" in finding.found and "3 of 5 frames at a time" in finding.found
