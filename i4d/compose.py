@@ -23,7 +23,7 @@ from typing import Any
 
 from i4d import config as cfg
 from i4d.commands.layers import fitted_to
-from i4d.commands.peaks import predicted_peaks, size_batch
+from i4d.commands.peaks import fit_batch, predicted_peaks
 from i4d.commands.run_request import Request
 from i4d.commands.workplace import Workplace, workplace
 from i4d.config import Config
@@ -154,15 +154,6 @@ def plan_for(scene: Scene, config: Config, request: Request, settings: EditSetti
     return scheduled_plan(scene, config, settings, 0 if request.kind == "train" else None)
 
 
-def _size_batch(work: Workplace, config: Config, scene: Scene, chosen: Chosen) -> str:
-    """Fit the editor's batch to the smallest card and return what is worth saying of it."""
-    cards = [n.gpu_memory_bytes for n in work.resources.nodes if n.gpus and n.gpu_memory_bytes]
-    if work.device(config.cluster) != "cuda" or not cards:
-        return ""
-    camera = max((scene.cameras[view] for view in scene.train_views), key=lambda c: c.width * c.height)
-    return size_batch(config, chosen.place, camera.width, camera.height, min(cards))
-
-
 def placement_for(work: Workplace, config: Config, scene: Scene, chosen: Chosen, plan: Plan) -> Placement:
     """Return which service runs where; ClusterError prints asked beside available."""
     card_bytes = max((n.gpu_memory_bytes for n in work.resources.nodes), default=0)
@@ -194,7 +185,7 @@ def start_run(
         request = replace(
             request, editor=chosen.place, demonstration=chosen.card.demonstration, known=known, notices=notices
         )
-        if text := _size_batch(work, config, scene, chosen):
+        if text := fit_batch(config, scene, chosen.place, work.resources if work.device(config.cluster) == "cuda" else None):
             console.line(text)
         plan = plan_for(scene, config, request, chosen.settings)
         placement = placement_for(work, config, scene, chosen, plan)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from i4d.config import Config
 from i4d.exec.placement import Peaks
+from i4d.exec.protocol import Resources
 from i4d.field.factors import factor_size, resolution
 from i4d.field.fit import render_settings, shape_from
 from i4d.types import Scene
@@ -84,6 +85,13 @@ def size_batch(config: Config, place: str, width: int, height: int, card_bytes: 
         f"windows go through the editor {config.editor.batch} of {window} frames at a time: "
         f"predicted peak {peak / 2**30:.1f} GiB of {limit / 2**30:.1f} GiB"
     )
+
+
+def fit_batch(config: Config, scene: Scene, place: str, resources: Resources | None) -> str:
+    """Size the batch to the smallest card there is for the largest camera; as `size_batch`. None: no GPU is used."""
+    cards = [n.gpu_memory_bytes for n in resources.nodes if n.gpus and n.gpu_memory_bytes] if resources else []
+    camera = max(scene.cameras, key=lambda c: c.width * c.height)
+    return size_batch(config, place, camera.width, camera.height, min(cards)) if cards else ""
 
 
 def predicted_peaks(config: Config, scene: Scene, place: str, card_bytes: int) -> Peaks:
