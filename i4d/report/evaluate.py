@@ -18,6 +18,7 @@ from i4d.metrics.temporal import FLOOR, Unsteadiness
 from i4d.report import look
 from i4d.report.answers import ObjectAnswers, picture_answer
 from i4d.report.appearance import appearance
+from i4d.report.by_round import by_round
 from i4d.report.footage import Footage
 from i4d.report.shots import KEY_BEFORE, after, before
 from i4d.report.steadiness import FLOW, temporal_errors, view_errors
@@ -48,6 +49,7 @@ def evaluate(run: RunFolder) -> dict:
         "held_out": bool(footage.scene.held_out),
         "reconstruction": reconstruction(footage),
         **({"edit": edit(footage)} if footage.edited else {}),
+        **({"rounds": rounds} if (rounds := by_round(footage)) else {}),
         "timing": timing(load),
         "unet_forwards": forwards(footage),
         "peak_memory_bytes": max((w.peak_bytes for w in load.workers.values()), default=0) or None,

@@ -111,16 +111,17 @@ class Footage:
 
     def rendered(self, name: str, index: int, kind: str = "rgb") -> np.ndarray:
         """Return image `index` of a set of renders: a frame, or z depth in world units (`kind` "depth")."""
-        return self._pixels(self._renders[name][index][1][kind])
+        return self.pixels(self._renders[name][index][1][kind])
 
     def original(self, view: int, frame: int) -> np.ndarray:
-        return self._pixels(self._originals.lookup(view, frame))
+        return self.pixels(self._originals.lookup(view, frame))
 
     def edited_frame(self, view: int, frame: int) -> np.ndarray:
         """Return a frame of a trained view as the editor left it in the kept round: what its field was fitted to."""
-        return self._pixels(self._edited.lookup(view, frame))
+        return self.pixels(self._edited.lookup(view, frame))
 
-    def _pixels(self, address: FrameAddress) -> np.ndarray:
+    def pixels(self, address: FrameAddress) -> np.ndarray:
+        """Return a stored picture as uint8; edited key frames are kept as float16."""
         row = self.run.reader.row(address)
         if row.dtype == np.float16:
             row = (row.astype(np.float32).clip(0, 1) * 255).round().astype(np.uint8)

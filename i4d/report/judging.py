@@ -16,6 +16,12 @@ from i4d.types import FrameAddress, Scene
 _PROBES = 8  # frames of the first watched camera, next to each other
 
 
+def probe_frames(num_frames: int, key_frame: int) -> tuple[int, ...]:
+    """Return the frames that every round's field is looked at: neighbours around the key frame."""
+    first = max(0, min(key_frame - _PROBES // 2, num_frames - _PROBES))
+    return tuple(range(first, min(first + _PROBES, num_frames)))
+
+
 class RoundJudge:
     """Implements `i4d.driver.convergence.Judge` on a run's blocks.
 
@@ -27,8 +33,7 @@ class RoundJudge:
         self._folder, self._scene, self._originals = folder, scene, originals
         self._key_frame, self._threshold = key_frame, match_threshold
         self._view = watched_views(scene)[0]
-        first = max(0, min(key_frame - _PROBES // 2, scene.num_frames - _PROBES))
-        self._frames = tuple(range(first, min(first + _PROBES, scene.num_frames)))
+        self._frames = probe_frames(scene.num_frames, key_frame)
         self.probes = RenderJob("probe", (Shot(scene.cameras[self._view], self._frames),))
 
     def change(self, before: Sequence[FrameAddress], now: Sequence[FrameAddress]) -> float:

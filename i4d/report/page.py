@@ -10,6 +10,7 @@ from typing import Any
 
 from i4d import __version__
 from i4d import config as cfg
+from i4d.report.by_round import curves
 from i4d.report.embed import picture_uri, video_uri
 from i4d.report.evaluate import evaluate
 from i4d.report.evolution import evolution, flow_overlays
@@ -51,6 +52,7 @@ def page(footage: Footage, load: Workload, metrics: dict) -> str:
             key_frames(footage),
             evolution(footage),
             flow_overlays(footage),
+            curves(metrics.get("rounds", ()), footage.plan.get("stop_change", 0.0)),
             figures_table(groups(metrics)),
             timeline(load, notices(footage)),
             settings(footage),

@@ -1,0 +1,122 @@
+"""How a run got on round by round: figures of every round, and their curves in the report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from i4d.report.answers import answers_of
+from i4d.report.footage import Footage
+from i4d.report.judging import probe_frames
+from i4d.scenes.repertoire.phrases import edit_named_by
+from i4d.types import FrameAddress
+
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 320.0, 170.0, 52.0, 14.0, 14.0, 28.0
+_PARTS = {"temporal": "change in time (renders)", "cross_view": "disagreement of cameras (key frames)"}
+
+
+def by_round(footage: Footage) -> list[dict[str, Any]]:
+    """Return what rounds.json says of every round and, where the scene has exact answers, how near its probe renders come (dB).
+
+    Probes are the few neighbouring frames of the first watched camera that the judge of the rounds looks at. Empty for runs of one
+    round. `known_answer_psnr_db` is None where there is no answer.
+    """
+    told = footage.run.read_json("rounds.json") or {"rounds": []}
+    answers, probes = _answers(footage) if told["rounds"] else None, _probes(footage)
+    out = []
+    for found in told["rounds"]:
+        rows = probes.get(found["round"], [])
+        near = None
+        if answers is not None and len(rows) == len(answers):
+            near = round(float(np.mean([_psnr(footage.pixels(at), answer) for at, answer in zip(rows, answers, strict=True)])), 3)
+        out.append({**found, "known_answer_psnr_db": near, "kept": found["round"] == told["kept"]})
+    return out
+
+
+def _psnr(image: np.ndarray, reference: np.ndarray) -> float:
+    error = ((image.astype(np.float64) - reference) / 255) ** 2
+    return min(100.0, -10 * math.log10(max(float(error.mean()), 1e-12)))
+
+
+def _answers(footage: Footage) -> list[np.ndarray] | None:
+    """Return what the probes should show, or None where the scene or the sentence has no exact answer."""
+    name = edit_named_by(footage.prompt) if footage.prompt else None
+    if not footage.scene.exact or name is None:
+        return None
+    view, frames = footage.watched[0], probe_frames(footage.scene.num_frames, footage.key_frame)
+    scene = footage.run.config().get("scene", {})
+    source = [scene.get("start", 0) + frame * scene.get("stride", 1) for frame in frames]
+    originals = [footage.original(view, frame) for frame in frames]
+    return answers_of(footage.scene.exact, footage.camera(view), name, originals, source)
+
+
+def _probes(footage: Footage) -> dict[int, list[FrameAddress]]:
+    """Return where the probe renders of every round lie, in the order of their frames."""
+    calls: dict[str, list[FrameAddress]] = {}
+    for entry in footage.run.records():
+        if entry["kind"] == "render" and "/probe" in entry["id"]:
+            block = entry["receipt"]["blocks"]["rgb"]
+            calls[entry["id"]] = [FrameAddress(block["digest"], row) for row in range(block["num_rows"])]
+    out: dict[int, list[FrameAddress]] = {}
+    for id in sorted(calls):
+        out.setdefault(int(id.split("/")[0].removeprefix("r")), []).extend(calls[id])
+    return out
+
+
+# ------------------------------------------------------------------------------------------------ curves
+def curves(rounds: Sequence[dict[str, Any]], threshold: float) -> str:
+    """Return a section with one small chart per figure over the rounds; empty for fewer than two rounds.
+
+    `threshold` is the change under which rounds end, a share of full scale.
+    """
+    if len(rounds) < 2:
+        return ""
+    charts = [_chart(rounds, "from the known answer, dB (higher is nearer)", {"": lambda r: r.get("known_answer_psnr_db")})]
+    charts += [_chart(rounds, f"{title}, lower is better", {"": lambda r, p=part: r["parts"].get(p)}) for part, title in _PARTS.items()]
+    moved = {"edited frames": lambda r: r["change_edits"], "renders": lambda r: r["change_renders"]}
+    charts.append(_chart(rounds, "moved since the round before", moved, threshold))
+    hint = "The ring marks the round that is kept: the one that disagrees least with itself. The dashed line is where rounds end."
+    cells = "".join(f"<figure>{chart}</figure>" for chart in charts if chart)
+    columns = "grid-template-columns: repeat(auto-fit, minmax(260px, 1fr))"
+    return f"<h2>Round by round</h2><p class='hint'>{hint}</p><div class='card'><div class='sheet' style='{columns}'>{cells}</div></div>"
+
+
+def _chart(
+    rounds: Sequence[dict[str, Any]], title: str, lines: dict[str, Callable[[dict], float | None]], threshold: float | None = None
+) -> str:
+    """Return an SVG of one figure over the rounds, a line per name; empty where no round has it."""
+    points = {name: [(r["round"], value) for r in rounds if (value := read(r)) is not None] for name, read in lines.items()}
+    values = [value for found in points.values() for _, value in found] + ([threshold] if threshold is not None else [])
+    if not any(points.values()):
+        return ""
+    low, high = min(values), max(values)
+    spare = 0.1 * (high - low) or 0.05 * abs(high) or 1.0
+    low, high = low - spare, high + spare
+    first, last = rounds[0]["round"], rounds[-1]["round"]
+    x = lambda index: _LEFT + (index - first) / max(last - first, 1) * (_WIDTH - _LEFT - _RIGHT)  # noqa: E731
+    y = lambda value: _TOP + (high - value) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)  # noqa: E731
+    parts = []
+    for value in (low + spare, high - spare):
+        parts.append(f'<line class="grid" x1="{_LEFT}" y1="{y(value):.1f}" x2="{_WIDTH - _RIGHT}" y2="{y(value):.1f}"/>')
+        parts.append(f'<text class="tick end" x="{_LEFT - 6}" y="{y(value) + 4:.1f}">{value:.4g}</text>')
+    if threshold is not None:
+        parts.append(f'<line class="cut" x1="{_LEFT}" y1="{y(threshold):.1f}" x2="{_WIDTH - _RIGHT}" y2="{y(threshold):.1f}"/>')
+    parts += [f'<text class="tick" x="{x(r["round"]):.1f}" y="{_HEIGHT - 8:.1f}">{r["round"]}</text>' for r in rounds]
+    kept = {r["round"] for r in rounds if r["kept"]}
+    for number, (name, found) in enumerate(points.items()):
+        kind = "fit" if number else "refit"
+        path = " ".join(f"{x(index):.1f},{y(value):.1f}" for index, value in found)
+        parts.append(f'<polyline class="line l-{kind}" points="{path}"><title>{escape(name or title)}</title></polyline>')
+        for index, value in found:
+            ring = ' fill="none" stroke="currentColor" stroke-width="2"' if index in kept else ' fill="currentColor"'
+            parts.append(f'<circle cx="{x(index):.1f}" cy="{y(value):.1f}" r="{6 if index in kept else 2.5}"{ring}/>')
+        if name and found:
+            parts.append(f'<text class="tick end" x="{_WIDTH - _RIGHT}" y="{y(found[-1][1]) - 6:.1f}">{escape(name)}</text>')
+    told = "; ".join(f"{name + ' ' if name else ''}" + ", ".join(f"round {i}: {v:.4g}" for i, v in found) for name, found in points.items())
+    label = f'role="img" aria-label="{escape(f"{title}: {told}", quote=True)}"'
+    box = f'viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}"'
+    return f"<svg {box} {label}><title>{escape(title)}</title>{''.join(parts)}</svg><figcaption>{escape(title)}</figcaption>"
