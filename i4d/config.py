@@ -179,6 +179,8 @@ class LocalConfig:
 
     where: str = opt("", "mask video or folder of masks per camera, or a box x0,y0,z0,x1,y1,z1 in world units; empty: everywhere")
     feather_px: int = opt(2, "pixels over which the edge of the region fades, outwards", low=0, high=64)
+    segmenter: str = opt("", "CLIPSeg for --where \"the ball\": folder or hub id in transformers' format, such as CIDAS/clipseg-rd64-refined; none is bundled")
+    segment_threshold: float = opt(0.5, "probability from which a pixel belongs to the object that --where names", low=0.0, high=1.0)
     reference: str = opt("", "picture: one camera's key frame as you edited it; the other cameras and frames follow it (--reference)")
     reference_camera: str = opt("", "whose key frame that is; empty: the middle one of the edited cameras")
     carriers: int = opt(4, "cameras with masks that are asked for the region of a camera without", low=1, high=64)

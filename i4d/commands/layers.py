@@ -101,7 +101,7 @@ def settled(config: Config, data: str | None = None) -> Config:
     weights = Path(config.editor.weights).expanduser()
     if weights.is_dir():
         config.editor.weights = str(weights.absolute())
-    check_where(config.local.where)
+    check_where(config.local.where, config.local.segmenter)
     check_reference(config.local)
     if config.local.reference:
         config.local.reference = str(Path(config.local.reference).absolute())

@@ -31,7 +31,7 @@ RefineN = Annotated[int | None, typer.Option("--refine-diffusion-steps", help="S
 RestT = Annotated[int | None, typer.Option("--restview-refine-num-steps", help="Likewise for the other cameras' key frame (usually 700)")]
 RestN = Annotated[int | None, typer.Option("--restview-refine-diffusion-steps", help="Steps of that repaint (usually 6)")]
 Length = Annotated[int | None, typer.Option("--sequence-length", help="New frames per window (usually 5)")]
-Where = Annotated[str | None, typer.Option("--where", help="Edit only there: a mask video, a folder of masks named like the cameras, or a box x0,y0,z0,x1,y1,z1 in world units.  Example: --where masks/")]
+Where = Annotated[str | None, typer.Option("--where", help="Edit only there: a mask video, a folder of masks named like the cameras, a box x0,y0,z0,x1,y1,z1 in world units, or an object's name (needs --set local.segmenter=...).  Example: --where masks/")]
 Reference = Annotated[str | None, typer.Option("--reference", help="A picture: one camera's key frame as you edited it; everything else follows it.  Example: --reference gold.png")]
 ReferenceCamera = Annotated[str | None, typer.Option("--reference-camera", help="Whose key frame that is; else the middle one of the edited cameras")]
 Rounds = Annotated[int | None, typer.Option("--rounds", help="Edit-and-refit rounds")]

@@ -3,6 +3,7 @@
     x0,y0,z0,x1,y1,z1     a box in the scene's world units
     mask.mp4, mask.png    a scene with one camera: a video, a still picture for all frames, or a folder of pictures
     masks/                per camera: cam01.mp4, cam01/ (pictures in order) or cam01.png (still)
+    the ball              what a text-prompted segmentation model sees of it in the edited cameras (`local.segmenter`)
 
 Masks are grey pictures, white inside, in step with the source videos (their frame i belongs to frame i there), of any size of the
 same shape. They are decoded into blocks once, brought to the working size the way the videos are.
@@ -11,17 +12,19 @@ same shape. They are decoded into blocks once, brought to the working size the w
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 import cv2
 import numpy as np
+import torch
 
 from i4d.config import LocalConfig, SceneConfig
+from i4d.edit.pick import EXAMPLE, ObjectPicker, load_picker
 from i4d.errors import ConfigError, SceneError
 from i4d.geometry.regions import Box
-from i4d.scenes.prepare import undistortion
+from i4d.scenes.prepare import undistortion, working_frames
 from i4d.scenes.sources import ImageFolders, VideoFiles
 from i4d.scenes.video import image_file
 from i4d.store.blocks import write_block
@@ -37,7 +40,7 @@ class MaskSource(Protocol):
     """What `sources.VideoFiles` and `sources.ImageFolders` have in common."""
 
     def num_frames(self, camera: str) -> int: ...
-    def read(self, camera: str, start: int, stop: int, stride: int = 1) -> object: ...
+    def read(self, camera: str, start: int, stop: int, stride: int = 1) -> Iterator[np.ndarray]: ...
 
 
 class Still:
@@ -49,7 +52,7 @@ class Still:
     def num_frames(self, camera: str) -> int:
         return 0
 
-    def read(self, camera: str, start: int, stop: int, stride: int = 1) -> object:
+    def read(self, camera: str, start: int, stop: int, stride: int = 1) -> Iterator[np.ndarray]:
         image = image_file(self._path)
         return (image for _ in range(start, stop, stride))
 
@@ -67,14 +70,15 @@ def box_of(where: str) -> Box | None:
     return low, high
 
 
-def check_where(where: str) -> None:
-    """Raise ConfigError where `--where` is neither a box nor a place on disk."""
+def check_where(where: str, segmenter: str = "") -> None:
+    """Raise ConfigError where `--where` is neither a box nor a place on disk, nor a text for a segmentation model."""
     if not where or box_of(where) is not None or Path(where).exists():
         return
     if Path(where).suffix or "/" in where:
         raise ConfigError(f"--where {where}: no such file or folder", FORMS)
-    raise ConfigError(f"--where {where!r}: picking an object by its name needs a segmentation model, which is not part of i4d",
-                      f"make masks with one (such as SAM 2) and give their folder; --where takes {FORMS}")  # fmt: skip
+    if not segmenter:
+        raise ConfigError(f"--where {where!r}: picking an object by its name needs a segmentation model, and none is bundled",
+                          f"--set local.segmenter={EXAMPLE} (a CLIPSeg: folder or hub id), or give masks; --where takes {FORMS}")  # fmt: skip
 
 
 def read_region(
@@ -84,21 +88,27 @@ def read_region(
 
     ConfigError or SceneError naming the camera where masks are missing, too few, of another shape or empty.
     """
-    check_where(local.where)
+    check_where(local.where, local.segmenter)
     if not local.where:
         return None
     threshold = 0.05 * scene.bounds.unit
     box = box_of(local.where)
     if box is not None:
         return Region(box, (), local.feather_px, local.carriers, threshold)
-    sources = find_masks(Path(local.where), scene)
+    if Path(local.where).exists():
+        found = {view: mask_frames(source, config, scene, view) for view, source in find_masks(Path(local.where), scene).items()}
+    else:
+        picker = load_picker(local.segmenter, "cuda" if torch.cuda.is_available() else "cpu")
+        found = {view: picked(picker, local, config, scene, view) for view in scene.train_views}
     runs, inside = [], 0
-    for done, (view, source) in enumerate(sources.items(), 1):
-        masks = np.stack(list(mask_frames(source, config, scene, view)))
+    for done, (view, frames) in enumerate(found.items(), 1):
+        masks = np.stack(list(frames))
         inside += int((masks > 127).sum())
         runs.append(TableRun(view, 0, scene.num_frames, write_block(store, masks).digest))
         if progress:
-            progress(done * scene.num_frames, len(sources) * scene.num_frames)
+            progress(done * scene.num_frames, len(found) * scene.num_frames)
+    if not inside and not Path(local.where).exists():
+        raise ConfigError(f"--where {local.where!r}: {local.segmenter} sees nothing like it", "say it otherwise, or lower local.segment_threshold")
     if not inside:
         raise ConfigError(f"--where {local.where}: the masks are black everywhere", "white is where the edit may act")
     return Region(None, tuple(runs), local.feather_px, local.carriers, threshold)
@@ -137,7 +147,7 @@ def _source(place: Path, name: str) -> MaskSource:
     raise ConfigError(f"--where {place}: not a mask", f"videos {', '.join(VIDEOS)}, pictures {', '.join(PICTURES)}, or folders of pictures")
 
 
-def mask_frames(source: MaskSource, config: SceneConfig, scene: Scene, view: int) -> object:
+def mask_frames(source: MaskSource, config: SceneConfig, scene: Scene, view: int) -> Iterator[np.ndarray]:
     """Yield a view's masks, uint8 (height, width) at the working size, undistorted with its video."""
     camera, original = scene.cameras[view], scene.source_cameras[view]
     stop = config.start + (scene.num_frames - 1) * config.stride + 1
@@ -160,6 +170,11 @@ def _working_mask(mask: np.ndarray, camera: Camera, original: Camera) -> np.ndar
         return np.ascontiguousarray(mask)
     shrinking = camera.width < mask.shape[1]
     return cv2.resize(mask, (camera.width, camera.height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
+
+
+def picked(picker: ObjectPicker, local: LocalConfig, config: SceneConfig, scene: Scene, view: int) -> Iterator[np.ndarray]:
+    """Yield where a segmentation model sees what `--where` names in a view's frames, as `mask_frames`."""
+    return (picker.mask(frame, local.where, local.segment_threshold) for frame in working_frames(scene, config, view))
 
 
 def region_to_dict(region: Region) -> dict:
