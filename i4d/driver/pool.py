@@ -99,7 +99,12 @@ class EditorPool:
 
     def call_all(self, method: str, *args: Any) -> None:
         """Call a method of every editor and wait for all of them."""
-        tickets = [self.executor.call(m.handle, method, *args) for m in self.members]
+        self.call_each(method, [args] * len(self.members))
+
+    def call_each(self, method: str, arguments: Sequence[tuple]) -> None:
+        """Call a method of every editor, with arguments of its own, and wait for all of them."""
+        calls = zip(self.members, arguments, strict=True)
+        tickets = [self.executor.call(member.handle, method, *args) for member, args in calls]
         until = self._clock() + self._limits.timeout_s
         while tickets:
             for ticket in self.executor.wait(tickets, self._limits.poll_s):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from i4d.driver import events
+from i4d.driver.ahead import look_ahead
 from i4d.driver.convergence import Convergence, Judge
 from i4d.driver.events import Emitter, Sink
 from i4d.driver.journal import Journal, inputs_digest, plain, receipt_from
@@ -156,6 +157,7 @@ def _announce(state: RunState, editors: int, resumed: bool, joining: Sequence[Ha
         state.pool.warm_up()
         for handle in joining:
             state.pool.join(handle)
+        look_ahead(state)
         if state.turns:
             state.turn_to("trainer")
 

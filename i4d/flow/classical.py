@@ -78,6 +78,8 @@ def coarse_to_fine(a: torch.Tensor, b: torch.Tensor, warps: int, update: Update)
 
 
 class _WithoutWeights:
+    on_host = False
+
     def to(self, device: torch.device | str) -> None:
         """Nothing to move: computed where the images are (DIS: on the CPU)."""
 
@@ -154,13 +156,15 @@ class DisFlow(_WithoutWeights):
 
     name = "dis"
     identity = "dis-medium-1"
+    on_host = True
 
     def estimate(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """Return the pull flow from `a` to `b`; see FlowEstimator. OpenCV takes 8-bit grey, so matching sees that."""
         solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         height, width = a.shape[-2:]
         pad = (0, max(0, DIS_SMALLEST_PX - width), 0, max(0, DIS_SMALLEST_PX - height))
-        grey = [F.pad(_grey(x), pad, mode="replicate")[:, 0] for x in (a, b)]
-        eight_bit = [(x * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy() for x in grey]
+        # on the CPU, wherever the images are: a GPU's sums may round a grey value to its neighbour
+        grey = [F.pad(_grey(x.cpu()), pad, mode="replicate")[:, 0] for x in (a, b)]
+        eight_bit = [(x * 255).round().clamp(0, 255).to(torch.uint8).numpy() for x in grey]
         flows = torch.from_numpy(np.stack([solver.calc(p, q, None) for p, q in zip(*eight_bit, strict=True)]))
         return flows.permute(0, 3, 1, 2)[..., :height, :width].contiguous().to(a.device)

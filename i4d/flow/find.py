@@ -23,6 +23,7 @@ class FlowEstimator(Protocol):
 
     name: str
     identity: str  # names method, weights and settings: equal identities give equal flow
+    on_host: bool  # computes on the CPU, wherever the images are
 
     def to(self, device: torch.device | str) -> None:
         """Move weights, if there are any."""

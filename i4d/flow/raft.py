@@ -221,6 +221,8 @@ class Raft(nn.Module):
 class RaftFlow:
     """RAFT as a FlowEstimator: images of any size are padded to a multiple of 8 by their border and cropped back."""
 
+    on_host = False
+
     def __init__(self, network: Raft, iterations: int = 20, device: torch.device | str = "cpu", digest: str = "") -> None:
         self.network = network.to(device).eval().requires_grad_(False)
         self.iterations = iterations

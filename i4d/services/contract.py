@@ -9,6 +9,7 @@ from i4d.types import (
     CheckpointReceipt,
     EditReceipt,
     FitReceipt,
+    FrameAddress,
     KeyFrameTask,
     RenderReceipt,
     RenderTask,
@@ -26,6 +27,13 @@ class Editor(Protocol):
     def edit_key_frame(self, task: KeyFrameTask) -> EditReceipt: ...
     def repaint(self, task: RepaintTask) -> EditReceipt: ...
     def edit_window(self, task: WindowTask) -> EditReceipt: ...
+    def foresee(self, flow: str, pairs: Sequence[tuple[FrameAddress, FrameAddress]]) -> bool:
+        """Begin to compute the flow (by a method, as in `EditSettings`) of pairs of originals beside other work and return at once.
+
+        False where there is nothing to spare for it: windows then compute their own.
+        """
+        ...
+
     def progress(self) -> int:
         """Return a number that changes as the call in hand gets on; asked from another thread, so it must not wait."""
         ...

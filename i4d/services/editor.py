@@ -27,6 +27,7 @@ from i4d.flow.find import find_estimator
 from i4d.geometry.regions import inside_of
 from i4d.seeds import seed_for
 from i4d.services.device import card_name, choose_device, measure_peak
+from i4d.services.flow_ahead import FlowAhead
 from i4d.services.flow_store import FlowStore
 from i4d.services.window_start import WindowStart
 from i4d.store.blocks import BlockReader, write_block
@@ -79,6 +80,7 @@ class EditorService:
     ) -> None:
         self._store = open_store(store)
         self._reader = BlockReader(self._store, cache_dir=cache_dir)
+        self._cache_dir, self._ahead = cache_dir, None
         self._name = name
         self._weights, self._dtype = weights, dtype
         self._device = choose_device(device)
@@ -146,6 +148,18 @@ class EditorService:
             self._anchors.clear()
             self._conditions.clear()
             torch.cuda.empty_cache()
+
+    def foresee(self, flow: str, pairs: Sequence[tuple[FrameAddress, FrameAddress]]) -> bool:
+        """Begin to compute flow on the host's cores while the GPU is busy; elsewhere the cores have work and nothing is begun."""
+        store = self._flow(flow)
+        if self._device.type != "cuda" or not store.estimator.on_host:
+            return False
+        self._ahead = FlowAhead(
+            lambda: FlowStore(self._store, BlockReader(self._store, cache_dir=self._cache_dir), store.estimator, store.sentence),
+            max(1, (self._num_threads or torch.get_num_threads()) - 1),
+        )
+        self._ahead.begin(pairs)
+        return True
 
     # ------------------------------------------------------------------------------------------ work
     def edit_key_frame(self, task: KeyFrameTask) -> EditReceipt:
@@ -312,7 +326,7 @@ class EditorService:
             seconds=time.time() - began,
             unet_forwards=cost.unet_forwards,
             peak_bytes=peak,
-            notes=(*cost.notes, *self._store.told()),
+            notes=(*cost.notes, *self._store.told(), *(self._ahead.told() if self._ahead else ())),
             **measured,
         )
 

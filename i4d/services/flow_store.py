@@ -37,14 +37,22 @@ class FlowStore:
         if reference == frame:
             height, width = self._reader.row(frame).shape[:2]
             return tuple(torch.zeros(2, 2, height, width, device=self._device))
-        name = f"flow/{self.estimator.identity}/{_name(reference)}_{_name(frame)}"
+        name = self._key(reference, frame)
         ref = get_named(self._store, name)
         rows = self._reader.rows(ref.digest) if ref is not None else self._computed(name, reference, frame)
         forward, backward = torch.from_numpy(np.array(rows)).to(self._device).float()
         return forward, backward
 
+    def holds(self, reference: FrameAddress, frame: FrameAddress) -> bool:
+        """Return whether the flow of a pair is stored already."""
+        return get_named(self._store, self._key(reference, frame)) is not None
+
+    def _key(self, reference: FrameAddress, frame: FrameAddress) -> str:
+        return f"flow/{self.estimator.identity}/{_name(reference)}_{_name(frame)}"
+
     def _computed(self, name: str, reference: FrameAddress, frame: FrameAddress) -> np.ndarray:
-        pair = torch.from_numpy(self._reader.images([reference, frame])).permute(0, 3, 1, 2).to(self._device)
+        pair = torch.from_numpy(self._reader.images([reference, frame])).permute(0, 3, 1, 2)
+        pair = pair if self.estimator.on_host else pair.to(self._device)
         flow = self.estimator.estimate(pair, pair.flip(0))
         self.passes += 2
         rows = flow.cpu().numpy().astype(np.float16)

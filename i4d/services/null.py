@@ -62,6 +62,9 @@ class NullEditor:
     def set_active(self, active: bool) -> None:
         self.active = active
 
+    def foresee(self, flow: str, pairs: Sequence[tuple[FrameAddress, FrameAddress]]) -> bool:
+        return False
+
     def edit_key_frame(self, task: KeyFrameTask) -> EditReceipt:
         depth = self._reader.rows(task.depth)
         assert len(depth) == len(task.views)

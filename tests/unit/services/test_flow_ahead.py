@@ -1,0 +1,75 @@
+"""Flow computed ahead of the windows: to the same bits, of the right pairs, and nobody's loss when it fails."""
+
+import numpy as np
+import pytest
+import torch
+from null_rig import SETTINGS, config, scene
+
+from i4d.driver.ahead import flow_pairs
+from i4d.driver.plan import make_plan
+from i4d.driver.stages import Look, window_jobs
+from i4d.flow.find import find_estimator
+from i4d.services.editor import EditorService
+from i4d.services.flow_ahead import FlowAhead
+from i4d.services.flow_store import FlowStore
+from i4d.store.blocks import BlockReader, write_block
+from i4d.store.objects import open_store
+from i4d.store.tables import FrameTable
+from i4d.types import FrameAddress, TableRun
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def frames_in(place, count=4):
+    store = open_store(place)
+    wide = np.random.default_rng(0).integers(0, 256, (24, 40 + count, 3), dtype=np.uint8)
+    block = write_block(store, np.stack([wide[:, f : f + 40] for f in range(count)]))
+    return store, [FrameAddress(block.digest, f) for f in range(count)]
+
+
+def flow_store(store):
+    return FlowStore(store, BlockReader(store), *find_estimator("dis"))
+
+
+def test_threads_fill_the_store_with_what_a_window_would_compute(tmp_path):
+    store, at = frames_in(tmp_path / "ahead")
+    other, _ = frames_in(tmp_path / "inline")
+    pairs = [(at[0], frame) for frame in at[1:]]
+    ahead = FlowAhead(lambda: flow_store(store), 2)
+    ahead.begin(pairs)
+    ahead.wait(30)
+    assert ahead.told() == ()
+    late = flow_store(store)
+    for pair in pairs:
+        for found, expected in zip(late.between(*pair), flow_store(other).between(*pair), strict=True):
+            assert torch.equal(found, expected)
+    assert late.passes == 0  # all of it lay there
+
+
+def test_what_fails_ahead_is_told_once(tmp_path):
+    store, at = frames_in(tmp_path / "store")
+    ahead = FlowAhead(lambda: flow_store(store), 1)
+    ahead.begin([(at[0], FrameAddress("0" * 32, 0))])
+    ahead.wait(30)
+    (said,) = ahead.told()
+    assert "flow ahead" in said and "missing" in said and ahead.told() == ()
+
+
+def test_an_editor_on_a_cpu_has_no_cores_to_spare(tmp_path, tiny_editor_folder):
+    store, at = frames_in(tmp_path / "store")
+    service = EditorService(store.uri, weights=str(tiny_editor_folder), device="cpu", flow_method="dis")
+    assert service.foresee("dis", [(at[0], at[1])]) is False
+
+
+def test_the_pairs_are_those_of_the_windows_the_first_windows_first():
+    plan = make_plan(scene(3, 9, 0), config(key_frame=4, sequence_length=2, rounds=1), SETTINGS)
+    originals = FrameTable.of([TableRun(view, 0, 9, f"block{view}") for view in range(3)])
+    part = plan.rounds[0]
+    jobs = window_jobs(plan, part, originals, Look("", {}, ()), {view: FrameAddress("edited", view) for view in plan.views})
+    wanted = set()
+    for job in jobs:
+        if not job.after:
+            task = job.make({})
+            wanted |= {(task.reference_original, frame) for frame in task.originals}
+    pairs = flow_pairs(plan, originals)
+    assert set(pairs[: len(wanted)]) == wanted and len(set(pairs)) == len(pairs) == 3 * 8
