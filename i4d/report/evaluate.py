@@ -190,7 +190,7 @@ def _answers(footage: Footage, exact: ObjectAnswers | None, name: str, view: int
 class _ObjectFigures:
     """What an object edit does inside the object's mask, and what it leaves alone outside."""
 
-    NAMES = ("inside_db", "unedited_inside_db", "outside_db", "unedited_field_outside_db", "outside_to_unedited_field_db")
+    NAMES = ("inside_db", "unedited_inside_db", "outside_db", "unedited_field_outside_db")
 
     def __init__(self) -> None:
         self._means = {name: Mean() for name in self.NAMES}
@@ -206,7 +206,6 @@ class _ObjectFigures:
         if outside.any():
             self._means["outside_db"].add(image_psnr(edited, original, outside))
             self._means["unedited_field_outside_db"].add(image_psnr(unedited, original, outside))
-            self._means["outside_to_unedited_field_db"].add(image_psnr(edited, unedited, outside))
 
     def to_json(self) -> dict:
         return {**{name: mean.value(3) for name, mean in self._means.items()}, "frames": self._frames}

@@ -94,6 +94,7 @@ def summary(footage: Footage, load: Workload, metrics: dict) -> str:
     text = f"A moving scene ({what}) was edited by this sentence in {rounds} round{'s' if rounds > 1 else ''}"
     text += f" with {editor}" if editor else ""
     text += f", {metrics['unet_forwards']:,} UNet forwards and {seconds} in all."
+    text += limits(footage)
     if ended := footage.run.read_json("rounds.json"):
         text += f" The rounds ended because {ended['reason']}; round {ended['kept']} is shown, the one that disagrees least with itself."
     near, far = (metrics.get("edit", {}).get(key) for key in ("known_answer_psnr_db", "unedited_to_answer_psnr_db"))
@@ -101,6 +102,20 @@ def summary(footage: Footage, load: Workload, metrics: dict) -> str:
         seen = "a camera that was never trained on" if metrics["held_out"] else "a camera"
         text += f" Seen from {seen}, the result lies {near:.1f} dB from the exact answer; the unedited video lies {far:.1f} dB from it."
     return text
+
+
+def limits(footage: Footage) -> str:
+    """Return what was said besides the sentence: where the edit may act, which key frame was given; empty where nothing was."""
+    said = footage.run.config().get("local", {})
+    if said.get("reference"):
+        camera = footage.camera(footage.plan["reference_view"]).name
+        text = f" The key frame of {camera} was given as a picture; everything else follows it."
+    else:
+        text = ""
+    if footage.region is None:
+        return text
+    where = "a box" if footage.region.box else f"masks of {len({run.view for run in footage.region.masks})} camera(s)"
+    return f"{text} It acts inside {where} only; elsewhere frames are the originals and renders the unedited field's."
 
 
 def notices(footage: Footage) -> list[str]:

@@ -7,12 +7,14 @@ from html.parser import HTMLParser
 import cv2
 import numpy as np
 import pytest
+import yaml
 from reported_run import build, events, noise, rig, videos
 
 from i4d.commands.run_request import Request
 from i4d.report.embed import picture_uri, video_uri
 from i4d.report.evaluate import evaluate
-from i4d.report.page import write_report
+from i4d.report.footage import Footage
+from i4d.report.page import limits, write_report
 from i4d.report.timeline import Clock, merged, tick_step, timeline_svg
 from i4d.report.videos import Clip, enlarged, side_by_side, write_clip, write_videos
 from i4d.report.workload import Span, workload
@@ -209,3 +211,19 @@ def test_warnings_of_the_run_stand_with_the_work_and_notices_on_top(tmp_path):
     text = write_report(edited(tmp_path / "run", told=[*events(), *warned])).read_text()
     assert text.count("a &lt;demonstration&gt; editor") == 1 and text.count("out of memory: halves") == 1
     assert text.index("demonstration&gt;") < text.index("From camera") < text.index("Who worked when") < text.index("out of memory")
+
+
+def test_the_page_says_where_the_edit_could_act_and_what_was_given(tmp_path):
+    run = edited(tmp_path / "run")
+    assert limits(Footage(run)) == ""
+    masks = [[1, 0, 4, "a" * 32, 0], [2, 0, 4, "b" * 32, 0]]
+    tree = {"box": None, "masks": masks, "feather_px": 2, "carriers": 4, "match_threshold": 0.05}
+    run.write_json("region.json", tree)
+    assert "inside masks of 2 camera(s) only" in limits(Footage(run))
+    run.write_json("region.json", {**tree, "box": [[0, 0, 0], [1, 1, 1]], "masks": []})
+    config = run.config()
+    config["local"]["reference"] = "gold.png"
+    (run.path / "config.yaml").write_text(yaml.safe_dump(config))
+    run.write_json("plan.json", {**run.read_json("plan.json"), "reference_view": 2})
+    told = limits(Footage(run))
+    assert "key frame of cam02 was given" in told and "inside a box only" in told
