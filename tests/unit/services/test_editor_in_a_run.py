@@ -1,5 +1,7 @@
 """The real editor under the real driver, on threads: the same frames whatever the number of editors."""
 
+import dataclasses
+
 import pytest
 from null_rig import NullRig, config, scene
 
@@ -51,3 +53,23 @@ def test_a_baseline_spends_exactly_what_its_plan_says(tmp_path, tiny_editor_fold
     one, _, (predicted, done) = digests(tmp_path / "one", tiny_editor_folder, 1, method)
     two, *_ = digests(tmp_path / "two", tiny_editor_folder, 2, method)
     assert one == two and predicted == done
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("kind", ["effective", "intended", "reference"])
+def test_one_camera_and_a_given_key_frame_spend_what_their_plans_say(tmp_path, tiny_editor_folder, kind):
+    """With `anchor_self` the anchor's own keys are recorded once as well; a given key frame costs nothing."""
+    several = kind == "reference"
+    settings = config(rounds=1, diffusion_steps=2, sequence_length=4, refine_diffusion_steps=1, restview_refine_diffusion_steps=2)
+    settings.schedule.single = "effective" if several else kind
+    settings.local.reference = "given.png" if several else ""
+    shape = scene() if several else scene(2, 6, 1)
+    attention = "anchor" if several else "anchor_self"
+    plan = scheduled_plan(shape, settings, EditSettings("night", 3.0, 1.5, attention))
+    rig = EditorRig(tmp_path / "run", plan, scene=shape)
+    if several:
+        rig.plan = dataclasses.replace(plan, reference=rig.originals.lookup(0, 0))
+    rig.weights = str(tiny_editor_folder)
+    rig.go(LocalExecutor(), editors=1)
+    assert predicted_forwards(plan) == sum(e.unet_forwards for e in rig.events if isinstance(e, events.WorkDone))
+    assert max(rig.folder.manifests()) == (2 if kind == "intended" else 1)
