@@ -38,8 +38,9 @@ def evaluate(run: RunFolder) -> dict:
     many frames (of how many cameras) it is a mean.
     """
     footage, load, began = Footage(run), workload_of(run), time.monotonic()
-    torch.set_num_threads(min(_MOST_THREADS, torch.get_num_threads()))
-    cv2.setNumThreads(min(_MOST_THREADS, cv2.getNumThreads()))
+    threads = min(_MOST_THREADS, torch.get_num_threads())  # which is what OMP_NUM_THREADS says; OpenCV does not read it
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(min(threads, cv2.getNumThreads()))
     metrics = {
         "version": __version__,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
