@@ -109,7 +109,10 @@ class EditorConfig:
     turbo_depth: int = opt(2, "turbo: deeper levels of the UNet at every n-th step", low=1, high=8)
     turbo_guidance: int = opt(2, "turbo: guidance branches besides the full one at every n-th step", low=1, high=8)
     batch: int = opt(0, "frames of a window that go through the editor at once; 0: as many as the smallest card has room for", low=0, high=64)
-    compile: str = opt("off", "torch.compile on top of the editor's own kernels, in exact and turbo mode; takes minutes", choices=("off", "on"))
+    compile: str = opt(
+        "off", "torch.compile on top of the editor's own kernels, in exact and turbo mode; takes minutes; auto: off",
+        choices=("auto", "off", "on"),
+    )  # fmt: skip
     norm: str = opt("frame", "GroupNorm over one frame or the whole window", choices=("frame", "joint"))
     text_guidance: float = opt(0.0, "s_T (--guidance-scale); 0: what the weights' model card recommends, else 9.5", low=0.0, high=50.0)
     image_guidance: float = opt(0.0, "s_I (--image-guidance-scale); 0: likewise, else 1.5", low=0.0, high=20.0)
