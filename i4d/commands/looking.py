@@ -1,4 +1,4 @@
-"""The commands that try, measure and show: `try`, `render`, `eval`, `report`, `view`. Parse, call, print, as in i4d/cli.py."""
+"""The commands that try, measure and show: `locate`, `try`, `render`, `eval`, `report`, `view`. Parse, call, print, as in i4d/cli.py."""
 
 from __future__ import annotations
 
@@ -117,4 +117,20 @@ def view(
     serve(RunViews(RunFolder.open(run), device or "auto"), host, port, height, print)
 
 
-COMMANDS = {"try": try_, "render": render, "eval": evaluate, "report": report, "view": view}
+def locate(
+    run: Run,
+    camera: Annotated[str, typer.Option("--camera", help="Camera by name")],
+    rect: Annotated[str, typer.Option("--rect", help="x0,y0,x1,y1 in pixels of the working size, around the thing")],
+    frame: Annotated[int, typer.Option("--frame", help="Frame of the video")] = 0,
+    device: Device = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Turn a rectangle on a frame of a fitted run into the box in 3D that `i4d edit --where` takes; show what lies in it.
+
+    Example:  i4d locate runs/demo --camera cam05 --frame 12 --rect 45,20,80,60
+    """
+    from i4d.commands.locate import locate as carry_out
+
+    carry_out(run, camera, frame, rect, device or "auto")
+
+
+COMMANDS = {"locate": locate, "try": try_, "render": render, "eval": evaluate, "report": report, "view": view}

@@ -96,6 +96,10 @@ class RunViews:
             image = local.shown(image, camera, frame)
         return (image.rgb.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
+    def unedited(self, camera: Camera, frame: int) -> FieldImage:
+        """Return what a camera sees of the field before any edit, with depth."""
+        return self._seen(0, camera, frame)
+
     def _seen(self, round_index: int, camera: Camera, frame: int) -> FieldImage:
         fitter = self.field(round_index)
         return render_image(fitter.field, fitter.render_settings(), camera, frame)

@@ -78,7 +78,7 @@ def check_where(where: str, segmenter: str = "") -> None:
         raise ConfigError(f"--where {where}: no such file or folder", FORMS)
     if not segmenter:
         raise ConfigError(f"--where {where!r}: picking an object by its name needs a segmentation model, and none is bundled",
-                          f"--set local.segmenter={EXAMPLE} (a CLIPSeg: folder or hub id), or give masks; --where takes {FORMS}")  # fmt: skip
+                          f"--set local.segmenter={EXAMPLE} (a CLIPSeg: folder or hub id), or give {FORMS}")  # fmt: skip
 
 
 def read_region(
@@ -108,7 +108,7 @@ def read_region(
         if progress:
             progress(done * scene.num_frames, len(found) * scene.num_frames)
     if not inside and not Path(local.where).exists():
-        raise ConfigError(f"--where {local.where!r}: {local.segmenter} sees nothing like it", "say it otherwise, or lower local.segment_threshold")
+        raise ConfigError(f"--where {local.where!r}: the segmenter sees nothing like it", "say it otherwise, or lower local.segment_threshold")
     if not inside:
         raise ConfigError(f"--where {local.where}: the masks are black everywhere", "white is where the edit may act")
     return Region(None, tuple(runs), local.feather_px, local.carriers, threshold)

@@ -1,4 +1,4 @@
-"""Through the real command line, tiny and on threads: masks, a given key frame, one moving camera; and what is refused before a run begins."""
+"""Through the real command line, tiny, on threads: masks, a given key frame, one moving camera; what is refused before a run begins."""
 
 import json
 
