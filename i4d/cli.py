@@ -84,7 +84,9 @@ def edit(
     where: Where = None, reference: Reference = None, reference_camera: ReferenceCamera = None,
     address: Address = None, local: Local = False, editors: Editors = None, device: Device = None, debug: Debug = False,
 ) -> None:  # fmt: skip
-    """Edit a scene by a sentence: prepare, fit, edit and refit, render, evaluate, report.
+    """Edit a scene by a sentence, from its videos to the report.
+
+    The stages: prepare, fit, edit and refit, render, evaluate, report.
 
     Example:  i4d edit --scene demo --prompt "What if it was painted by Van Gogh?" --out runs/demo
     """
@@ -110,7 +112,9 @@ def train(
     out: Out, scene: Scene = "", data: Data = "", config: Configs = [], preset: Presets = [], set_: Sets = [],  # noqa: B006
     address: Address = None, local: Local = False, device: Device = None, debug: Debug = False,
 ) -> None:  # fmt: skip
-    """Fit a field to a scene and measure it on the held-out cameras; `edit --ckpt` starts from it.
+    """Fit a field to a scene and measure it on held-out cameras.
+
+    `edit --ckpt` starts from it.
 
     Example:  i4d train --scene demo --out runs/demo-field
     """
@@ -125,7 +129,9 @@ def prepare(
     out: Out, scene: Scene = "", data: Data = "", config: Configs = [], preset: Presets = [], set_: Sets = [],  # noqa: B006
     debug: Debug = False,
 ) -> None:  # fmt: skip
-    """Decode a scene's videos into blocks; `train` and `edit` with the same --out find them there. Can be interrupted.
+    """Decode a scene's videos into blocks, once.
+
+    `train` and `edit` with the same --out find them there. Can be interrupted.
 
     Example:  i4d prepare --scene coffee_martini --preset 50_2 --out runs/coffee
     """
@@ -141,7 +147,9 @@ def resume(
     job: Annotated[str, typer.Option("--job", help="Go on as a job of this cluster: its dashboard, http://host:8265")] = "",
     python: Annotated[str, typer.Option("--python", help="With --job: the interpreter on the cluster")] = sys.executable,
 ) -> None:  # fmt: skip
-    """Go on with a run that was stopped or killed; nothing that is stored is done again.
+    """Go on with a run that was stopped or killed.
+
+    Nothing that is stored is done again.
 
     Example:  i4d resume runs/demo
     """
@@ -168,7 +176,9 @@ def submit(
     probe: Annotated[bool, typer.Option(help="First find out whether scene and storage can be read there")] = True,
     where: Where = None, reference: Reference = None, reference_camera: ReferenceCamera = None, editors: Editors = None, device: Device = None, debug: Debug = False,
 ) -> None:  # fmt: skip
-    """Send an edit to a Ray cluster as a job: code and configuration travel, scene and storage must be reachable there.
+    """Send an edit to a Ray cluster as a job.
+
+    Code and configuration travel; scene and storage must be reachable there.
 
     Example:  i4d submit --address http://head:8265 --scene demo --prompt "make it night" --out /shared/runs/night --follow
     """
@@ -218,7 +228,9 @@ def logs(run: RunOrJob, address: Dashboard = "auto", debug: Debug = False) -> No
 
 @app.command()
 def stop(run: RunOrJob, address: Dashboard = "auto", debug: Debug = False) -> None:
-    """Ask a run or a job to finish what it has in hand and end; `i4d resume` goes on with it.
+    """Ask a run or a job to finish what it has in hand and end.
+
+    `i4d resume` goes on with it.
 
     Example:  i4d stop runs/demo
     """
@@ -255,7 +267,9 @@ def fetch(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask")] = False,
     debug: Debug = False,
 ) -> None:
-    """Get a public scene from its authors' release: shows address, size and licence first; an interrupted fetch goes on.
+    """Get a public scene from its authors' release.
+
+    Shows address, size and licence first; an interrupted fetch goes on.
 
     Example:  i4d scenes fetch coffee_martini --data data
     """
@@ -269,7 +283,9 @@ def doctor(
     scene: Scene = "", data: Data = "", config: Configs = [], preset: Presets = [], set_: Sets = [],  # noqa: B006
     address: Address = None, local: Local = False, device: Device = None, weights: Weights = None, debug: Debug = False,
 ) -> None:  # fmt: skip
-    """Check versions, devices, memory, weights, Ray and disk against what a configuration needs; each line has its fix.
+    """Check this machine against what a configuration needs.
+
+    Versions, devices, memory, weights, Ray and disk; each line has its fix.
 
     Example:  i4d doctor --scene coffee_martini --preset 50_2
     """

@@ -34,7 +34,9 @@ def try_(
     frames: Annotated[int, typer.Option("--frames", help="Frames after the key frame that are edited as a window")] = 2,
     weights: Weights = None, device: Device = None, debug: Debug = False,
 ) -> None:  # fmt: skip
-    """Try prompts and guidance on one key frame and a few frames after it: a contact sheet in a minute.
+    """Try prompts and guidance on one key frame: a contact sheet.
+
+    Edits the key frame and a few frames after it for every setting; takes a minute.
 
     Example:  i4d try --scene demo --prompt "make it snow" --prompt "turn the ball gold" --guidance 1,2.5 --image-guidance 1,1.2
     """
@@ -54,7 +56,9 @@ def render(
     scale: Annotated[float, typer.Option("--scale", help="Size relative to the scene's images")] = 1.0,
     address: Address = None, local: Local = False, device: Device = None, debug: Debug = False,
 ) -> None:  # fmt: skip
-    """Render a run as H.264: the held-out cameras, a novel path, or original, reconstruction and edit side by side.
+    """Render a run as H.264: held-out cameras, a path, side by side.
+
+    Side by side: original, reconstruction and edit.
 
     Example:  i4d render runs/demo --path spiral --scale 2
     """
@@ -72,7 +76,9 @@ def evaluate(
     caption: Annotated[list[str], typer.Option("--caption", help="Twice: the scene before and after, in words, for CLIP")] = [],  # noqa: B006
     debug: Debug = False,
 ) -> None:
-    """Measure a run, or anybody's edited videos, and write metrics.json into its folder.
+    """Measure a run, or anybody's edited videos.
+
+    Writes metrics.json into its folder.
 
     Example:  i4d eval runs/demo        i4d eval theirs/ --like runs/demo        i4d eval theirs/ --originals data/scene --prompt "make it snow"
     """
@@ -106,7 +112,9 @@ def view(
     height: Annotated[int, typer.Option("--height", help="Pixels of the picture; 0: the scene's, at most 720")] = 0,
     device: Device = None, debug: Debug = False,
 ) -> None:  # fmt: skip
-    """Look at a run in the browser: time, free camera, before and after, rounds; follows a run that is still going.
+    """Look at a run in the browser: free camera, before and after.
+
+    With time and rounds; follows a run that is still going.
 
     Example:  i4d view runs/demo
     """

@@ -22,7 +22,9 @@ def compare(
     weights: Weights = None, address: Address = None, local: Local = False, editors: Editors = None, device: Device = None,
     debug: Debug = False,
 ) -> None:  # fmt: skip
-    """Edit one scene by several methods with the same number of network passes: tables (Markdown, LaTeX, CSV) and a video grid.
+    """Edit one scene by several methods and compare them in a table.
+
+    All spend the same number of network passes; tables in Markdown, LaTeX and CSV, and a video grid.
 
     Example:  i4d compare --scene demo --prompt "make it snow" --methods i4d,per-frame,in2n --out runs/compare
     """
@@ -40,7 +42,9 @@ def ablate(
     weights: Weights = None, address: Address = None, local: Local = False, editors: Editors = None, device: Device = None,
     debug: Debug = False,
 ) -> None:  # fmt: skip
-    """Measure what each part of the method is worth: the same edit with one thing changed per row, in one table.
+    """Measure what each part of the method is worth, in a table.
+
+    The same edit with one thing changed per row.
 
     Example:  i4d ablate --scene demo --prompt "make it sepia" --rows default,attention-own,flow-none --out runs/ablate
     """

@@ -35,6 +35,14 @@ assert not loaded, loaded
     assert all(command in done.stdout for command in COMMANDS)
 
 
+def test_no_summary_is_cut_off_in_a_terminal_of_80_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    listed = capsys.readouterr().out.split("Commands:")[1].strip().splitlines()
+    assert len(listed) > len(COMMANDS) and not [line for line in listed if line.endswith("...")]
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_teaches_by_example(capsys, command):
     with pytest.raises(SystemExit) as end:
