@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import shutil
 import tempfile
 import time
@@ -18,8 +19,10 @@ from i4d.commands.prompts import read_prompts
 from i4d.commands.run_request import Request, checked_prompt
 from i4d.commands.watch import watched
 from i4d.config import Config
+from i4d.driver.events import RunFailed, RunFinished, RunStopped, from_json
 from i4d.errors import ClusterError, ConfigError
 from i4d.exec.on_ray.jobs import Job, Jobs
+from i4d.report.console import Console
 from i4d.scenes.where import box_of
 from i4d.store.run_folder import RunFolder, check_run_id
 
@@ -204,10 +207,19 @@ def logs(name: str, address: str) -> None:
     if not _is_run(name):
         print(Jobs(address).logs(name), end="")
         return
-    for event in RunFolder.open(name).events():
-        when = time.strftime("%H:%M:%S", time.localtime(event.pop("at_s")))
-        kind = event.pop("event")
-        print(when, kind, " ".join(f"{key}={value}" for key, value in event.items()))
+    told = io.StringIO()
+    console = Console(told, live=False)  # its words, each with the time it was said; events.jsonl is for programs
+    for tree in RunFolder.open(name).events():
+        event = from_json(tree)
+        console(event)
+        if isinstance(event, RunFailed | RunStopped | RunFinished):
+            ends = {RunFailed: "the run failed: {reason}", RunStopped: "stopped in round {round}", RunFinished: "finished in {seconds:.0f} s"}
+            console.line(ends[type(event)].format(**tree))
+        when = time.strftime("%H:%M:%S", time.localtime(tree["at_s"]))
+        for line in told.getvalue().splitlines():
+            print(when, line)
+        told.seek(0)
+        told.truncate()
 
 
 def stop(name: str, address: str) -> None:

@@ -132,7 +132,9 @@ def locate(
     frame: Annotated[int, typer.Option("--frame", help="Frame of the video")] = 0,
     device: Device = None, debug: Debug = False,
 ) -> None:  # fmt: skip
-    """Turn a rectangle on a frame of a fitted run into the box in 3D that `i4d edit --where` takes; show what lies in it.
+    """Find the 3D box of what a rectangle on a frame shows.
+
+    For `i4d edit --where`; the run must hold a fitted field. Also shows what lies in the box.
 
     Example:  i4d locate runs/demo --camera cam05 --frame 12 --rect 45,20,80,60
     """

@@ -38,6 +38,7 @@ class Console:
         self._stage, self._total, self._done = "", 0, 0
         self._began = self._told = time.monotonic()
         self._rounds = 0
+        self._notes: dict[str, str] = {}  # of workers that are ready, by the first one that had them
         self._rich: Any = None
         if self._live:
             from rich.console import Console as Rich
@@ -123,7 +124,9 @@ class Console:
 
     def _on_WorkerReady(self, event: events.WorkerReady) -> None:
         where = f"{event.worker} on {event.device} ({event.device_name}), ready after {duration(event.seconds)}"
-        self.line(": ".join([where, *filter(None, ["; ".join(event.notes)])]))
+        notes = "; ".join(event.notes)
+        twin = self._notes.setdefault(notes, event.worker)
+        self.line(": ".join([where, *filter(None, [notes if twin == event.worker else f"the same as {twin}"])]))
 
     def _on_WorkerRestarted(self, event: events.WorkerRestarted) -> None:
         self.line(f"{event.worker} was lost and is started again: {event.reason}", "yellow")

@@ -117,7 +117,8 @@ def test_more_can_be_rendered_measured_and_reported(edited, capsys):
     assert run("status", edited) == 0
     assert "state: finished" in capsys.readouterr().out
     assert run("logs", edited) == 0
-    assert "RoundCommitted" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "placement: " in told and "round 1 of 1" in told and "renders: done in" in told and "finished in" in told.splitlines()[-1]
 
 
 def test_prepared_blocks_are_found_again(place, common_train, monkeypatch, capsys):

@@ -10,7 +10,7 @@ from i4d import cli
 
 COMMANDS = (
     "edit", "train", "prepare", "resume", "render", "eval", "report", "submit", "jobs", "status", "logs", "stop", "scenes", "doctor",
-    "compare", "ablate",
+    "compare", "ablate", "locate",
 )  # fmt: skip
 HEAVY = ("torch", "ray", "numpy", "diffusers", "transformers", "yaml", "rich.progress")
 
