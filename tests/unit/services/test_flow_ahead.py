@@ -73,3 +73,13 @@ def test_the_pairs_are_those_of_the_windows_the_first_windows_first():
             wanted |= {(task.reference_original, frame) for frame in task.originals}
     pairs = flow_pairs(plan, originals)
     assert set(pairs[: len(wanted)]) == wanted and len(set(pairs)) == len(pairs) == 3 * 8
+
+
+def test_an_editor_beside_a_gpu_begins_at_once_and_the_flows_are_there_for_its_windows(tmp_path, tiny_editor_folder):
+    store, at = frames_in(tmp_path / "store")
+    service = EditorService(store.uri, weights=str(tiny_editor_folder), device="cpu", flow_method="dis", num_threads=3)
+    service._device = torch.device("cuda", 0)  # nothing of foresight itself touches it
+    assert service.foresee("dis", [(at[0], frame) for frame in at[1:]]) is True
+    service._ahead.wait(30)
+    assert service._ahead.told() == ()
+    assert all(flow_store(store).holds(at[0], frame) for frame in at[1:])
