@@ -155,9 +155,9 @@ def _announce(state: RunState, editors: int, resumed: bool, joining: Sequence[Ha
         if state.turns:
             state.session.call("set_active", False)
         state.pool.warm_up()
+        look_ahead(state)
         for handle in joining:
             state.pool.join(handle)
-        look_ahead(state)
         if state.turns:
             state.turn_to("trainer")
 

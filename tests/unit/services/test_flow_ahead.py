@@ -1,17 +1,23 @@
 """Flow computed ahead of the windows: to the same bits, of the right pairs, and nobody's loss when it fails."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from null_rig import SETTINGS, config, scene
+from null_rig import SETTINGS, NullRig, config, scene
 
+from i4d.driver import events
 from i4d.driver.ahead import flow_pairs
 from i4d.driver.plan import make_plan
 from i4d.driver.stages import Look, window_jobs
+from i4d.errors import EditError
+from i4d.exec.local import LocalExecutor
 from i4d.flow.find import find_estimator
 from i4d.services.editor import EditorService
 from i4d.services.flow_ahead import FlowAhead
 from i4d.services.flow_store import FlowStore
+from i4d.services.null import NullEditor
 from i4d.store.blocks import BlockReader, write_block
 from i4d.store.objects import open_store
 from i4d.store.tables import FrameTable
@@ -83,3 +89,38 @@ def test_an_editor_beside_a_gpu_begins_at_once_and_the_flows_are_there_for_its_w
     service._ahead.wait(30)
     assert service._ahead.told() == ()
     assert all(flow_store(store).holds(at[0], frame) for frame in at[1:])
+
+
+
+
+class SeeingEditor(NullEditor):
+    """Notes its share; an editor whose name ends with 1 fails at it."""
+
+    shares: list = []
+
+    def foresee(self, flow, pairs):
+        self.shares.append(list(pairs))
+        if self._name.endswith("1"):
+            raise EditError("no eyes")
+        return True
+
+
+def test_editors_share_the_pairs_and_a_run_does_not_mind_a_failure(tmp_path):
+    SeeingEditor.shares.clear()
+    executor, rig = LocalExecutor(), NullRig(tmp_path / "run")
+    plain = rig.specs
+
+    def specs(editors, delay_s=0.0):
+        trainer, *others = plain(editors, delay_s)
+        return [trainer, *(replace(spec, import_path=f"{__name__}:SeeingEditor") for spec in others)]
+
+    rig.specs = specs
+    try:
+        rig.go(executor, editors=2)
+    finally:
+        executor.shutdown()
+    wanted = flow_pairs(rig.plan, rig.originals)
+    assert sorted(map(str, wanted)) == sorted(str(pair) for share in SeeingEditor.shares for pair in share)
+    told = [event.text for event in rig.events if isinstance(event, events.Warned)]
+    assert any("not ahead of them" in text and "no eyes" in text for text in told)
+    assert rig.kinds()[-1] == "RunFinished"
