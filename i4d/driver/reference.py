@@ -1,7 +1,8 @@
 """Plans whose key frame is given by the user in one camera (`--reference`): the others take it over by depth and a repaint.
 
 Instead of joint edits there is one step without the network: the given picture, warped through depth into every other view. Where it
-reaches nowhere the original stands; then the other views are repainted in windows that are anchored on the given one.
+reaches nowhere the original stands; then the other views are repainted in windows that are anchored on the given one, and take it
+over by three quarters once more where they see it.
 """
 
 from __future__ import annotations

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from i4d.driver.plan import Chain, KeyStep, Plan, RoundPlan, WindowPlan, weakened
 from i4d.driver.protocols import Table
 from i4d.driver.windows import Job, Results
 from i4d.types import EditReceipt, FrameAddress, KeyFrameTask, RepaintTask, Sight, TableRun, WindowTask
+
+
+TOLD_AGAIN = 0.75  # how much of a given key frame repainted views take where they see it: nearest to the truth of 0.5, 0.75 and 1
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,19 @@ def key_jobs(plan: Plan, part: RoundPlan, originals: Table, look: Look) -> list[
 
         return Job(rest_id(part, window), "repaint", make, len(views), (last,))
 
-    return jobs + [rest_job(rest.index, rest.views) for rest in part.rest]
+    rest = [rest_job(window.index, window.views) for window in part.rest]
+    return jobs + rest + ([_told_again(plan, part, jobs[-1], rest)] if rest and plan.reference is not None else [])
+
+
+def _told_again(plan: Plan, part: RoundPlan, first: Job, rest: list[Job]) -> Job:
+    """Return the step that takes a given key frame into the repainted views once more: a repaint keeps little of what it was given."""
+
+    def make(results: Results) -> KeyFrameTask:
+        repainted = _repainted(plan, part, results)
+        current = tuple(repainted[view] for view in plan.views)
+        return replace(first.make(results), step=1, current=current, fill_share=TOLD_AGAIN)
+
+    return Job(key_id(part, 1), "edit_key_frame", make, len(plan.views), tuple(job.id for job in rest), 1, "key")
 
 
 def share_ids(plan: Plan, part: RoundPlan, step: KeyStep) -> list[str]:
@@ -162,6 +177,13 @@ def _rows(receipt: EditReceipt, count: int) -> tuple[FrameAddress, ...]:
 
 def anchors(plan: Plan, part: RoundPlan, results: Results) -> dict[int, FrameAddress]:
     """Return where each view's edited key frame lies once the key stage is stored."""
+    if plan.reference is not None and part.rest:
+        return dict(zip(plan.views, _rows(results[key_id(part, 1)], len(plan.views)), strict=True))
+    return _repainted(plan, part, results)
+
+
+def _repainted(plan: Plan, part: RoundPlan, results: Results) -> dict[int, FrameAddress]:
+    """Return where each view's key frame lies after the last joint edit and the repaints that follow it."""
     last = results[key_id(part, len(part.key_steps) - 1)].block.digest
     found = {view: FrameAddress(last, row) for row, view in enumerate(plan.views)}
     for rest in part.rest:

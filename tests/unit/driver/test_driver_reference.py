@@ -58,16 +58,19 @@ def test_a_run_keeps_the_given_frame_and_resumes(tmp_path, monkeypatch):
     given = FrameAddress(rig.originals.lookup(0, 0).digest, 5)  # any row of the views' size will do
     rig.plan = dataclasses.replace(made, reference=given)
     result = rig.go(executor)
-    (task,) = seen
+    task, again = seen
+    assert again.edited == (given,) and again.fill_share == 0.75 and again.step == 1
+    assert again.current[1] == FrameAddress(rig.folder.manifests()[1]["receipts"]["r1/key00"]["block"]["digest"], 1)
+    assert [a.digest for a in again.current].count(again.current[0].digest) == 2, "the other two come from the repaint"
     assert task.edited == (given,) and task.sample == (2,) and (task.fill_share, task.fill_threshold) == (1.0, rig.plan.match_threshold)
     manifest = rig.folder.manifests()[1]
     repaints = [id for id in manifest["receipts"] if id.startswith("r1/rest")]
     assert repaints == ["r1/rest00"]
-    key = manifest["receipts"]["r1/key00"]["block"]["digest"]
+    key = manifest["receipts"]["r1/key01"]["block"]["digest"]
     anchors = {run[0]: run for run in manifest["overrides"] if run[1] == 3}
     kept = rig.folder.reader.images([FrameAddress(anchors[2][3], anchors[2][4])])[0]
     expected = rig.folder.reader.images([FrameAddress(key, rig.plan.views.index(2))])[0]
     assert abs(kept - expected.clip(0, 1)).max() <= 0.5 / 255 + 1e-3, "the given view keeps its picture, not the repaint's answer"
     again = NullRig(tmp_path / "run", rig.plan, fresh=False).go(executor)
     executor.shutdown()
-    assert again.digest == result.digest and len(seen) == 1
+    assert again.digest == result.digest and len(seen) == 2
