@@ -47,8 +47,6 @@ def _of_method(scene: Scene, config: Config, settings: EditSettings, num_rounds:
     if method in ("key_frame", "adaptive") or not plan.rounds:
         return replace(plan, method=method)
     if method == "key_views":
-        if any(camera.path is not None for camera in plan.cameras):
-            raise ConfigError("schedule.method key_views needs cameras that stand still", "use key_frame")
         return following(plan, config)
     images = (config.schedule.forwards or predicted_forwards(plan)) // branches(settings)
     alone = replace(settings, attention="own", norm="frame", noise="frame", flow="none", blend=0)

@@ -40,9 +40,10 @@ def pull_by_flow(reference: torch.Tensor, forward: torch.Tensor, backward: torch
 
 
 def pull_by_depth(
-    frames: torch.Tensor, depths: torch.Tensor, camera: Camera, own_depths: torch.Tensor, own_camera: Camera, threshold: float
-) -> Pull:
-    """Return another camera's frames carried into one's own frames of the same instants.
+    frames: torch.Tensor, depths: torch.Tensor, cameras: Sequence[Camera],
+    own_depths: torch.Tensor, own_cameras: Sequence[Camera], threshold: float,
+) -> Pull:  # fmt: skip
+    """Return another camera's frames carried into one's own frames of the same instants; a camera may move from frame to frame.
 
     `depths` and `own_depths` (frames, h', w') are z depths in world units and may be coarser than the frames. Trusted where the
     3D points of both cameras meet within `threshold` (world units).
@@ -50,7 +51,7 @@ def pull_by_depth(
     height, width = frames.shape[-2:]
     images, masks = [], []
     fine, own_fine = (_at_size(d, height, width) for d in (depths, own_depths))
-    for frame, depth, own in zip(frames, fine, own_fine, strict=True):
+    for frame, depth, camera, own, own_camera in zip(frames, fine, cameras, own_fine, own_cameras, strict=True):
         image, mask = warp_by_depth(unproject(own, own_camera), frame, depth, camera, threshold)
         images.append(image)
         masks.append(mask)

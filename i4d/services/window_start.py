@@ -47,10 +47,11 @@ class WindowStart:
                 out.append(self._pull_from(task.anchor_original, task.anchor_edited))
         if task.sights:
             assert task.camera is not None, "a window that sees other views knows its own camera"
-            own = self._depths(task.depths)
+            own = self._depths(task.depths), [task.camera.at(frame) for frame in task.frames]
             for sight in task.sights:
-                frames, depths = self._images(sight.frames), self._depths(sight.depths)
-                out.append(pull_by_depth(frames, depths, sight.camera, own, task.camera, task.match_threshold))
+                cameras = [sight.camera.at(frame) for frame in task.frames]
+                other = self._images(sight.frames), self._depths(sight.depths), cameras
+                out.append(pull_by_depth(*other, *own, task.match_threshold))
         return out
 
     def _pull_from(self, original: FrameAddress, edited: FrameAddress) -> Pull:

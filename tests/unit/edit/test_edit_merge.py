@@ -89,14 +89,14 @@ def beside(shift):
 def test_a_wall_is_carried_between_cameras_whatever_the_size_of_the_depths(coarse):
     depth = torch.full((2, H // coarse, W // coarse), 4.0)
     frames = noise(2, 3, H, W)
-    pull = pull_by_depth(frames, depth, beside(1.0), depth, beside(0.0), 0.05)  # 1 unit at depth 4 and focal 16: 4 pixels
+    pull = pull_by_depth(frames, depth, [beside(1.0)] * 2, depth, [beside(0.0)] * 2, 0.05)  # 1 unit at depth 4 and focal 16: 4 pixels
     torch.testing.assert_close(pull.frames[..., 4:], frames[..., :-4], atol=1e-4, rtol=0)
     assert pull.mask[..., 4:].all() and not pull.mask[..., :3].any()
 
 
 def test_points_that_do_not_meet_are_not_carried():
     depth = torch.full((1, H, W), 4.0)
-    assert not pull_by_depth(noise(1, 3, H, W), depth, beside(1.0), depth + 0.5, beside(0.0), 0.05).mask.any()
+    assert not pull_by_depth(noise(1, 3, H, W), depth, [beside(1.0)], depth + 0.5, [beside(0.0)], 0.05).mask.any()
 
 
 def test_the_less_is_unexplained_the_weaker_the_repaint():
@@ -107,3 +107,11 @@ def test_the_less_is_unexplained_the_weaker_the_repaint():
     assert adapted(Strength(900, 1), 1.0, least_steps=2) == Strength(450, 1), "never more steps than the full strength has"
     found = [adapted(full, share) for share in (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)]
     assert [s.n for s in found] == sorted(s.n for s in found) and [s.T for s in found] == sorted(s.T for s in found)
+
+
+def test_every_frame_of_a_moving_camera_has_its_own_pose():
+    depth = torch.full((2, H, W), 4.0)
+    frames = noise(2, 3, H, W)
+    pull = pull_by_depth(frames, depth, [beside(1.0), beside(2.0)], depth, [beside(0.0)] * 2, 0.05)
+    torch.testing.assert_close(pull.frames[0, ..., 4:], frames[0, ..., :-4], atol=1e-4, rtol=0)
+    torch.testing.assert_close(pull.frames[1, ..., 8:], frames[1, ..., :-8], atol=1e-4, rtol=0)
