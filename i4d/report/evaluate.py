@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
-import cv2
 import numpy as np
 import torch
 
@@ -21,14 +20,13 @@ from i4d.report.appearance import appearance
 from i4d.report.by_round import by_round
 from i4d.report.footage import Footage
 from i4d.report.shots import KEY_BEFORE, after, before
-from i4d.report.steadiness import FLOW, temporal_errors, view_errors
+from i4d.report.steadiness import FLOW, bound_threads, temporal_errors, view_errors
 from i4d.report.workload import Workload, stage_seconds, workload_of
 from i4d.scenes.repertoire.objects import OBJECTS
 from i4d.scenes.repertoire.phrases import edit_named_by
 from i4d.store.run_folder import RunFolder
 
 _SMALLEST_FOR_SSIM = 11
-_MOST_THREADS = 8  # many operations on small pictures: on a host of 64 cores the threads spent minutes waiting for each other
 
 
 def evaluate(run: RunFolder) -> dict:
@@ -38,9 +36,7 @@ def evaluate(run: RunFolder) -> dict:
     many frames (of how many cameras) it is a mean.
     """
     footage, load, began = Footage(run), workload_of(run), time.monotonic()
-    threads = min(_MOST_THREADS, torch.get_num_threads())  # which is what OMP_NUM_THREADS says; OpenCV does not read it
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(min(threads, cv2.getNumThreads()))
+    bound_threads()
     metrics = {
         "version": __version__,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),

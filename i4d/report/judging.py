@@ -8,7 +8,7 @@ import numpy as np
 
 from i4d.driver.renders import RenderJob, Shot
 from i4d.report.shots import watched_views
-from i4d.report.steadiness import temporal_errors, view_errors
+from i4d.report.steadiness import bound_threads, temporal_errors, view_errors
 from i4d.store.run_folder import RunFolder
 from i4d.store.tables import FrameTable
 from i4d.types import FrameAddress, Scene
@@ -43,6 +43,7 @@ class RoundJudge:
 
     def disagreement(self, probes: Sequence[FrameAddress], keys: Sequence[FrameAddress]) -> dict[str, float]:
         """Return the temporal error of the probe renders and, where depths are there, the cross-view error of the edited keys."""
+        bound_threads()
         out = {}
         if len(self._frames) > 1:
             originals = lambda i: self._pixels(self._originals.lookup(self._view, self._frames[i]))  # noqa: E731

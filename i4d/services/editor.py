@@ -45,6 +45,7 @@ from i4d.types import (
 
 ANCHOR_SHARE = 0.2  # of the device memory that may hold anchors' keys and values
 ANCHOR_BYTES_CPU = 512 << 20
+MOST_THREADS = 8  # of the flow of small pictures, where nobody says how many
 CONDITION_BYTES = 1 << 30  # 3,000 frames of 1352x1014
 
 
@@ -273,6 +274,8 @@ class EditorService:
         if self._num_threads:
             torch.set_num_threads(self._num_threads)  # a setting of the calling thread, so made at every call
             cv2.setNumThreads(self._num_threads)
+        else:  # else OpenCV takes every core, whatever OMP_NUM_THREADS says, and its flow waits for itself
+            cv2.setNumThreads(min(MOST_THREADS, torch.get_num_threads()))
 
     def _loaded(self) -> EditorModel:
         if self._model is None:
