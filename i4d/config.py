@@ -263,6 +263,8 @@ def _checked(key: str, value: Any, option: dataclasses.Field, kind: type, where:
             pass
     if kind is str and value is None:
         value = ""
+    if kind is str and isinstance(value, bool) and "off" in meta["choices"]:  # YAML 1.1 reads on and off as booleans
+        value = "on" if value else "off"
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ConfigError(f"{where}: {key} = {value!r} is not a {kind.__name__}", meta["help"])
     if meta["pattern"] and not re.fullmatch(meta["pattern"], value):

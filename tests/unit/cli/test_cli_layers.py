@@ -62,6 +62,17 @@ def test_bad_settings_name_key_and_range(kwargs, told):
     assert told in str(caught.value)
 
 
+def test_on_and_off_are_words_and_not_booleans(tmp_path):
+    """YAML 1.1 reads both as booleans."""
+    (tmp_path / "a.yaml").write_text("schedule: {single: off}\nfield: {kernels: off}\n")
+    config = layered("demo", files=[tmp_path / "a.yaml"], sets=["editor.compile=on"])
+    assert (config.schedule.single, config.field.kernels, config.editor.compile) == ("off", "off", "on")
+    with pytest.raises(ConfigError, match="schedule.single = 'on'.*one of effective"):
+        layered("demo", sets=["schedule.single=on"])
+    with pytest.raises(ConfigError, match="flow.method = False is not a str"):
+        layered("demo", sets=["flow.method=off"])
+
+
 def test_unknown_scenes_list_the_known_ones():
     with pytest.raises(SceneError, match="coffee_martini"):
         layered("tea_martini")
