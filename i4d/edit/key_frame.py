@@ -35,13 +35,17 @@ def edit_key_frame(
     fill_threshold: float,
     cost: EditCost,
     condition: torch.Tensor | None = None,
+    region: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return all views (view, 3, h, w) after one step: `sample` (rows, anchor first) edited, the others filled.
 
-    `seeds` one per sampled view; thresholds in world units; `condition` the sampled originals' latents where they are known already.
+    `seeds` one per sampled view; thresholds in world units; `condition` the sampled originals' latents where they are known already;
+    `region` (view, 1, h, w) of all views: where the sample is edited.
     """
     rows = list(sample)
-    edited = repaint(model, images.originals[rows], images.current[rows], strength, settings, seeds, cost, condition=condition)
+    inside = None if region is None else region[rows]
+    given = images.originals[rows], images.current[rows]
+    edited = repaint(model, *given, strength, settings, seeds, cost, condition=condition, region=inside)
     return agree(images, rows, edited, match_threshold, fill_threshold)
 
 

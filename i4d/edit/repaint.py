@@ -16,6 +16,7 @@ import torch
 
 from i4d.edit.attention import Recording
 from i4d.edit.forward import Reuse
+from i4d.edit.inside import Surroundings, on_latents
 from i4d.edit.model import EditCost, EditorModel, Guidance
 from i4d.edit.unchanged import with_unchanged_given_back
 from i4d.errors import EditError
@@ -121,17 +122,20 @@ def repaint(
     *,
     anchor: AnchorTrace | None = None,
     condition: torch.Tensor | None = None,
+    region: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return images (batch, 3, h, w), float32 in [0, 1]: `current` repainted, conditioned on `originals`; `seeds` one per image.
 
-    `condition` (batch, channel, h, w) are the originals' latents where they are known already.
+    `condition` (batch, channel, h, w) are the originals' latents where they are known already. `region` (batch, 1, h, w), in [0, 1]:
+    only there is anything denoised; the answer's pixels outside are the autoencoder's copies of the originals.
 
     Without `anchor`, slot 0 of the batch is the anchor and its own result is returned with the others. EditError when
     the model's answer is not finite.
     """
     height, width = current.shape[-2:]
     condition, latents = _start(model, originals, current, strength, seeds, condition)
-    latents = _denoise_in_memory(model, latents, condition, strength, settings, cost, anchor)
+    around = None if region is None else _surroundings(model, condition, region, seeds, (height, width))
+    latents = _denoise_in_memory(model, latents, condition, strength, settings, cost, anchor, around)
     images = _by_group(lambda part: model.decoded(part, height, width), latents, height * width)
     if not torch.isfinite(images).all() or not torch.isfinite(latents).all():
         raise EditError(f'the editor answered with NaN for "{settings.instruction}"', "try editor.dtype float32")
@@ -180,6 +184,15 @@ def _start(
     return condition, model.schedule.noised(latents, diffusion, model.schedule.timesteps(strength)[0])
 
 
+def _surroundings(
+    model: EditorModel, condition: torch.Tensor, region: torch.Tensor, seeds: Sequence[int], size: tuple[int, int]
+) -> Surroundings:
+    """Return what stays outside a region; the condition is the mode of the originals' latents, not scaled."""
+    noise, _ = draw_noise(seeds, model.latent_shape(*size))
+    scaled = condition * model.vae.config.scaling_factor
+    return Surroundings(scaled, noise.to(model.device), on_latents(region.to(model.device), model.factor))
+
+
 def conditions_of(model: EditorModel, originals: torch.Tensor) -> torch.Tensor:
     """Return the condition latents (batch, channel, h, w), float32, of images (batch, 3, height, width)."""
     with torch.inference_mode():
@@ -214,6 +227,7 @@ def _denoise(
     attention: str,
     record: list[Recording] | None = None,
     anchor: AnchorTrace | None = None,
+    around: Surroundings | None = None,
 ) -> torch.Tensor:
     guidance = Guidance(settings.text_guidance, settings.image_guidance)
     timesteps = model.schedule.timesteps(strength)
@@ -239,6 +253,8 @@ def _denoise(
             reuse=reuse,
         )
         latents = model.schedule.step(latents, output, timestep, following)
+        if around is not None:
+            latents = around.around(model.schedule, latents, following)
         if record is not None:
             record.append(step_record)
     return latents
@@ -252,12 +268,13 @@ def _denoise_in_memory(
     settings: EditSettings,
     cost: EditCost,
     anchor: AnchorTrace | None,
+    around: Surroundings | None,
 ) -> torch.Tensor:
     """Denoise a window; where memory runs out and frames look at nothing but the given anchor, in halves (noted)."""
     separable = settings.attention == "own" or (anchor is not None and settings.attention != "sparse_causal")
     try:
         return _denoise(
-            model, latents, condition, strength, settings, cost, attention=settings.attention, anchor=anchor
+            model, latents, condition, strength, settings, cost, attention=settings.attention, anchor=anchor, around=around
         )
     except torch.OutOfMemoryError:
         if len(latents) == 1 or settings.norm != "frame" or not separable:
@@ -265,6 +282,10 @@ def _denoise_in_memory(
     half = (len(latents) + 1) // 2
     cost.note(f"out of device memory: a batch of {len(latents)} taken in halves")
     parts: Sequence[slice] = (slice(0, half), slice(half, None))
+    kept = [around and around.part(s) for s in parts]
     return torch.cat(
-        [_denoise_in_memory(model, latents[s], condition[s], strength, settings, cost, anchor) for s in parts]
+        [
+            _denoise_in_memory(model, latents[s], condition[s], strength, settings, cost, anchor, k)
+            for s, k in zip(parts, kept, strict=True)
+        ]
     )

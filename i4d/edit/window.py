@@ -31,6 +31,7 @@ class WindowImages:
     backward: torch.Tensor | None
     condition: torch.Tensor | None = None
     anchor_condition: torch.Tensor | None = None
+    region: torch.Tensor | None = None  # (frames, 1, h, w) in [0, 1]: where anything may change
 
 
 def merge_by_flow(
@@ -93,13 +94,15 @@ def edit_window(
     for first in range(0, len(began), size):
         rows = slice(first, first + size)
         condition = None if images.condition is None else images.condition[rows]
-        inputs = [images.originals[rows], began[rows], condition]
+        region = None if images.region is None else images.region[rows]
+        inputs = [images.originals[rows], began[rows], condition, region]
         if not alone:
-            before = images.anchor_original, images.anchor_edited, images.anchor_condition
+            everywhere = torch.ones_like(images.anchor_original[:, :1])
+            before = images.anchor_original, images.anchor_edited, images.anchor_condition, everywhere
             inputs = [None if a is None or b is None else torch.cat([a, b]) for a, b in zip(before, inputs, strict=True)]
         count, whole = len(inputs[0]), size + (not alone)
-        originals, start, condition = (None if x is None else padded_batch(x, whole) for x in inputs)
+        originals, start, condition, region = (None if x is None else padded_batch(x, whole) for x in inputs)
         padded = _padded([*([] if alone else [anchor_seed]), *seeds[rows]], whole)
-        edited = repaint(model, originals, start, strength, settings, padded, cost, anchor=anchor, condition=condition)
+        edited = repaint(model, originals, start, strength, settings, padded, cost, anchor=anchor, condition=condition, region=region)
         out.append(edited[not alone : count])
     return torch.cat(out), kept

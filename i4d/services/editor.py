@@ -172,7 +172,7 @@ class EditorService:
             torch.from_numpy(np.array(self._reader.rows(task.depth))).to(self._device),
             task.cameras,
         )
-        seeds = _seeds(task, task.sample, task.step, "key")
+        seeds, region = _seeds(task, task.sample, task.step, "key"), self._region(task.region)
         sample = [task.views.index(view) for view in task.sample]
         task_id = f"r{task.round}/key{task.step:02d}"
         thresholds = task.match_threshold, task.fill_threshold
@@ -181,8 +181,9 @@ class EditorService:
                 out = agree(images, sample, self._images(task.edited), *thresholds, task.fill_share)
             else:
                 condition = self._condition([task.originals[row] for row in sample])
-                out = edit_key_frame(model, images, sample, task.strength, task.settings, seeds, *thresholds, cost, condition)
-        out = self._within(task.region, out, images.originals)
+                given = (model, images, sample, task.strength, task.settings, seeds)
+                out = edit_key_frame(*given, *thresholds, cost, condition, region)
+        out = out if region is None else inside_of(out, images.originals, region)
         return self._finish(task_id, began, cost, _rows(out, np.float16))
 
     def repaint(self, task: RepaintTask) -> EditReceipt:
@@ -193,14 +194,15 @@ class EditorService:
         began, model, cost = self._begin()
         condition = padded_batch(self._condition(task.originals), task.batch)
         originals, current = (padded_batch(self._images(a), task.batch) for a in (task.originals, task.current))
-        part = "rest" if task.share is None else "key"
+        part, region = "rest" if task.share is None else "key", self._region(task.region)
         seeds = _seeds(task, task.views, task.window, part)
         seeds += seeds[-1:] * (task.batch - len(seeds))
         task_id = f"r{task.round}/{part}{task.window:02d}" + (f"/s{task.share}" if task.share is not None else "")
         with _naming(task_id):
-            out = repaint(model, originals, current, task.strength, task.settings, seeds, cost, condition=condition)
+            padded = None if region is None else padded_batch(region, task.batch)
+            out = repaint(model, originals, current, task.strength, task.settings, seeds, cost, condition=condition, region=padded)
         count = len(task.views)
-        out = self._within(task.region, out[:count], originals[:count])
+        out = out[:count] if region is None else inside_of(out[:count], originals[:count], region)
         return self._finish(task_id, began, cost, _rows(out, np.float16))
 
     def edit_window(self, task: WindowTask) -> EditReceipt:
@@ -224,6 +226,7 @@ class EditorService:
             None,
             self._condition(task.originals),
             self._condition([task.anchor_original]),
+            self._region(task.region),
         )
         adaptive = task.settings.adaptive
         strength = adapted(task.strength, kept, model.schedule.least_steps) if adaptive else task.strength
@@ -251,7 +254,7 @@ class EditorService:
             if task.settings.blend:
                 pairs = start.pairs(task.settings.blend)
                 out = blended(out, images.reference_edited, pairs, task.settings.flow_mask)
-        out = self._within(task.region, out, images.originals)
+        out = out if images.region is None else inside_of(out, images.originals, images.region)
         return self._finish(
             task_id,
             began,
@@ -306,12 +309,12 @@ class EditorService:
         images = torch.stack([row.float() / white if row.dtype == torch.uint8 else row.float() for row in rows])
         return images.permute(0, 3, 1, 2).contiguous()
 
-    def _within(self, region: Sequence[FrameAddress], edited: torch.Tensor, originals: torch.Tensor) -> torch.Tensor:
-        """Return edited images (n, 3, h, w) with their originals outside the region of a local edit; all of them without one."""
-        if not region:
-            return edited
-        shares = torch.from_numpy(np.stack([self._reader.row(address) for address in region]))[:, None].to(edited.device)
-        return inside_of(edited, originals, shares.float() / 255)
+    def _region(self, addresses: Sequence[FrameAddress]) -> torch.Tensor | None:
+        """Return the masks (n, 1, h, w) of a local edit in [0, 1]; None where it acts everywhere."""
+        if not addresses:
+            return None
+        rows = np.stack([self._reader.row(address) for address in addresses])
+        return torch.from_numpy(rows)[:, None].to(self._device).float() / 255
 
     def _finish(self, task_id: str, began: float, cost: EditCost, rows: np.ndarray, **measured: float) -> EditReceipt:
         on_gpu = self._device.type == "cuda"
