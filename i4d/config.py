@@ -88,6 +88,7 @@ class FieldConfig:
     )  # fmt: skip
     refit_perceptual: float = opt(0.01, "weight of the perceptual term beside the squared error", low=0.0, high=10.0)
     refit_patch: int = opt(48, "pixels a side of the patch that the perceptual term compares in every step", low=36, high=512)
+    refit_variation: float = opt(1.0, "total variation of a refit relative to the fit's: less keeps more of an edit's texture", low=0.0, high=10.0)
     refit_geometry: float = opt(0.1, "rate of density in a refit relative to colour's: edits seldom move things", low=0.0, high=10.0)
     motion_share: float = opt(0.1, "share of rays from moving pixels in a fit and the first half of a refit", low=0.0, high=1.0)
     dtype: str = opt("auto", "compute type", choices=("auto", "float32", "bfloat16", "float16"))

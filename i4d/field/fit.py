@@ -139,6 +139,11 @@ class Fitter:
         """Rays of a step of this phase."""
         return self.config.rays + self.loss.side**2
 
+    @property
+    def variation(self) -> float:
+        """Weight of total variation in this phase: what a fit has settled need not be smoothed again under an edit's strokes."""
+        return self.config.tv_weight * (1.0 if self.phase == "fit" else self.config.refit_variation)
+
     def image(self, camera: Camera, frame: float) -> FieldImage:
         """Return what a camera sees at a frame, which may lie between two frames."""
         return render_image(self.field, self.render_settings(), camera, frame, self.workers, self.config.kernels != "off")
@@ -225,7 +230,7 @@ class Fitter:
                 settings = self._settings()
                 offsets, lenses = self.offsets(settings.samples), bank.lenses(self.device)
                 losses.append(
-                    self._step_fused(frame, pixels, lenses, settings, offsets, self._rates(), self.config.tv_weight, self.loss)
+                    self._step_fused(frame, pixels, lenses, settings, offsets, self._rates(), self.variation, self.loss)
                 )
                 self.step += 1
         values = torch.stack(losses).tolist() if losses else []
@@ -281,7 +286,7 @@ class Fitter:
 
     def update(self, parts: list[list[Leaf]]) -> None:
         """Add up the gradients of all parts of the rays and move the parameters, each worker its share of them."""
-        rates, weight = self._rates(), self.config.tv_weight
+        rates, weight = self._rates(), self.variation
 
         def gather(first: int) -> None:
             for leaf, *others in list(zip(*parts, strict=True))[first :: self.workers.count]:

@@ -256,6 +256,21 @@ def test_a_patch_larger_than_the_images_is_refused(bank):
         one.advance(bank, 1)
 
 
+def test_a_refit_smooths_by_its_own_share_of_total_variation(bank):
+    moved = {}
+    for share in (0.0, 1.0):
+        one = fitter(replace(TINY, tv_weight=100.0, refit_variation=share))
+        one.begin("fit", 20)
+        assert one.variation == 100.0
+        one.advance(bank, 5)
+        one.begin("refit", 20)
+        assert one.variation == 100.0 * share
+        one.advance(bank, 5)
+        plane = one.field.tensors["colour0.plane"]
+        moved[share] = float(plane.diff(dim=1).square().mean() + plane.diff(dim=2).square().mean())
+    assert moved[1.0] < 0.9 * moved[0.0]
+
+
 def test_a_refit_holds_the_geometry(bank):
     one = fitter(replace(TINY, refit_geometry=0.0))
     one.begin("fit", 4)
