@@ -84,29 +84,33 @@ def key_jobs(plan: Plan, part: RoundPlan, originals: Table, look: Look) -> list[
         jobs.append(step_job(index))
     last = jobs[-1].id
 
-    def rest_job(window: int, views: tuple[int, ...]) -> Job:
-        where = [plan.views.index(view) for view in views]
-
-        def make(results: Results) -> RepaintTask:
-            current = _rows(results[last], len(plan.views))
-            return RepaintTask(
-                run_seed=plan.seed,
-                round=part.index,
-                window=window,
-                frame=plan.key_frame,
-                views=views,
-                originals=tuple(key_originals[i] for i in where),
-                current=tuple(current[i] for i in where),
-                batch=plan.rest_batch,
-                strength=weakened(plan.rest_strength, part.strength_share),
-                settings=plan.settings,
-                region=look.masks((view, plan.key_frame) for view in views),
-            )
-
-        return Job(rest_id(part, window), "repaint", make, len(views), (last,))
-
-    rest = [rest_job(window.index, window.views) for window in part.rest]
+    rest = [_rest_job(plan, part, window.index, window.views, key_originals, last, look) for window in part.rest]
     return jobs + rest + ([_told_again(plan, part, jobs[-1], rest)] if rest and plan.reference is not None else [])
+
+
+def _rest_job(
+    plan: Plan, part: RoundPlan, window: int, views: tuple[int, ...], key_originals: tuple[FrameAddress, ...], last: str, look: Look
+) -> Job:
+    """Return the repaint of some views that were not in the sample of the `last` key-frame step."""
+    where = [plan.views.index(view) for view in views]
+
+    def make(results: Results) -> RepaintTask:
+        current = _rows(results[last], len(plan.views))
+        return RepaintTask(
+            run_seed=plan.seed,
+            round=part.index,
+            window=window,
+            frame=plan.key_frame,
+            views=views,
+            originals=tuple(key_originals[i] for i in where),
+            current=tuple(current[i] for i in where),
+            batch=plan.rest_batch,
+            strength=weakened(plan.rest_strength, part.strength_share),
+            settings=plan.settings,
+            region=look.masks((view, plan.key_frame) for view in views),
+        )
+
+    return Job(rest_id(part, window), "repaint", make, len(views), (last,))
 
 
 def _told_again(plan: Plan, part: RoundPlan, first: Job, rest: list[Job]) -> Job:

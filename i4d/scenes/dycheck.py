@@ -13,7 +13,6 @@ it (cam01, ...), and must then have every instant that is used. Depth and covisi
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import numpy as np
 
 from i4d.config import SceneConfig
 from i4d.errors import SceneError
+from i4d.scenes.json_file import read_json
 from i4d.scenes.moving import Capture, Shot, checked_pose, scene_of
 from i4d.types import Scene
 
@@ -57,13 +57,7 @@ def read_dycheck(config: SceneConfig, root: Path) -> Scene:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        tree = json.loads(path.read_text())
-    except FileNotFoundError:
-        layout = "a DyCheck folder holds dataset.json, metadata.json, scene.json, camera/ and rgb/1x/"
-        raise SceneError(f"{path}: missing", layout) from None
-    except (ValueError, UnicodeDecodeError) as err:
-        raise SceneError(f"{path}: not valid JSON ({err})") from None
+    tree = read_json(path, "a DyCheck folder holds dataset.json, metadata.json, scene.json, camera/ and rgb/1x/")
     if not isinstance(tree, dict):
         raise SceneError(f"{path}: expected a mapping")
     return tree

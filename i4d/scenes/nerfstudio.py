@@ -10,7 +10,6 @@ says otherwise) settles how near and far the scene is. Masks are not read; `--wh
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import numpy as np
 
 from i4d.config import SceneConfig
 from i4d.errors import SceneError
+from i4d.scenes.json_file import read_json
 from i4d.scenes.moving import Capture, Shot, checked_pose, scene_of
 from i4d.scenes.video import image_size
 from i4d.types import Scene
@@ -33,12 +33,7 @@ _DEPTHS_LOOKED_AT = 8  # frames spread over the capture
 def read_nerfstudio(config: SceneConfig, root: Path) -> Scene:
     """Return the scene of a folder with `transforms.json`; SceneError names the frame that cannot be used."""
     path = root / FILE
-    try:
-        tree = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise SceneError(f"{path}: missing", "set scene.root to the folder that holds transforms.json") from None
-    except (ValueError, UnicodeDecodeError) as err:
-        raise SceneError(f"{path}: not valid JSON ({err})") from None
+    tree = read_json(path, "set scene.root to the folder that holds transforms.json")
     frames = tree.get("frames") if isinstance(tree, dict) else None
     if not isinstance(frames, list) or not frames or not all(isinstance(f, dict) and f.get("file_path") for f in frames):
         raise SceneError(f"{path}: expected a list of frames, each with file_path and transform_matrix")

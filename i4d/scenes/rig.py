@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 from i4d.config import SceneConfig
 from i4d.errors import SceneError
 from i4d.scenes.bounds import frustum_bounds
+from i4d.scenes.json_file import read_json
 from i4d.scenes.sources import VideoFiles, checked_timeline, working_size
 from i4d.types import Camera, Scene
 
@@ -55,12 +55,7 @@ def read_rig(config: SceneConfig, root: Path) -> Scene:
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:
-    try:
-        tree = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise SceneError(f"{path}: missing", "set scene.cameras_file to the rig's JSON") from None
-    except (ValueError, UnicodeDecodeError) as err:
-        raise SceneError(f"{path}: not valid JSON ({err})") from None
+    tree = read_json(path, "set scene.cameras_file to the rig's JSON")
     entries = tree.get("cameras") if isinstance(tree, dict) else tree
     if not isinstance(entries, list) or not entries or not all(isinstance(e, dict) for e in entries):
         raise SceneError(f"{path}: expected a list of cameras under 'cameras'")
