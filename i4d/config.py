@@ -72,7 +72,7 @@ class FieldConfig:
     density_shift: float = opt(-6.0, "added before softplus", low=-100.0, high=100.0)
     samples: int = opt(0, "intervals per ray; 0: from the grid's resolution", low=0, high=8192)
     proposals: int = opt(0, "looks at the coarse density map per ray; 0: from the grid's resolution", low=0, high=8192)
-    shaded: int = opt(16, "intervals per ray whose colour is read, the heaviest; 0: all", low=0, high=8192)
+    shaded: int = opt(16, "places per ray where colour is read: groups of intervals of about equal weight; 0: every interval", low=0, high=8192)
     background: list = opt([], "colour behind the field, RGB in [0, 1]; empty: the field's far end is opaque")
     fit_steps: int = opt(30000, "steps of the reconstruction", low=1)
     refit_steps: int = opt(5000, "steps of the refit in each round", low=0)

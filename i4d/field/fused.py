@@ -20,7 +20,7 @@ from torch import Tensor
 
 from i4d.field.factors import PAIRS
 from i4d.field.model import StreamingField, activate, shade
-from i4d.field.render import Rendered, RenderSettings, depths
+from i4d.field.render import Rendered, RenderSettings, depths, grouped
 from i4d.field.spaces import March, Space
 from i4d.field.streaming import Stream
 
@@ -325,14 +325,14 @@ def render_fused(
             edges = torch.linspace(0, 1, settings.samples + 1, device=origins.device).expand(len(origins), -1)
         else:
             edges = propose_fused(space, march, cells, settings, offsets, uniform)
-        points = space.locate(march, (edges[:, 1:] + edges[:, :-1]) / 2)
+        middles = (edges[:, 1:] + edges[:, :-1]) / 2
+        points = space.locate(march, middles)
         lengths = space.lengths(march, edges)
     weights = moment.ray_weights(points, lengths, march, settings.background is None)
-    shaded = min(settings.shaded, settings.samples)
     shares = weights
-    if shaded < settings.samples:
-        shares, chosen = weights.topk(shaded, dim=-1, sorted=False)
-        points = points.gather(1, chosen[..., None].expand(-1, -1, 3))
+    if settings.shaded < settings.samples:
+        shares, places = grouped(weights, middles, settings.shaded)
+        points = space.locate(march, places)
     opacity = weights.sum(-1)
     scale = shares / shares.sum(-1, keepdim=True).clamp_min(1e-6)
     colour = moment.colour(moment.mean_features(points, scale), F.normalize(directions, dim=-1))

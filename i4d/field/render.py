@@ -3,7 +3,7 @@
 Two ways to place samples. `render_dense` takes the same number of intervals along every ray and reads density and
 features in all of them: slow, plain, the twin of the other in the tests. `render_rays` first reads a coarse map of
 where density lies (made afresh from the factors, `Instant.coarse_density`), draws the intervals from it, and reads
-features only in the `shaded` intervals that weigh most.
+features at `shaded` places only: neighbouring intervals are taken together into groups of about equal weight.
 
 Weights follow the usual quadrature (Max 1995; NeRF, eq. 3): alpha = 1 - exp(-density * length), weight = alpha *
 product of (1 - alpha) before. Features are averaged along the ray and coloured once (deferred shading): one network
@@ -26,7 +26,7 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """How rays are sampled: `proposals` looks at the coarse map, `samples` intervals, colour in `shaded` of them.
+    """How rays are sampled: `proposals` looks at the coarse map, `samples` intervals, colour at `shaded` places.
 
     `map_cells` bounds the coarse map's cells per axis; `uniform` is the share of intervals spread evenly whatever
     the map says, so that density can grow where there is none yet.
@@ -130,6 +130,27 @@ def depths(weights: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
     return expected, torch.where(total[:, None] >= 0.5, median, torch.ones_like(median))[:, 0]
 
 
+def grouped(weights: Tensor, middles: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return shares and march parameters (ray, count) of `count` groups of neighbouring intervals (ray, sample).
+
+    An interval belongs to the group in whose part of the ray's weight, cut into `count` equal ones, its own middle lies. A
+    group has its intervals' weight (gradients go on to all of them) and lies at their centre of mass, so the average along
+    the ray of anything that is linear within groups is exact. Reading the heaviest intervals alone leaves out a third of a
+    young field, whose weight is spread along the ray, and what is left out is not taught either. A heavy interval is a
+    group by itself; a group without intervals has no share, and its place means nothing.
+    """
+    passed = F.pad(weights.cumsum(-1), (1, 0))
+    with torch.no_grad():
+        at = passed[:, 1:] - weights / 2
+        levels = torch.arange(1, count, device=weights.device) / count * passed[:, -1:]
+        ends = F.pad(torch.searchsorted(at, levels), (1, 0))
+        ends = F.pad(ends, (0, 1), value=weights.shape[1])
+        moments = F.pad((weights * middles).cumsum(-1), (1, 0)).gather(1, ends).diff(dim=-1)
+    shares = passed.gather(1, ends).diff(dim=-1)
+    # sums of tiny weights are all rounding: no place outside the field may come of them
+    return shares, (moments / shares.detach().clamp_min(1e-9)).clamp_(0, 1)
+
+
 def _finish(
     instant: Instant, weights: Tensor, features: Tensor, directions: Tensor, edges: Tensor, shares: Tensor,
     background: Colour | None,
@@ -159,12 +180,10 @@ def render_rays(
     rays, samples = middles.shape
     density = instant.density(points.view(-1, 3)).view(rays, samples)
     weights = _close(composite(density, lengths), march.valid, settings.background)
-    shaded = min(settings.shaded, samples)
+    shares, shaded = weights, min(settings.shaded, samples)
     if shaded < samples:
-        shares, chosen = weights.topk(shaded, dim=-1, sorted=False)
-        points = points.gather(1, chosen[..., None].expand(-1, -1, 3))
-    else:
-        shares = weights
+        shares, places = grouped(weights, middles, shaded)
+        points = space.locate(march, places)
     features = instant.features(points.reshape(-1, 3)).view(rays, shaded, -1)
     return _finish(instant, weights, features, directions, edges, shares, settings.background), march
 

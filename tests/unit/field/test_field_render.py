@@ -1,12 +1,13 @@
 """Volume rendering against closed forms and against its dense twin."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from i4d.field.render import RenderSettings, coarse_map, composite, propose, render_dense, render_rays
+from i4d.field.render import RenderSettings, coarse_map, composite, grouped, propose, render_dense, render_rays
 from i4d.field.spaces import BoxSpace
 
 SPACE = BoxSpace(((-1.0, -1.0, 2.0), (1.0, 1.0, 4.0)), near=0.1, far=100.0)  # one field unit is one world unit
@@ -101,6 +102,52 @@ def test_importance_sampling_equals_the_dense_twin():
     fewer = RenderSettings(proposals=96, samples=48, shaded=24, background=BLACK)
     some, _ = render_rays(instant, SPACE, coarse_map(instant, (96, 96, 96), 48), origins, directions, fewer)
     assert (some.rgb - fast.rgb).abs().max() < 0.03
+
+
+def test_groups_equal_a_loop_over_their_intervals():
+    """The plain twin: every interval joins the group in whose part of the weight its middle lies."""
+    generator = torch.Generator().manual_seed(3)
+    weights = torch.rand(40, 12, generator=generator) ** 4
+    weights[0] = 0
+    weights[1, 3:] = 0
+    middles = torch.rand(40, 12, generator=generator).sort(-1).values
+    weights.requires_grad_(True)
+    shares, places = grouped(weights, middles, 5)
+    for w, m, share, place in zip(weights.detach().double(), middles.double(), shares.detach(), places, strict=True):
+        mass, moment, total = [0.0] * 5, [0.0] * 5, float(w.sum())
+        for i in range(12):
+            group = min(4, int(5 * float(w[:i].sum() + w[i] / 2) / total)) if total else 0
+            mass[group] += float(w[i])
+            moment[group] += float(w[i] * m[i])
+        assert share.tolist() == pytest.approx(mass, abs=1e-5)
+        for k in range(5):
+            assert mass[k] < 1e-3 or float(place[k]) == pytest.approx(moment[k] / mass[k], abs=1e-4)
+    assert (shares >= 0).all() and (places >= 0).all() and (places <= 1).all()
+    values = torch.rand(40, 5, generator=generator)
+    (gradient,) = torch.autograd.grad((shares * values).sum(), weights)
+    exact = torch.autograd.functional.jacobian(lambda w: grouped(w, middles[2:3], 5)[0], weights[2:3].detach())[0, :, 0]
+    torch.testing.assert_close(gradient[2], values[2] @ exact)
+    assert set(exact.flatten().tolist()) == {0.0, 1.0} and (exact.sum(0) == 1).all()  # all of an interval counts in one group
+
+
+def test_few_groups_see_what_all_intervals_see_where_density_is_spread():
+    """A young field: fog along the ray whose colour changes. The heaviest intervals alone see the wrong part of it."""
+    fog = Solid(lambda p: torch.ones(len(p), dtype=torch.bool), 0.6)
+    fog.features = lambda p: torch.stack([(p[:, 2] + 1) / 2, 0.5 + 0.5 * torch.sin(4 * p[:, 2]), 1 - (p[:, 2] + 1) / 2], -1)
+    origins, directions = rays(64, 0.3)
+    cells = coarse_map(fog, (64, 64, 64), 32)
+    every = RenderSettings(proposals=64, samples=48, shaded=48, background=BLACK)
+    whole, march = render_rays(fog, SPACE, cells, origins, directions, every)
+    few, _ = render_rays(fog, SPACE, cells, origins, directions, replace(every, shaded=8))
+    dense, _ = render_dense(fog, SPACE, origins, directions, 800, BLACK)
+    assert (few.rgb - whole.rgb).abs().max() < 3e-3 and (few.rgb - dense.rgb).abs().max() < 5e-3
+    edges = propose(SPACE, march, cells, every)
+    points = SPACE.locate(march, (edges[:, 1:] + edges[:, :-1]) / 2)
+    weights = composite(fog.density(points.view(-1, 3)).view(points.shape[:2]), SPACE.lengths(march, edges))
+    kept, chosen = weights.topk(8)
+    heaviest = fog.features(points.gather(1, chosen[..., None].expand(-1, -1, 3)).reshape(-1, 3)).view(64, 8, 3)
+    heaviest = (heaviest * (kept / kept.sum(-1, keepdim=True))[..., None]).sum(1) * weights.sum(-1)[:, None]
+    assert (heaviest - whole.rgb).abs().max() > 10 * (few.rgb - whole.rgb).abs().max()
 
 
 def test_edges_cover_the_ray_and_crowd_where_density_lies():
