@@ -95,7 +95,7 @@ class Scene:
 
 
 # --------------------------------------------------------------------------------------------- frames
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class BlockRef:
     """One immutable block in the store: rows of equal shape and dtype, named by the digest of its bytes."""
 
@@ -104,6 +104,9 @@ class BlockRef:
     row_shape: tuple[int, ...]
     dtype: str
     size_bytes: int
+
+    def __reduce__(self) -> tuple:  # as a call: a third of the time that slots take by themselves
+        return BlockRef, (self.digest, self.num_rows, self.row_shape, self.dtype, self.size_bytes)
 
 
 @dataclass(frozen=True)
@@ -302,7 +305,7 @@ class WindowTask:
     match_threshold: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class EditReceipt:
     """What an editor answers: where the pixels lie and what they cost. No pixels."""
 
@@ -318,6 +321,9 @@ class EditReceipt:
     kept_share: float = float("nan")  # share of pixels explained by the warp
     flow_seconds: float = 0.0
     notes: tuple[str, ...] = ()  # what had to be done differently, such as a batch split for lack of memory
+
+    def __reduce__(self) -> tuple:
+        return EditReceipt, tuple(getattr(self, name) for name in self.__slots__)
 
 
 # --------------------------------------------------------------------------------------------- field

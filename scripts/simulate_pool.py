@@ -60,7 +60,7 @@ class Simulated:
         self.busy: dict[str, float] = {}
         self._seconds, self._jitter, self._random = seconds, jitter, random.Random(seed)
         self._free_at: dict[str, float] = {}
-        self._calls: dict[int, tuple[str, str, Any]] = {}
+        self._calls: dict[int, tuple[str, str, Any, float]] = {}
         self._ends: list[tuple[float, int]] = []
         self._numbers = itertools.count()
 
@@ -79,8 +79,11 @@ class Simulated:
         self._free_at[handle.name] = began + took
         self.busy[handle.name] = self.busy.get(handle.name, 0.0) + took
         heapq.heappush(self._ends, (began + took, ticket))
-        self._calls[ticket] = (handle.name, method, task)
+        self._calls[ticket] = (handle.name, method, task, took)
         return ticket
+
+    def call_together(self, handle: Named, calls: list[tuple[str, Any]]) -> list[int]:
+        return [self.call(handle, method, task) for method, task in calls]
 
     def wait(self, tickets: list[int], timeout_s: float) -> list[int]:
         if not self._ends:
@@ -92,11 +95,11 @@ class Simulated:
         return done
 
     def result(self, ticket: int) -> Any:
-        name, method, task = self._calls.pop(ticket)
+        name, method, task, took = self._calls.pop(ticket)
         if method == "warm_up":
             return WorkerInfo(name, "cpu", "", "", 0, 0.0)
         rows = len(task.frames) if isinstance(task, WindowTask) else len(task.views)
-        return EditReceipt(str(ticket), BlockRef(f"block{ticket}", rows, (), "uint8", 1), name, "cpu", self.now, 0.0, 0)
+        return EditReceipt(str(ticket), BlockRef(f"block{ticket}", rows, (), "uint8", 1), name, "cpu", self.now, took, 0)
 
 
 class Nowhere:
@@ -105,7 +108,7 @@ class Nowhere:
     def records(self) -> list:
         return []
 
-    def append(self, record: dict) -> None:
+    def append(self, *records: dict) -> None:
         pass
 
     def stored(self, digest: str) -> bool:

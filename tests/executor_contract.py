@@ -47,6 +47,30 @@ class ExecutorContract:
             ask(executor, handle, "crash")
         assert ask(executor, handle, "count") == 1, "a service survives its errors"
 
+    def test_calls_that_go_together_have_answers_and_errors_of_their_own(self, executor):
+        handle = executor.start(spec(), WAIT_S)
+        tickets = executor.call_together(handle, [("add", 2), ("fail", "window 3 is lost"), ("add", 3)])
+        (alone,) = executor.call_together(handle, [("add", 5)])
+        for ticket in (*tickets, alone):
+            assert executor.wait([*tickets, alone], WAIT_S) and executor.wait([ticket], WAIT_S) == [ticket]
+        assert [executor.result(tickets[i]) for i in (2, 0)] == [5, 2], "in order, whichever is asked first"
+        with pytest.raises(EditError, match="window 3"):
+            executor.result(tickets[1])
+        assert executor.result(alone) == 10
+
+    def test_calls_that_go_together_are_lost_together(self, executor):
+        handle = executor.start(spec(), WAIT_S)
+        tickets = executor.call_together(handle, [("add", 1), ("hang_for", "ever"), ("add", 1)])
+        executor.kill(handle)
+        tickets += executor.call_together(handle, [("add", 1), ("add", 1)])
+        lost = set()
+        for ticket in tickets[1:]:
+            assert executor.wait([ticket], WAIT_S) == [ticket]
+            with pytest.raises(WorkerLost):
+                executor.result(ticket)
+            lost.add(ticket)
+        assert len(lost) == 4
+
     def test_a_constructor_that_fails_says_why_and_leaves_nothing(self, executor):
         with pytest.raises(EditError, match="no weights"):
             executor.start_all([spec("good"), spec("bad", broken="no weights")], WAIT_S)

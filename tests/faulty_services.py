@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -31,7 +33,8 @@ class FaultyEditor(NullEditor):
     def __init__(self, store, name="editor", delay_s=0.0, marks="", times=1, cold=False, no_weights=False, **faults):
         super().__init__(store, name, delay_s)
         self._marks, self._times, self._cold, self._no_weights = marks, times, cold, no_weights
-        self._faults = {"hang_on": "", "slow_on": "", "full_on": "", "fail_on": "", "crash_on": "", "lie_on": "", "lie": "", **faults}
+        names = ("hang_on", "slow_on", "full_on", "fail_on", "crash_on", "die_on", "lie_on", "lie")
+        self._faults = {**dict.fromkeys(names, ""), **faults}
 
     def warm_up(self):
         if self._cold:
@@ -44,6 +47,8 @@ class FaultyEditor(NullEditor):
         faults = self._faults
         if id == faults["hang_on"] and _strikes(self._marks, id, self._times):
             threading.Event().wait()
+        if id == faults["die_on"] and _strikes(self._marks, id, self._times):
+            os.kill(os.getpid(), signal.SIGKILL)  # only where services have processes of their own
         if id == faults["slow_on"]:
             for _ in range(25):  # 2.5 s of visible work
                 self._moved += 1

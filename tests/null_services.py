@@ -29,6 +29,13 @@ class Echo:
         self.calls += 1
         return self.calls
 
+    def add(self, more: int) -> int:
+        self.calls += more
+        return self.calls
+
+    def hang_for(self, long: str) -> None:
+        threading.Event().wait()
+
     def threads(self) -> str:
         return os.environ.get("OMP_NUM_THREADS", "")
 

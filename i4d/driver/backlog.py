@@ -33,6 +33,11 @@ class Backlog:
     def __len__(self) -> int:
         return len(self.waiting)
 
+    @property
+    def num_ready(self) -> int:
+        """Waiting jobs whose predecessors are stored."""
+        return len(self._ready)
+
     def fresh(self) -> Iterator[Any]:
         """Yield jobs that have become ready since the last call, those that become so meanwhile too."""
         while self._fresh:

@@ -11,7 +11,8 @@ import functools
 import hashlib
 import json
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -74,31 +75,40 @@ def receipt_from(kind: str, tree: dict) -> Receipt:
     return EditReceipt(**{name: tuple(value) if isinstance(value, list) else value for name, value in tree.items()})
 
 
+class _Entry(NamedTuple):
+    inputs: str
+    receipt: Receipt | dict  # as `plain` wrote it, where an earlier attempt did
+
+
 class Journal:
     """Finished work by (kind, id). `find` says whether it can be taken over, `add` writes it down first."""
 
     def __init__(self, record: Record) -> None:
         self._record = record
-        self._entries: dict[tuple[str, str], dict] = {}
+        self._entries: dict[str, dict[str, _Entry]] = {}
         for entry in record.records():
-            self._entries[entry["kind"], entry["id"]] = entry
+            self._entries.setdefault(entry["kind"], {})[entry["id"]] = _Entry(entry["inputs"], entry["receipt"])
 
     def add(self, kind: str, id: str, inputs: str, receipt: Receipt) -> None:
         """Write down a finished piece of work; it is on disk when this returns."""
-        entry = {"kind": kind, "id": id, "inputs": inputs, "receipt": plain(receipt)}
-        self._record.append(entry)
-        self._entries[kind, id] = entry
+        self.add_all(kind, [(id, inputs, receipt)])
+
+    def add_all(self, kind: str, done: Sequence[tuple[str, str, Receipt]]) -> None:
+        """Write down finished pieces of work, (id, inputs, receipt) each; all are on disk when this returns."""
+        if done:
+            self._record.append(*({"kind": kind, "id": id, "inputs": inputs, "receipt": plain(r)} for id, inputs, r in done))
+        self._entries.setdefault(kind, {}).update((id, _Entry(inputs, receipt)) for id, inputs, receipt in done)
 
     def knows(self, kind: str, id: str) -> bool:
         """Return whether there is an entry at all: a look that needs no digest of the inputs."""
-        return (kind, id) in self._entries
+        return id in self._entries.get(kind, ())
 
     def find(self, kind: str, id: str, inputs: str) -> Receipt | None:
         """Return the receipt of the same work done before, if what it made is still stored."""
-        entry = self._entries.get((kind, id))
-        if entry is None or entry["inputs"] != inputs:
+        entry = self._entries.get(kind, {}).get(id)
+        if entry is None or entry.inputs != inputs:
             return None
-        receipt = receipt_from(kind, entry["receipt"])
+        receipt = receipt_from(kind, entry.receipt) if isinstance(entry.receipt, dict) else entry.receipt
         if isinstance(receipt, CheckpointReceipt):
             return receipt if self._record.has_checkpoint(receipt.digest) else None
         blocks = receipt.blocks.values() if isinstance(receipt, RenderReceipt) else [receipt.block]

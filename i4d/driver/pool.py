@@ -1,6 +1,7 @@
 """The editors: who is there, who has room, and what happens when one is lost.
 
-Per editor at most `max_in_flight` calls: one that runs, one that waits behind it so that the device never idles. The
+Per editor at most `max_in_flight` calls (of one piece of work each, or several short ones): one that runs, one that waits
+behind it so that the device never idles. The
 watchdog looks at progress, not at time alone: the time-out counts from when a call reached the head of its editor's queue, and
 anew whenever the editor's own number has moved since. An editor that has shown no sign of life waits for a place (its node is
 gone, or not there yet) and is waited for as long as others work.
@@ -34,6 +35,7 @@ class Limits:
     call_goal_s: float = 2.0
     place_s: float = 30.0
     poll_s: float = 0.5  # how often a stop request and the time-outs are looked at
+    together_s: float = 0.1  # short work goes several a call, up to this long: a call costs the driver something
 
 
 def ready_event(info: WorkerInfo) -> WorkerReady:
@@ -43,18 +45,23 @@ def ready_event(info: WorkerInfo) -> WorkerReady:
 
 @dataclass
 class Member:
-    """One editor. `queue` holds its open tickets, oldest first; `warm` is False until `warm_up` has answered."""
+    """One editor. `queue` holds the open tickets of its calls, oldest first; `warm` is False until `warm_up` has answered."""
 
     handle: Handle
     warm: bool = False
     restarts: int = 0
     head_since: float = 0.0
     progress: int | None = None  # its number as last heard; None: no sign of life yet
-    queue: list[Any] = field(default_factory=list)
+    queue: list[list[Any]] = field(default_factory=list)
 
     @property
     def name(self) -> str:
         return self.handle.name
+
+    @property
+    def open(self) -> list[Any]:
+        """All open tickets of its calls."""
+        return [ticket for call in self.queue for ticket in call]
 
 
 class EditorPool:
@@ -88,7 +95,7 @@ class EditorPool:
             self._send_warm_up(member)
         until = self._clock() + self._limits.start_timeout_s
         while waiting := [m for m in self.members if not m.warm]:
-            tickets = [m.queue[0] for m in waiting]
+            tickets = [m.queue[0][0] for m in waiting]
             for ticket in self.executor.wait(tickets, self._limits.poll_s):
                 member = self.of(ticket)
                 self.take(member, ticket)
@@ -113,14 +120,21 @@ class EditorPool:
             if tickets and self._clock() > until:
                 raise ClusterError(f"{tickets[0].service} did not answer {method} within {self._limits.timeout_s:g} s")
 
-    def send(self, member: Member, method: str, task: Any) -> Any:
-        """Send work to an editor with room; returns the ticket."""
+    def send(self, member: Member, work: Sequence[tuple[str, Any]]) -> list[Any]:
+        """Send work, (method, task) each, to an editor with room, as one call; returns a ticket of each."""
         assert self.has_room(member), f"{member.name} has no room"
-        ticket = self.executor.call(member.handle, method, task)
+        if len(work) == 1:
+            tickets = [self.executor.call(member.handle, *work[0])]
+        else:
+            tickets = self.executor.call_together(member.handle, work)
         if not member.queue:
             member.head_since = self._clock()
-        self._queue(member, ticket)
-        return ticket
+        self._queue(member, tickets)
+        return tickets
+
+    def places(self) -> int:
+        """Return how many calls the editors that are up take at a time."""
+        return self._limits.max_in_flight * sum(member.warm for member in self.members)
 
     def has_room(self, member: Member) -> bool:
         return member.warm and len(member.queue) < self._limits.max_in_flight
@@ -137,6 +151,10 @@ class EditorPool:
             if group:
                 return next(iter(group.values()))
         return None
+
+    def named(self, name: str) -> Member:
+        """Return the editor of that name."""
+        return self._named[name]
 
     def any_room(self) -> bool:
         """Return whether any editor takes more work."""
@@ -168,7 +186,10 @@ class EditorPool:
 
     def take(self, member: Member, ticket: Any) -> None:
         """Take a done ticket off its editor's queue."""
-        member.queue.remove(ticket)
+        call = next(call for call in member.queue if ticket in call)
+        call.remove(ticket)
+        if not call:
+            member.queue.remove(call)
         del self._owners[ticket]
         member.head_since = self._clock()
         self._sort_in(member)
@@ -208,7 +229,7 @@ class EditorPool:
 
         Its open tickets are forgotten here: the caller sends their work again.
         """
-        for ticket in member.queue:
+        for ticket in member.open:
             del self._owners[ticket]
         member.queue.clear()
         member.warm, member.progress = False, None
@@ -237,12 +258,12 @@ class EditorPool:
             self._send_warm_up(member)  # which sorts it out of those with room
 
     def _send_warm_up(self, member: Member) -> None:
-        self._queue(member, self.executor.call(member.handle, "warm_up"))
+        self._queue(member, [self.executor.call(member.handle, "warm_up")])
         member.head_since = self._clock()
 
-    def _queue(self, member: Member, ticket: Any) -> None:
-        member.queue.append(ticket)
-        self._owners[ticket] = member
+    def _queue(self, member: Member, tickets: list[Any]) -> None:
+        member.queue.append(list(tickets))
+        self._owners.update(dict.fromkeys(tickets, member))
         self._sort_in(member)
 
     def _sort_in(self, member: Member) -> None:

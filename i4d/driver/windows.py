@@ -8,8 +8,9 @@ editor holds the anchors of few views at a time; towards the end those with the 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from i4d.driver.backlog import Backlog
@@ -22,7 +23,10 @@ from i4d.errors import CallTimeout, ClusterError, EditError, I4DError, WorkerLos
 from i4d.types import EditReceipt
 
 _LOOK_CLOSELY = 1000  # turns between two comparisons of whole sets where there are more jobs than this
+MOST_TOGETHER = 16
 _PLENTY = 2  # chains per editor that must be left for the order of the rest not to matter
+
+_SHAPES: dict[tuple[int, ...], tuple[int, ...]] = {}  # of blocks: a handful
 
 Results = Mapping[str, EditReceipt]
 
@@ -38,6 +42,18 @@ class Job:
     after: tuple[str, ...] = ()
     remaining: int = 1  # jobs left in its chain, itself included
     home: str | None = None  # what an editor caches for it
+
+
+def together(pace_s: float | None, jobs: int, places: int, goal_s: float) -> int:
+    """Return how many jobs one call carries: as many as take `goal_s` together, but no more than an even share of those there are.
+
+    `pace_s`: what a job has taken lately, None where unknown; `jobs`: those ready or in flight; `places`: calls that editors take
+    at a time. Work of seconds goes one a call, so that answers come as soon as they are there.
+    """
+    if pace_s is None:
+        return 1
+    fitting = MOST_TOGETHER if pace_s * MOST_TOGETHER <= goal_s else int(goal_s / pace_s)
+    return max(1, min(fitting, jobs // max(1, places)))
 
 
 class Stopped(Exception):
@@ -65,6 +81,7 @@ class EditLoop:
         self._in_flight: dict[Any, tuple[Job, str]] = {}
         self._failed: list[str] = []
         self._attempts: dict[str, int] = {}
+        self._pace_s: float | None = None  # what a job has taken lately; None before the first
         self._pool = pool
         self._journal = journal
         self._record = record
@@ -111,16 +128,16 @@ class EditLoop:
                 raise Stopped
             return
         self._reuse_stored()
-        for job, member in self._assignments():
-            task = job.make(self.stored)
-            self._backlog.take(job.id)
-            ticket = self._pool.send(member, job.method, task)
-            self._in_flight[ticket] = (job, inputs_digest(task))
-            if job.home:
-                self._pool.homes[job.home] = member.name
+        for jobs, member in self._assignments():
+            tasks = [job.make(self.stored) for job in jobs]
+            tickets = self._pool.send(member, [(job.method, task) for job, task in zip(jobs, tasks, strict=True)])
+            for ticket, job, task in zip(tickets, jobs, tasks, strict=True):
+                self._in_flight[ticket] = (job, inputs_digest(task))
+                if job.home:
+                    self._pool.homes[job.home] = member.name
 
-    def _assignments(self) -> Iterator[tuple[Job, Member]]:
-        """Yield who does what next; each pair is sent before the next one is chosen.
+    def _assignments(self) -> Iterator[tuple[list[Job], Member]]:
+        """Yield who does what next, taken off the backlog; each call is sent before the next one is chosen.
 
         While there is plenty, begun chains go first, each to the editor that holds its view, and a second call waits
         behind the one that runs. Near the end a call waiting behind another would keep its chain from an idle editor:
@@ -128,17 +145,39 @@ class EditLoop:
         """
         left = self._planned - len(self.stored)
         if left > _PLENTY * self._backlog.longest() * len(self._pool.members):
-            ready = self._backlog.begun_first()
-            while self._pool.any_room() and (job := next(ready, None)) is not None:
-                if (member := self._pool.choose(job.home)) is not None:
-                    yield job, member
-            ready.close()
+            yield from self._plentiful()
             return
         idle = {member.name: member for member in self._pool.idle()}
         chosen = self._backlog.longest_first(len(idle))
         homes = {job.id: self._pool.homes.get(job.home or "", "") for job in chosen}
         for job in sorted(chosen, key=lambda job: homes[job.id] not in idle):
-            yield job, idle.pop(homes[job.id]) if homes[job.id] in idle else idle.popitem()[1]
+            self._backlog.take(job.id)
+            yield [job], idle.pop(homes[job.id]) if homes[job.id] in idle else idle.popitem()[1]
+
+    def _plentiful(self) -> Iterator[tuple[list[Job], Member]]:
+        """Yield calls while editors have room, short jobs of one editor together.
+
+        A job that is sent again goes alone, so that it answers for itself: what dies of it takes no others along.
+        """
+        size = together(self._pace_s, self._backlog.num_ready + len(self._in_flight), self._pool.places(), self._limits.together_s)
+        begun: dict[str, list[Job]] = {}
+        ready = self._backlog.begun_first()
+        while self._pool.any_room() and (job := next(ready, None)) is not None:
+            member = self._pool.choose(job.home)
+            if member is None:
+                continue
+            if job.id in self._attempts:
+                if member.name not in begun:
+                    self._backlog.take(job.id)
+                    yield [job], member
+                continue
+            self._backlog.take(job.id)
+            begun.setdefault(member.name, []).append(job)
+            if len(begun[member.name]) == size:
+                yield begun.pop(member.name), member
+        ready.close()
+        for name, jobs in begun.items():
+            yield jobs, self._pool.named(name)
 
     def _reuse_stored(self) -> None:
         """Take over jobs that an earlier attempt has stored, each looked up once, when it becomes ready."""
@@ -152,41 +191,57 @@ class EditLoop:
 
     def collect(self, tickets: Sequence[Any]) -> None:
         """Handle done tickets of the pool and calls that took too long."""
+        answers, failures = [], []
         for ticket in tickets:
             member = self._pool.of(ticket)
-            if member is not None:  # otherwise forgotten with its editor in this very turn
-                self._finish(member, ticket)
+            if member is None:  # forgotten with its editor before
+                continue
+            try:
+                answers.append((member, ticket, self._pool.executor.result(ticket)))
+            except Exception as err:
+                failures.append((member, ticket, err))
+        self._take_in(answers)
+        for member, ticket, err in failures:
+            if self._pool.of(ticket) is not None:  # otherwise forgotten with its editor in this very turn
+                self._fail(member, ticket, err)
         for member in self._pool.overdue():
             self._lose(member, CallTimeout(f"{member.name} has not got on for {self._pool.allowed_s(member):g} s"))
         self.check()
 
-    def _finish(self, member: Member, ticket: Any) -> None:
-        job, inputs = self._in_flight.get(ticket, (None, ""))
-        try:
-            answer = self._pool.executor.result(ticket)
-        except WorkerLost as err:
+    def _take_in(self, answers: Sequence[tuple[Member, Any, Any]]) -> None:
+        """Write down what is done, all of it with one wait for the disk, then go on from it."""
+        good, bad = [], []
+        for member, ticket, answer in answers:
+            self._pool.take(member, ticket)
+            if ticket not in self._in_flight:
+                self._pool.warmed(member, answer)
+                continue
+            job, inputs = self._in_flight[ticket]
+            wrong = _wrong(answer, job)
+            if wrong:
+                bad.append((member, ticket, I4DError(f"{member.name} answered {job.id} with {wrong}")))
+            else:
+                good.append((ticket, job, inputs, _lean(answer, job)))
+        self._journal.add_all("edit", [(job.id, inputs, answer) for _, job, inputs, answer in good])
+        for ticket, job, _, answer in good:
+            del self._in_flight[ticket]
+            self._pace_s = answer.seconds if self._pace_s is None else 0.9 * self._pace_s + 0.1 * answer.seconds
+            self._store(job, answer, False)
+        for member, ticket, err in bad:
+            self._retry(self._in_flight.pop(ticket)[0], member, err, "bad_receipt")
+
+    def _fail(self, member: Member, ticket: Any, err: Exception) -> None:
+        """Handle a call that raised."""
+        if isinstance(err, WorkerLost):
             self._lose(member, err)
             return
-        except Exception as err:
-            self._pool.take(member, ticket)
-            if job is None:  # an editor that cannot warm up again
-                if classify(err) == "user":
-                    raise
-                self._pool.restart(member, str(err))
-                return
-            del self._in_flight[ticket]
-            self._retry(job, member, err)
-            return
         self._pool.take(member, ticket)
-        if job is None:
-            self._pool.warmed(member, answer)
-            return
-        del self._in_flight[ticket]
-        if wrong := _wrong(answer, job):
-            self._retry(job, member, I4DError(f"{member.name} answered {job.id} with {wrong}"), "bad_receipt")
-            return
-        self._journal.add("edit", job.id, inputs, answer)
-        self._store(job, answer, False)
+        if ticket in self._in_flight:
+            self._retry(self._in_flight.pop(ticket)[0], member, err)
+        elif classify(err) == "user":
+            raise err
+        else:  # an editor that cannot warm up again
+            self._pool.restart(member, str(err))
 
     def _store(self, job: Job, receipt: EditReceipt, reused: bool) -> None:
         self.stored[job.id] = receipt
@@ -195,7 +250,7 @@ class EditLoop:
 
     def _lose(self, member: Member, err: Exception) -> None:
         """Send a lost editor's work again and start the editor anew."""
-        lost = [self._in_flight.pop(ticket)[0] for ticket in member.queue if ticket in self._in_flight]
+        lost = [self._in_flight.pop(ticket)[0] for ticket in member.open if ticket in self._in_flight]
         self._pool.restart(member, str(err))
         for job in lost:
             self._retry(job, member, err)
@@ -224,6 +279,19 @@ class EditLoop:
                 del self.stored[before]
                 self._backlog.lost(before)
                 self._backlog.put_back(before)
+
+
+def _lean(receipt: EditReceipt, job: Job) -> EditReceipt:
+    """Return the same receipt without copies of its own of what thousands of receipts say alike."""
+    block = receipt.block
+    shape = _SHAPES.setdefault(block.row_shape, block.row_shape)
+    return replace(
+        receipt,
+        task=job.id if receipt.task == job.id else receipt.task,
+        block=replace(block, row_shape=shape, dtype=sys.intern(block.dtype)),
+        worker=sys.intern(receipt.worker),
+        device=sys.intern(receipt.device),
+    )
 
 
 def _wrong(receipt: Any, job: Job) -> str:

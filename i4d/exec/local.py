@@ -132,6 +132,9 @@ class LocalExecutor:
                 worker.calls.put((ticket, method, args))
         return ticket
 
+    def call_together(self, handle: Handle, calls: Sequence[tuple[str, Any]]) -> list[Ticket]:
+        return [self.call(handle, method, argument) for method, argument in calls]
+
     def _answer(self, worker: _Worker, ticket: Ticket, value: Any, err: BaseException | None) -> None:
         with self._changed:
             if worker.alive and self._open.pop(ticket, None) is not None:

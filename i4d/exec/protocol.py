@@ -92,6 +92,13 @@ class Executor(Protocol):
         """Send a call and return at once."""
         ...
 
+    def call_together(self, handle: Handle, calls: Sequence[tuple[str, Any]]) -> list[Ticket]:
+        """Send several short calls, (method, argument) each, as one message: worked on one after the other, a ticket each.
+
+        A call that fails does not keep the next ones from being made; the answers may come all at once, after the last.
+        """
+        ...
+
     def wait(self, tickets: Sequence[Ticket], timeout_s: float) -> list[Ticket]:
         """Return the tickets that are done, as soon as one is or after `timeout_s`."""
         ...

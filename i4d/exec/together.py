@@ -41,6 +41,11 @@ class Together:
         self._calls[ticket] = _Call(list(sent), sent[0])
         return ticket
 
+    def call_together(self, handle: Handle, calls: Sequence[tuple[str, Any]]) -> list[Ticket]:
+        """Send several short calls to a service of one process as one message."""
+        assert handle != self.handle, "ranks are called one by one"
+        return self.inner.call_together(handle, calls)
+
     def wait(self, tickets: Sequence[Ticket], timeout_s: float) -> list[Ticket]:
         """Return the tickets that are done: a group's when every rank has answered, or one has failed."""
         end = time.monotonic() + timeout_s

@@ -109,9 +109,9 @@ class RunFolder:
         return {int(m[1]): self.read_json(m[0]) for m in sorted((m for m in found if m), key=lambda m: int(m[1]))}
 
     # ------------------------------------------------------------------------------------------ line by line
-    def append(self, record: dict) -> None:
-        """Add a line to the journal; it is on disk when this returns."""
-        self._append_line("journal.jsonl", record, sync=True)
+    def append(self, *records: dict) -> None:
+        """Add a line of each to the journal; they are on disk when this returns."""
+        self._append_lines("journal.jsonl", records, sync=True)
 
     def records(self) -> list[dict]:
         """Return the journal. A last line that was cut off by a crash does not count."""
@@ -119,25 +119,25 @@ class RunFolder:
 
     def append_event(self, tree: dict) -> None:
         """Add a line to events.jsonl."""
-        self._append_line("events.jsonl", tree, sync=False)
+        self._append_lines("events.jsonl", [tree], sync=False)
 
     def events(self) -> list[dict]:
         """Return the events so far, as plain values."""
         return list(self._lines("events.jsonl"))
 
-    def _append_line(self, name: str, tree: dict, sync: bool) -> None:
+    def _append_lines(self, name: str, trees: Sequence[dict], sync: bool) -> None:
         path = self.path / name
         try:
             with open(path, "ab", buffering=0) as file:
-                line = json.dumps(tree).encode() + b"\n"
+                lines = b"".join(json.dumps(tree).encode() + b"\n" for tree in trees)
                 size = os.fstat(file.fileno()).st_size
                 if size != self._sizes.get(name) and not _ends_whole(path):
-                    line = b"\n" + line  # a line cut off by a crash must not swallow this one
-                if file.write(line) != len(line):
+                    lines = b"\n" + lines  # a line cut off by a crash must not swallow this one
+                if file.write(lines) != len(lines):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 if sync:
                     os.fsync(file.fileno())
-                self._sizes[name] = size + len(line)
+                self._sizes[name] = size + len(lines)
         except OSError as err:
             raise write_error(path, err) from err
 

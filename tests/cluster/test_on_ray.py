@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from executor_contract import WAIT_S, ExecutorContract, ask, digests_do_not_depend_on, spec
 from null_rig import NullRig
+from together_rig import ALONE, TOGETHER, together_rig
 
 from i4d.config import ClusterConfig, FieldConfig
 from i4d.driver import events
@@ -83,6 +84,37 @@ def test_digests_survive_the_kill_of_an_editor_process(tmp_path, executor, on_th
 
     digests_do_not_depend_on(rig, executor, on_threads, 2, [kill])
     assert killed and "WorkerRestarted" in rig.kinds()
+
+
+class Told(RayExecutor):
+    """Remembers which windows went together."""
+
+    def __init__(self):
+        super().__init__()
+        self.messages = []
+
+    def call_together(self, handle, calls):
+        self.messages.append([f"r1/v{task.view:02d}/w{task.window:02d}" for _, task in calls])
+        return super().call_together(handle, calls)
+
+
+def test_an_editor_that_dies_and_a_window_that_fails_among_others_in_one_call(session, tmp_path):
+    on_threads = LocalExecutor()
+    alone = together_rig(tmp_path / "alone").go(on_threads, 2, limits=ALONE)
+    on_threads.shutdown()
+    executor, rig = Told(), together_rig(tmp_path / "together", die_on="r1/v04/w03", fail_on="r1/v09/w05")
+    try:
+        assert rig.go(executor, 2, limits=TOGETHER).digest == alone.digest
+    finally:
+        executor.shutdown()
+    retried = [e for e in rig.events if isinstance(e, events.WindowRetried)]
+    assert {e.attempt for e in retried} == {1} and len(retried) == len({e.task for e in retried})
+    died, failed = (next(m for m in executor.messages if id in m) for id in ("r1/v04/w03", "r1/v09/w05"))
+    lost = {e.task for e in retried if "lost during" in e.reason}
+    assert len(died) > 1 and set(died) <= lost and len(lost) <= 6, "its two calls of three windows, and no others"
+    assert len(failed) > 1 and {e.task for e in retried} - lost == {"r1/v09/w05"}
+    stored = [e.task for e in rig.events if isinstance(e, events.WindowStored)]
+    assert len(stored) == len(set(stored)) == 96
 
 
 def test_more_than_exists_is_refused_before_any_work(executor):

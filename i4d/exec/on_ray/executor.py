@@ -36,6 +36,14 @@ _PROBE_S = 60.0  # a small task on every node, its worker process included
 
 
 @dataclass
+class _Together:
+    """Several calls in one message; `outcomes` of those not asked for yet, once the message is answered."""
+
+    tickets: list[Ticket]
+    outcomes: dict[Ticket, tuple[Any, Exception | None]] | None = None
+
+
+@dataclass
 class _Actor:
     spec: ServiceSpec
     extra: dict[str, Any]
@@ -62,6 +70,7 @@ class RayExecutor:
         self._actors: dict[str, _Actor] = {}
         self._ended: dict[str, _Actor] = {}  # killed, and what it takes to start them again
         self._refs: dict[Ticket, Any] = {}
+        self._parts: dict[Ticket, _Together] = {}  # of tickets that share a message
         self._groups: list[PlacementGroup] = []
 
     # ------------------------------------------------------------------------------------------ what there is
@@ -182,6 +191,15 @@ class RayExecutor:
         self._refs[ticket] = None if entry is None else entry.actor.invoke._remote(args=(method, *args), **self._named(method, args))
         return ticket
 
+    def call_together(self, handle: Handle, calls: Sequence[tuple[str, Any]]) -> list[Ticket]:
+        tickets = [Ticket(next(self._numbers), handle.name, method) for method, _ in calls]
+        entry, name = self._actors.get(handle.name), {"name": f"{calls[0][0]} x{len(calls)}"}
+        ref = None if entry is None else entry.actor.invoke_each._remote(args=(list(calls),), **name)
+        together = _Together(list(tickets))
+        for ticket in tickets:
+            self._refs[ticket], self._parts[ticket] = ref, together
+        return tickets
+
     def _named(self, method: str, args: tuple) -> dict[str, str]:
         """Return the option that names a call; Ray keeps something of every name for ever, so a very long run ends without."""
         if len(self._names) >= _MOST_NAMES:
@@ -192,19 +210,30 @@ class RayExecutor:
 
     def wait(self, tickets: Sequence[Ticket], timeout_s: float) -> list[Ticket]:
         lost = [t for t in tickets if self._refs[t] is None]
-        refs = {self._refs[t]: t for t in tickets if self._refs[t] is not None}
+        refs: dict[Any, list[Ticket]] = {}
+        for ticket in tickets:
+            if (ref := self._refs[ticket]) is not None:
+                refs.setdefault(ref, []).append(ticket)
         if not refs:
             return lost
         ready, _ = ray.wait(list(refs), num_returns=1, timeout=0 if lost else timeout_s, fetch_local=False)
         if ready and len(refs) > 1:
             ready, _ = ray.wait(list(refs), num_returns=len(refs), timeout=0, fetch_local=False)
-        return lost + [refs[ref] for ref in ready]
+        return lost + [ticket for ref in ready for ticket in refs[ref]]
 
     def result(self, ticket: Ticket) -> Any:
-        ref = self._refs.pop(ticket)
+        ref, together = self._refs.pop(ticket), self._parts.pop(ticket, None)
         if ref is None:
             raise WorkerLost(f"{ticket.service} is not running")
-        return self._get(ref, ticket.service, ticket.method, _PROBE_S)
+        if together is None:
+            return self._get(ref, ticket.service, ticket.method, _PROBE_S)
+        if together.outcomes is None:
+            answers = self._get(ref, ticket.service, ticket.method, _PROBE_S)
+            together.outcomes = dict(zip(together.tickets, answers, strict=True))
+        value, err = together.outcomes.pop(ticket)
+        if err is not None:
+            raise err
+        return value
 
     def _get(self, ref: Any, service: str, method: str, timeout_s: float) -> Any:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
@@ -43,6 +43,16 @@ class ServiceHost:
         if self._broken is not None:
             raise self._broken
         return getattr(self._service, method)(*args)
+
+    def invoke_each(self, calls: Sequence[tuple[str, Any]]) -> list[tuple[Any, Exception | None]]:
+        """Call the service several times, one after the other, and return (answer, None) or (None, error) of each call."""
+        outcomes: list[tuple[Any, Exception | None]] = []
+        for method, argument in calls:
+            try:
+                outcomes.append((self.invoke(method, argument), None))
+            except Exception as err:
+                outcomes.append((None, err))
+        return outcomes
 
     def progress(self) -> int:
         """Return the service's own `progress()`, 0 where it has none or is not built yet; runs beside the call in hand."""

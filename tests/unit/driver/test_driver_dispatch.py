@@ -11,7 +11,7 @@ from i4d.driver.journal import Journal
 from i4d.driver.plan import chains_of
 from i4d.driver.pool import EditorPool, Limits
 from i4d.driver.retry import RetryPolicy
-from i4d.driver.windows import EditLoop, Job
+from i4d.driver.windows import MOST_TOGETHER, EditLoop, Job, together
 from i4d.types import BlockRef, EditReceipt, WorkerInfo
 
 
@@ -37,6 +37,7 @@ class Simulation:
         self.tasks = {}
         self.served = {name: [] for name in speeds}
         self.most_in_flight = 0
+        self.messages = []  # calls that went together, by message
         self._numbers = itertools.count()
         self._ends = []
         self._done = set()
@@ -51,6 +52,11 @@ class Simulation:
         heapq.heappush(self._ends, (self.free_at[handle.name], ticket.number, ticket))
         self.tasks[ticket] = args[0] if args else None
         return ticket
+
+    def call_together(self, handle, calls):
+        tickets = [self.call(handle, method, task) for method, task in calls]
+        self.messages.append(len(tickets))
+        return tickets
 
     def wait(self, tickets, timeout_s):
         per_editor = [t.service for t in tickets]
@@ -67,7 +73,7 @@ class Simulation:
         if ticket.method == "warm_up":
             return WorkerInfo(ticket.service, "cpu", "", "", 0, 0.0)
         self.served[ticket.service].append(self.tasks[ticket])
-        return EditReceipt(self.tasks[ticket], BlockRef(self.tasks[ticket], 1, (), "uint8", 1), "", "", 0.0, 0.0, 0)
+        return EditReceipt(self.tasks[ticket], BlockRef(self.tasks[ticket], 1, (), "uint8", 1), "", "", 0.0, self.speeds[ticket.service], 0)
 
 
 class Memory:
@@ -76,7 +82,7 @@ class Memory:
     def records(self):
         return []
 
-    def append(self, record):
+    def append(self, *records):
         pass
 
     def stored(self, digest):
@@ -135,3 +141,29 @@ def test_windows_of_a_chain_are_served_in_order():
     for view in range(3):
         ids = [id for served in sim.served.values() for id in served if id.startswith(f"v{view:02d}")]
         assert sorted(ids) == [f"v{view:02d}/w{i:02d}" for i in range(10)]
+
+
+@pytest.mark.parametrize(
+    "pace_s, jobs, places, size",
+    [
+        (None, 100, 1, 1),  # nothing known yet
+        (1.0, 100, 1, 1),  # work of seconds goes alone
+        (0.06, 100, 1, 1),
+        (0.03, 100, 1, 3),
+        (0.0, 100, 1, MOST_TOGETHER),
+        (0.001, 100, 16, 6),  # an even share: nobody idles
+        (0.001, 3, 16, 1),
+        (0.001, 3, 0, 3),  # all editors are coming up
+    ],
+)
+def test_how_many_go_together(pace_s, jobs, places, size):
+    assert together(pace_s, jobs, places, 0.1) == size
+
+
+def test_short_windows_go_together_evenly_and_long_ones_alone():
+    speeds = {f"editor-{i}": 0.002 for i in range(4)}
+    sim = simulate(40, 41, 1, speeds)
+    assert sorted(sum(sim.served.values(), [])) == sorted({t for t in sim.tasks.values() if t}), "each once"
+    assert sum(sim.messages) > 0.8 * 1600 and max(sim.messages) == 40 // 8
+    assert sim.now <= 1.1 * 1600 * 0.002 / 4, "no editor waits for another"
+    assert not simulate(40, 11, 1, dict.fromkeys(speeds, 1.0)).messages
