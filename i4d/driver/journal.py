@@ -91,13 +91,13 @@ class Journal:
 
     def add(self, kind: str, id: str, inputs: str, receipt: Receipt) -> None:
         """Write down a finished piece of work; it is on disk when this returns."""
-        self.add_all(kind, [(id, inputs, receipt)])
+        self.keep(kind, [(id, inputs, receipt)])
+        self._entries.setdefault(kind, {})[id] = _Entry(inputs, receipt)
 
-    def add_all(self, kind: str, done: Sequence[tuple[str, str, Receipt]]) -> None:
-        """Write down finished pieces of work, (id, inputs, receipt) each; all are on disk when this returns."""
+    def keep(self, kind: str, done: Sequence[tuple[str, str, Receipt]]) -> None:
+        """Write down pieces of work, (id, inputs, receipt) each, for a resume only: none is in memory, all on disk when this returns."""
         if done:
             self._record.append(*({"kind": kind, "id": id, "inputs": inputs, "receipt": plain(r)} for id, inputs, r in done))
-        self._entries.setdefault(kind, {}).update((id, _Entry(inputs, receipt)) for id, inputs, receipt in done)
 
     def knows(self, kind: str, id: str) -> bool:
         """Return whether there is an entry at all: a look that needs no digest of the inputs."""

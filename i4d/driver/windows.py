@@ -222,7 +222,7 @@ class EditLoop:
                 bad.append((member, ticket, I4DError(f"{member.name} answered {job.id} with {wrong}")))
             else:
                 good.append((ticket, job, inputs, _lean(answer, job)))
-        self._journal.add_all("edit", [(job.id, inputs, answer) for _, job, inputs, answer in good])
+        self._journal.keep("edit", [(job.id, inputs, answer) for _, job, inputs, answer in good])
         for ticket, job, _, answer in good:
             del self._in_flight[ticket]
             self._pace_s = answer.seconds if self._pace_s is None else 0.9 * self._pace_s + 0.1 * answer.seconds
