@@ -22,7 +22,7 @@ def cross_view_error(
     """
     total = weight = 0.0
     pixels = 0
-    each = []
+    each, areas = [], []
     points = [unproject(depth, camera) for depth, camera in zip(depths, cameras, strict=True)]
     for target, image in enumerate(images):
         for source, other in enumerate(images):
@@ -31,6 +31,8 @@ def cross_view_error(
             warped, mask = warp_by_depth(points[target], other, depths[source], cameras[source], threshold)
             found, area = float(((image - warped).abs().mean(0, keepdim=True) * mask).sum()), float(mask.sum())
             total, weight, pixels = total + found, weight + area, pixels + mask.numel()
-            each += [found / area] if area else []
+            if area:
+                each.append(found / area)
+                areas.append(area)
     gradient = sum(mean_gradient(image) for image in images) / len(images)
-    return Unsteadiness(total / max(weight, 1.0), gradient, weight / max(pixels, 1), tuple(each))
+    return Unsteadiness(total / max(weight, 1.0), gradient, weight / max(pixels, 1), tuple(each), tuple(areas))

@@ -23,13 +23,15 @@ FLOOR = 1 / 255  # one grey level: below it two 8-bit videos cannot be told apar
 class Unsteadiness:
     """An error of agreement, in [0, 1] units of colour, beside the mean gradient of the images it was found in.
 
-    `compared` is the share of pixels that could be compared; `each` the errors of the frames (or pairs of views) by themselves.
+    `compared` is the share of pixels that could be compared; `each` the errors of the frames (or pairs of views) by themselves, `areas`
+    the pixels that each was found on: `error` is their mean, weighted so.
     """
 
     error: float
     gradient: float
     compared: float
     each: tuple[float, ...] = ()
+    areas: tuple[float, ...] = ()
 
     @property
     def relative(self) -> float:
@@ -40,7 +42,7 @@ class Unsteadiness:
         """Return the 95 % bootstrap interval of the relative error over frames or pairs; None where they are not known."""
         if not self.each:
             return None
-        low, high = bootstrap_interval(self.each)
+        low, high = bootstrap_interval(self.each, weights=self.areas or None)
         return low / max(self.gradient, 1e-8), high / max(self.gradient, 1e-8)
 
     def ratio_to(self, unedited: Unsteadiness) -> float:
@@ -74,14 +76,16 @@ def temporal_warp_error(frames: torch.Tensor, flows: Iterable[FlowPair]) -> Unst
     assert len(frames) >= 2, "a video of one frame has no steadiness"
     total = weight = 0.0
     pixels = 0
-    each = []
+    each, areas = [], []
     for before, now, (forward, backward) in zip(frames[:-1], frames[1:], flows, strict=True):
         mask = consistency_mask(forward, backward)[0].to(frames.dtype)
         difference = (now - warp(before[None], backward)[0]).abs().mean(0, keepdim=True)
         found, area = float((difference * mask).sum()), float(mask.sum())
         total, weight, pixels = total + found, weight + area, pixels + mask.numel()
-        each += [found / area] if area else []
-    return Unsteadiness(total / max(weight, 1.0), mean_gradient(frames), weight / pixels, tuple(each))
+        if area:
+            each.append(found / area)
+            areas.append(area)
+    return Unsteadiness(total / max(weight, 1.0), mean_gradient(frames), weight / pixels, tuple(each), tuple(areas))
 
 
 def long_range_error(frames: torch.Tensor, originals: torch.Tensor, estimator: FlowEstimator) -> Unsteadiness:
@@ -93,12 +97,15 @@ def long_range_error(frames: torch.Tensor, originals: torch.Tensor, estimator: F
     assert len(frames) >= 2, "a video of one frame has no drift"
     total = weight = 0.0
     pixels = 0
+    each, areas = [], []
     first = originals[:1]
     for t in range(1, len(frames)):
         both = estimator.estimate(torch.cat([first, originals[t : t + 1]]), torch.cat([originals[t : t + 1], first]))
         mask = consistency_mask(both[:1], both[1:])[0].to(frames.dtype)
         difference = (frames[t] - warp(frames[:1], both[1:])[0]).abs().mean(0, keepdim=True)
-        total += float((difference * mask).sum())
-        weight += float(mask.sum())
-        pixels += mask.numel()
-    return Unsteadiness(total / max(weight, 1.0), mean_gradient(frames), weight / pixels)
+        found, area = float((difference * mask).sum()), float(mask.sum())
+        total, weight, pixels = total + found, weight + area, pixels + mask.numel()
+        if area:
+            each.append(found / area)
+            areas.append(area)
+    return Unsteadiness(total / max(weight, 1.0), mean_gradient(frames), weight / pixels, tuple(each), tuple(areas))

@@ -111,7 +111,7 @@ def drift(originals: Reader, videos: dict[str, Reader], count: int) -> dict[str,
     for name, read in videos.items():
         found = long_range_error(batch(read, chosen), source, estimator)
         out[name] = {"value": round(found.relative, 4), "error": round(found.error, 6), "compared": round(found.compared, 4),
-                     "frames": len(chosen)}  # fmt: skip
+                     "frames": len(chosen), "interval": [round(bound, 4) for bound in found.interval() or ()] or None}  # fmt: skip
     return out
 
 

@@ -56,7 +56,8 @@ def _joined(parts: Sequence[tuple[Unsteadiness, int]]) -> Unsteadiness:
     compared = sum(part.compared * n for part, n in parts)
     error = sum(part.error * part.compared * n for part, n in parts) / max(compared, 1e-12)
     each = tuple(value for part, _ in parts for value in part.each)
-    return Unsteadiness(error, sum(part.gradient * n for part, n in parts) / frames, compared / frames, each)
+    areas = tuple(area for part, _ in parts for area in part.areas)
+    return Unsteadiness(error, sum(part.gradient * n for part, n in parts) / frames, compared / frames, each, areas)
 
 
 def view_errors(

@@ -72,6 +72,18 @@ def test_an_interval_of_nothing_is_refused(values, level):
         bootstrap_interval(values, level)
 
 
+def test_a_weighted_interval_holds_the_weighted_mean():
+    values, weights = [1.0, 0.02, 0.9, 0.03], [1.0, 300.0, 2.0, 300.0]
+    mean = float(np.average(values, weights=weights))
+    low, high = bootstrap_interval(values, weights=weights)
+    assert low <= mean <= high and bootstrap_interval(values)[0] > mean - 0.01, "pairs with few pixels count little"
+    assert bootstrap_interval([1.0, 5.0], weights=[1.0, 0.0])[1] == 1.0, "what was found on no pixel says nothing"
+    assert bootstrap_interval(values, weights=[2.0] * 4) == pytest.approx(bootstrap_interval(values))
+    for wrong in ([1.0], [0.0] * 4, [1.0, 1.0, 1.0, -1.0]):
+        with pytest.raises(ValueError, match="weight"):
+            bootstrap_interval(values, weights=wrong)
+
+
 # ---------------------------------------------------------------- words and pictures
 def test_directional_similarity_of_known_directions():
     before, words = torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([1.0, 0.0, 0.0])
