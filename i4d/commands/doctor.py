@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from i4d.commands.layers import EXAMPLE_SCENE, layered, settled
+from i4d.commands.lines import wrapped
 from i4d.commands.peaks import editor_bytes, size_batch, trainer_bytes
 from i4d.config import Config
 from i4d.edit.card import read_card
@@ -47,7 +48,7 @@ def doctor(scene: str, presets: Sequence[str], files: Sequence[Path], options: M
     config = settled(layered(scene or ("" if files else EXAMPLE_SCENE), presets, files, options, sets))
     failed = 0
     for finding in examine(config):
-        print(finding, flush=True)
+        print(wrapped(str(finding), " " * 16), flush=True)
         failed += finding.state == "fail"
     print("everything this configuration needs is there" if not failed else f"{failed} of the lines above must be mended first")
     return 1 if failed else 0

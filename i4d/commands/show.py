@@ -14,12 +14,14 @@ import typer
 
 from i4d import compose
 from i4d import config as cfg
+from i4d.commands.lines import wrapped
 from i4d.commands.runs import changed
 from i4d.driver.renders import RenderJob, Shot
 from i4d.errors import ConfigError
 from i4d.report import foreign
 from i4d.report.console import Console
 from i4d.report.each_frame import KEY, each_frame
+from i4d.report.in_words import table
 from i4d.report.make import measure
 from i4d.report.make import report as write_report
 from i4d.report.shots import novel_path
@@ -58,6 +60,7 @@ def evaluate(run: Path, each: int) -> None:
         method, alone = found["method"]["relative"], found["edited"]["relative"]
         console.line(f"  {part}: {method:.3f} with the method, {alone:.3f} with each of {found['frames']} frames edited by itself")
     folder.write_json("metrics.json", metrics)
+    print("\n".join([*table(metrics), "", "last column: which way is better; what each means: docs/metrics.md"]))
     print(f"metrics: {folder.path / 'metrics.json'}")
 
 
@@ -152,9 +155,9 @@ def scenes() -> None:
     """List the shipped scenes and what each comes from."""
     for path in sorted(cfg.shipped("scenes").glob("*.yaml")):
         first = path.read_text().splitlines()[0].lstrip("# ")
-        print(f"{path.stem:18} {first}")
+        print(wrapped(f"{path.stem:18} {first}", " " * 19))
     print("presets:           " + ", ".join(sorted(p.stem for p in cfg.shipped("presets").glob("*.yaml"))))
-    print("Fetch one:         i4d scenes fetch " + "|".join(sorted(fetching.PUBLIC)))
+    print(wrapped("Fetch one:         i4d scenes fetch NAME, one of " + ", ".join(sorted(fetching.PUBLIC)), " " * 19))
 
 
 def fetch(name: str, data: str, yes: bool) -> None:

@@ -46,6 +46,8 @@ def try_out(
     if not 0 <= frames <= 16:
         raise ConfigError(f"--frames {frames} is out of range", "0 to 16 frames after the key frame")
     texts = [checked_prompt(prompt) for prompt in prompts]
+    asked = numbers(guidance, "--guidance", 0, 50) if guidance else []
+    asked_image = numbers(image_guidance, "--image-guidance", 0, 20) if image_guidance else []
     config = settled(layered(scene, presets, files, options, sets))
     console = Console()
     loaded = load_scene(config.scene, None, console.making)
@@ -56,8 +58,11 @@ def try_out(
     first = chosen[texts[0]]
     for notice in dict.fromkeys(text for each in chosen.values() for text in compose.notices_of(each)):
         console.line(f"note: {notice}")
-    weights = numbers(guidance, "--guidance", 0, 50) if guidance else [config.editor.text_guidance]
-    image_weights = numbers(image_guidance, "--image-guidance", 0, 20) if image_guidance else [config.editor.image_guidance]
+    card = first.card
+    if asked or asked_image:
+        told = f"{card.text_guidance:g} / {card.image_guidance:g}"
+        console.line(f"guidance recommended for {card.name or first.place.name}, text / image: {told}")
+    weights, image_weights = asked or [config.editor.text_guidance], asked_image or [config.editor.image_guidance]
     originals = _frames(loaded, config, view, frames)
     model = load_editor(first.place, device, config.editor.dtype)
     estimator, sentence = find_estimator(config.flow.method, config.flow.checkpoint, device=device, iterations=config.flow.iterations)
@@ -77,7 +82,7 @@ def try_out(
     out.mkdir(parents=True, exist_ok=True)
     extra = _passed_on(presets, files, sets)
     sheet_png(out / "sheet.png", originals, trials)
-    sheet_html(out / "sheet.html", originals, trials, scene or "demo", extra)
+    sheet_html(out / "sheet.html", originals, trials, scene or "demo", extra, loaded.name)
     for pick in best(trials).values():
         found = pick.figures[pick.score]["value"]
         print(f'"{pick.prompt}": best with text {pick.text_guidance:g}, image {pick.image_guidance:g}; {found:g} {SCORES[pick.score]}')

@@ -147,7 +147,7 @@ class Console:
 
     def _on_FitProgress(self, event: events.FitProgress) -> None:
         speed = event.step and event.rays / max(event.seconds, 1e-6)
-        note = f"{event.psnr_db:.1f} dB, {speed / 1000:.0f}k rays/s"
+        note = f"{event.psnr_db:.1f} dB, {f'{speed / 1000:.0f}k' if speed >= 2000 else f'{speed:.0f}'} rays/s"
         if self._stage in ("fit", "refit"):
             self.progress(event.step, event.total, note)
         elif self._bar is not None:

@@ -12,6 +12,7 @@ from i4d.flow.classical import DisFlow
 from i4d.flow.warp import consistency_mask, warp
 from i4d.report.embed import picture_uri
 from i4d.report.footage import Footage
+from i4d.report.layout import sheet, which
 from i4d.report.steadiness import planes
 from i4d.types import FrameAddress
 
@@ -48,8 +49,9 @@ def evolution(footage: Footage) -> str:
             label = escape(f"{title}, {name}, key frame of {camera}")
             cells.append(f'<figure><img alt="{label}" src="{picture_uri(image)}"><figcaption>{name}</figcaption></figure>')
         cells += ["<span></span>"] * (width - len(shown))
-    columns = f"grid-template-columns: auto repeat({width}, minmax(120px, 1fr))"
-    hint = f"Camera {escape(camera)}, frame {key + 1}: after each joint edit and its average between the cameras; last, what the windows start from."
+    columns = sheet(width, footage.camera(view), 120)
+    when = f"Camera {escape(camera)}, {which(key, footage.scene.num_frames)}"
+    hint = f"{when}: after each joint edit and its average between the cameras; last, what the windows start from."
     return (
         f"<h2>How the key frame came about</h2><p class='hint'>{hint}</p><div class='card scroll'>"
         f"<div class='sheet' style='{columns}'>{''.join(cells)}</div></div>"
@@ -86,14 +88,14 @@ def flow_overlays(footage: Footage) -> str:
             (f"red: not explained ({100 - share:.0f} %)", tinted(footage.original(view, frame), ~explained)),
         )
         columns.append([*shown, ("as edited", footage.edited_frame(view, frame))])
-    cells = ["<span></span>", *(f"<span>frame {frame + 1}</span>" for frame in later)]
+    cells = ["<span></span>", *(f"<span>frame {frame}</span>" for frame in later)]
     for row, name in enumerate(("Warp", "Occlusion", "Edited")):
         cells.append(f'<span class="row">{name}</span>')
         for column, frame in zip(columns, later, strict=True):
             caption, image = column[row]
-            label = escape(f"{caption}, frame {frame + 1} of {footage.camera(view).name}")
+            label = escape(f"{caption}, frame {frame} of {footage.camera(view).name}")
             cells.append(f'<figure><img alt="{label}" src="{picture_uri(image)}"><figcaption>{escape(caption)}</figcaption></figure>')
-    grid = f"grid-template-columns: auto repeat({len(later)}, minmax(150px, 1fr))"
+    grid = sheet(len(later), footage.camera(view))
     hint = f"Camera {escape(footage.camera(view).name)}: the edited key frame pulled along the original video's flow (DIS), and where it cannot be trusted."
     return f"<h2>What the flow carries</h2><p class='hint'>{hint}</p><div class='card scroll'><div class='sheet' style='{grid}'>{''.join(cells)}</div></div>"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,8 @@ HIGHER, LOWER = "higher", "lower"
 
 @dataclass(frozen=True)
 class Figure:
-    """One row of the table. `value` and `baseline` are texts ready to show; `reason` says why there is no value."""
+    """One row of the table. `value` and `baseline` are texts ready to show; `reason` says why there is no value,
+    `interval` where 95 % of resampled means lie."""
 
     name: str
     value: str
@@ -21,6 +23,7 @@ class Figure:
     over: str
     meaning: str
     reason: str = ""
+    interval: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,11 @@ class Group:
 def number(value: float | None, unit: str = "", digits: int = 2) -> str:
     """Return a figure with its unit, "n/a" for None."""
     return "n/a" if value is None else f"{value:.{digits}f}{f' {unit}' if unit else ''}"
+
+
+def span(bounds: Sequence[float] | None, digits: int = 2) -> str:
+    """Return a 95 % interval in words; empty where there is none."""
+    return f"{bounds[0]:.{digits}f} to {bounds[1]:.{digits}f}" if bounds else ""
 
 
 def size_text(size_bytes: float | None) -> str:
@@ -76,11 +84,12 @@ def _reconstruction(metrics: dict) -> tuple[Figure, ...]:
     distance = shown.get("lpips") or {"value": None, "reason": "not measured"}
     over = _frames(shown) + (f", {', '.join(shown['cameras'])}" if shown.get("cameras") else "")
     return (
-        Figure(f"Reconstruction, PSNR{kind}", number(shown["psnr_db"], "dB"), "", HIGHER, over, meaning, reason),
+        Figure(f"Reconstruction, PSNR{kind}", number(shown["psnr_db"], "dB"), "", HIGHER, over, meaning, reason,
+               span(shown.get("psnr_interval_db"))),
         Figure(f"Reconstruction, SSIM{kind}", number(shown["ssim"], "", 4), "", HIGHER, _frames(shown, "ssim_frames"), likeness, reason),
         Figure(
             f"Reconstruction, LPIPS{kind}", number(distance["value"], "", 4), "", LOWER, _frames(distance), learned,
-            reason or distance.get("reason", ""),
+            reason or distance.get("reason", ""), span(distance.get("interval"), 4),
         ),
     )  # fmt: skip
 
@@ -93,6 +102,7 @@ def _answer(edit: dict, metrics: dict) -> tuple[Figure, ...]:
             number(edit["unedited_to_answer_psnr_db"], "dB"), HIGHER, _frames(edit, "known_answer_frames"),
             f"PSNR of the edited field's render on the {where} against what the edit should exactly look like there; beside it the "
             "unedited video against the same answer. The difference is what the edit achieved.", edit.get("known_answer_reason", ""),
+            span(edit.get("known_answer_interval_db")),
         )
     ]  # fmt: skip
     part = edit.get("object")
@@ -138,7 +148,8 @@ def _pair(name: str, part: dict, meaning: str) -> list[Figure]:
     over = _views(part) if name.startswith("Dis") else _frames(part)
     if part["edited"] is None:
         return [Figure(name, "n/a", "n/a", LOWER, over, meaning, part.get("reason", ""))]
-    out = [Figure(name, number(part["edited"]["relative"], "px"), number(part["unedited_field"]["relative"], "px"), LOWER, over, meaning)]
+    out = [Figure(name, number(part["edited"]["relative"], "px"), number(part["unedited_field"]["relative"], "px"), LOWER, over, meaning,
+                  interval=span(part["edited"].get("interval")))]  # fmt: skip
     each = part.get("each_frame_by_itself")
     if each:
         kind = "view" if name.startswith("Dis") else "frame"
@@ -168,7 +179,6 @@ def look_rows(cells: dict[str, dict]) -> tuple[Figure, ...]:
     rows = []
     for key, (name, unit, digits, better, meaning) in LOOK.items():
         found = cells.get(key) or {"value": None, "reason": "not measured"}
-        bounds = found.get("interval")
-        interval = f"{bounds[0]:.{digits}f} to {bounds[1]:.{digits}f}" if bounds else ""
+        interval = span(found.get("interval"), digits)
         rows.append(Figure(name, number(found["value"], unit, digits), interval, better, _frames(found), meaning, found.get("reason", "")))
     return tuple(rows)

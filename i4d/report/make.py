@@ -7,7 +7,7 @@ from pathlib import Path
 
 from i4d.report.console import Console, duration
 from i4d.report.evaluate import evaluate
-from i4d.report.page import LITTLE_SHARE, write_report
+from i4d.report.page import LITTLE_DETAIL, LITTLE_SHARE, detail_kept, write_report
 from i4d.report.videos import NO_VIDEOS, write_videos
 from i4d.scenes.video import available
 from i4d.store.events_table import write_events_table
@@ -59,6 +59,9 @@ def summary(metrics: dict) -> list[str]:
     if edit.get("object"):
         inside = edit["object"]
         out.append(f"inside the object: {inside['inside_db']:.2f} dB (the unedited video: {inside['unedited_inside_db']:.2f} dB)")
+    if kept := detail_kept(metrics):
+        faint = "; its renders are blurred: more steps help (field.fit_steps, field.refit_steps)" if kept < LITTLE_DETAIL else ""
+        out.append(f"detail of the edit that the refit kept: {kept:.2f} (best near 1){faint}")
     for name, what in (("temporal", "in time"), ("cross_view", "between cameras")):
         if edit.get(f"{name}_ratio") is not None:
             share = (edit.get(name, {}).get("edited") or {}).get("compared", 1.0)

@@ -16,6 +16,7 @@ from i4d.report.evaluate import evaluate
 from i4d.report.evolution import evolution, flow_overlays
 from i4d.report.figures import Figure, Group, groups, number
 from i4d.report.footage import Footage
+from i4d.report.layout import abreast, again, sheet, which
 from i4d.report.timeline import clock_text, fit_svg, timeline_svg
 from i4d.report.videos import NO_VIDEOS, Clip, clips, write_clip
 from i4d.report.workload import KINDS, Workload, workload_of
@@ -25,6 +26,7 @@ from i4d.store.run_folder import RunFolder
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets" / "report"
 LITTLE_SHARE = 0.02  # of the pixels compared: below this a figure is told with a warning
+LITTLE_DETAIL = 0.4  # of the editor's own frames in the renders: below this the page warns; small fields on CPUs have 0.5
 MAIN_BYTES, MORE_BYTES = 14 << 20, 5 << 20  # of video: watched cameras and path; edited training views (base64 adds a third)
 _CSP = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
@@ -53,7 +55,7 @@ def page(footage: Footage, load: Workload, metrics: dict) -> str:
             evolution(footage),
             flow_overlays(footage),
             curves(metrics.get("rounds", ()), footage.plan.get("stop_change", 0.0)),
-            figures_table(groups(metrics)),
+            figures_table(groups(metrics), footage.run.path.name),
             timeline(load, notices(footage)),
             settings(footage),
             reproduce(footage),
@@ -73,7 +75,7 @@ def page(footage: Footage, load: Workload, metrics: dict) -> str:
 def header(footage: Footage, load: Workload, metrics: dict) -> str:
     """Return title, summary, notices and the main figures."""
     title = f"“{escape(footage.prompt)}”" if footage.prompt else f"{escape(footage.scene.name)}, reconstructed"
-    notes = "".join(f'<p class="note">{escape(text)}</p>' for text in notices(footage))
+    notes = "".join(f'<p class="note">{escape(text)}</p>' for text in [*notices(footage), *faint(metrics)])
     kind = "Edit" if footage.edited else "Reconstruction"
     return (
         f'<p class="eyebrow">i4d · {kind} of {escape(footage.scene.name)}</p><h1>{title}</h1>'
@@ -126,6 +128,22 @@ def notices(footage: Footage) -> list[str]:
     return list(dict.fromkeys(out))
 
 
+def faint(metrics: dict) -> list[str]:
+    """Return a warning where the field shows little of what the editor drew; flicker alone would praise such a blur."""
+    kept = detail_kept(metrics)
+    if kept is None or kept >= LITTLE_DETAIL:
+        return []
+    return [
+        f"The field shows {100 * kept:.0f} % of the detail of the editor's own frames, so its renders are blurred; the edit itself stands "
+        "under “What the field was fitted to”. More steps help: field.fit_steps and field.refit_steps."
+    ]
+
+
+def detail_kept(metrics: dict) -> float | None:
+    """Return the share of the edit's detail that the refit kept, or None where only held-out cameras were rendered."""
+    return (metrics.get("edit", {}).get("look", {}).get("edges_kept") or {}).get("value")
+
+
 def tiles(metrics: dict) -> list[str]:
     """Return the figures that matter most."""
     part, edit = metrics["reconstruction"], metrics.get("edit", {})
@@ -146,6 +164,8 @@ def tiles(metrics: dict) -> list[str]:
             compared = (edit.get(key.removesuffix("_ratio"), {}).get("edited") or {}).get("compared", 1.0)
             little = f" (of {100 * compared:.1f} % of the pixels only: says little)" if compared < LITTLE_SHARE else ""
             out.append((number(edit[key]), "×", about + little))
+    if (kept := detail_kept(metrics)) is not None:
+        out.append((number(kept), "×", "detail of the edit that the refit kept (best near 1)"))
     out.append((clock_text(metrics["timing"]["total_s"]), "", "for all stages"))
     out = [(value, unit if value != "n/a" else "", about) for value, unit, about in out]
     return [f'<div class="tile"><b>{escape(v)}<small>{unit}</small></b><span>{escape(about)}</span></div>' for v, unit, about in out]
@@ -172,8 +192,10 @@ def videos(footage: Footage) -> str:
             out.append("<h2>What the field was fitted to</h2>")
             out.append("<p class='hint'>The training cameras' videos as the editor left them, before the last refit.</p>")
             out.append(_group(footage, group, MORE_BYTES // len(group), "videos many"))
+            out.append(again(footage.run.path.name, "report"))
             continue
         out.append(_group(footage, group, MAIN_BYTES // main, "videos"))
+        out.append(again(footage.run.path.name, "render", "--path", "spiral" if name == "path" else "side-by-side"))
     return "\n".join(out)
 
 
@@ -197,7 +219,8 @@ def _group(footage: Footage, group: Sequence[Clip], cap_bytes: int, css: str) ->
     )
     data = f'data-group data-frames="{frames}" data-fps="{fps:g}"'
     both = _wipe(group) if css == "videos" and group[-1].title == "Edited" and len(group) > 1 else ""
-    return f'<div class="card stage" {data}><div class="{css}">{"".join(shown)}</div>{both}{controls}</div>'
+    tall, style = abreast(len(group), footage.scene.cameras[0])
+    return f'<div class="card stage" {data}><div class="{css}{tall}"{style}>{"".join(shown)}</div>{both}{controls}</div>'
 
 
 def _wipe(group: Sequence[Clip]) -> str:
@@ -221,14 +244,15 @@ def key_frames(footage: Footage) -> str:
         for view in views:
             label = escape(f"{row} key frame of {footage.camera(view).name}")
             cells.append(f'<img alt="{label}" src="{picture_uri(read(view, key))}">')
-    columns = f"grid-template-columns: auto repeat({len(views)}, minmax(150px, 1fr))"
-    hint = f"Frame {key + 1} of {footage.scene.num_frames}: all training cameras are edited together at this instant, then each along time."
-    sheet = f"<div class='card scroll'><div class='sheet' style='{columns}'>{''.join(cells)}</div></div>"
-    return f"<h2>Key frame</h2><p class='hint'>{hint}</p>{sheet}"
+    when = which(key, footage.scene.num_frames).capitalize()
+    hint = f"{when}: all training cameras are edited together at this instant, then each along time."
+    columns = sheet(len(views), footage.camera(views[0]))
+    shown = f"<div class='card scroll'><div class='sheet' style='{columns}'>{''.join(cells)}</div></div>"
+    return f"<h2>Key frame</h2><p class='hint'>{hint}</p>{shown}"
 
 
 # ------------------------------------------------------------------------------------------------ tables
-def figures_table(found: Sequence[Group]) -> str:
+def figures_table(found: Sequence[Group], run: str) -> str:
     """Return the table of figures with their explanations."""
     rows = []
     for group in found:
@@ -236,13 +260,14 @@ def figures_table(found: Sequence[Group]) -> str:
         heads = (("Figure", ""), ("Value", " class='num'"), (group.baseline, " class='num'"), ("Better", ""), ("Mean of", ""))
         rows.append(f"<tr class='head'>{''.join(f'<th{css}>{escape(text)}</th>' for text, css in heads)}</tr>")
         rows += [_row(figure, group.baseline) for figure in group.rows]
-    return f"<h2>Figures</h2><div class='card'><table class='figures'>{''.join(rows)}</table></div>"
+    return f"<h2>Figures</h2><div class='card'><table class='figures'>{''.join(rows)}</table></div>{again(run, 'eval')}"
 
 
 def _row(figure: Figure, head: str) -> str:
     reason = f"<small>Not available: {escape(figure.reason)}.</small>" if figure.reason else ""
     cells = [f"<td>{escape(figure.name)}<small>{escape(figure.meaning)}</small>{reason}</td>"]
-    cells.append(f"<td class='num' data-label='Value'><b>{escape(figure.value)}</b></td>")
+    sure = f"<small>{escape(figure.interval)}</small>" if figure.interval else ""
+    cells.append(f"<td class='num' data-label='Value'><b>{escape(figure.value)}</b>{sure}</td>")
     for label, text, css in ((head, figure.baseline, " class='num'"), ("Better", figure.better, ""), ("Mean of", figure.over, "")):
         cells.append(f'<td{css} data-label="{escape(label)}">{escape(text)}</td>' if text else f"<td{css}></td>")
     return f"<tr>{''.join(cells)}</tr>"
@@ -312,9 +337,11 @@ def _shown(value: Any) -> str:
 
 
 def reproduce(footage: Footage) -> str:
-    """Return the command that makes this run again."""
+    """Return the command that makes this run again, and those that look at it, measure it and make its page again."""
     run = footage.run.path.name
-    what = ["edit", "--prompt", footage.prompt] if footage.edited else ["train"]
-    command = ["i4d", *what, "--config", f"{run}/config.yaml", "--out", f"{run}-again"]
-    kept = "<p class='hint'>The run folder keeps config.yaml, metrics.json, events.jsonl and videos/.</p>"
-    return f"<h2>Do it again</h2><pre>{escape(shlex.join(command))}</pre>{kept}"
+    begin = ["edit", "--prompt", footage.prompt] if footage.edited else ["train"]
+    command = ["i4d", *begin, "--config", f"{run}/config.yaml", "--out", f"{run}-again"]
+    lines = [shlex.join(command), *(shlex.join(["i4d", what, run]) for what in ("view", "eval", "report"))]
+    where = f"Here and above, commands are for the folder that holds {escape(run)}."
+    kept = f"<p class='hint'>{where} It keeps config.yaml, metrics.json, events.jsonl and videos/.</p>"
+    return f"<h2>Do it again</h2><pre>{escape(chr(10).join(lines))}</pre>{kept}"

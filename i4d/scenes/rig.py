@@ -20,12 +20,14 @@ from i4d.scenes.sources import VideoFiles, checked_timeline, working_size
 from i4d.types import Camera, Scene
 
 _NAME = re.compile(r"[\w-][\w. -]{0,63}")
+_NEEDED = "a camera needs K (3x3, pixels) and R (3x3), t (3) of x_camera = R x_world + t; or list it in scene.drop; see docs/scenes.md"
 
 
 def read_rig(config: SceneConfig, root: Path) -> Scene:
     """Return the scene of a rig's JSON and its videos."""
     if not root.is_dir():
-        raise SceneError(f"{root}: no such folder", "set scene.root to the folder that holds the videos and cameras.json")
+        where = "set scene.root to the folder that holds the videos and cameras.json; relative ones count from where i4d is started"
+        raise SceneError(f"{root}: no such folder", where)
     path = root / config.cameras_file
     entries = _entries(path)
     names = [str(e.get("name", "")) for e in entries]
@@ -76,7 +78,7 @@ def _numbers(entry: dict, key: str, shape: tuple[int, ...], path: Path) -> np.nd
     try:
         value = np.array(entry[key], dtype=np.float64).reshape(shape)
     except KeyError:
-        raise SceneError(f"{path}: {entry['name']} has no {key}") from None
+        raise SceneError(f"{path}: {entry['name']} has no {key}", _NEEDED) from None
     except (ValueError, TypeError):
         raise SceneError(f"{path}: {key} of {entry['name']} is not {'x'.join(map(str, shape))} numbers") from None
     if not np.isfinite(value).all():

@@ -77,6 +77,8 @@ class RunFolder:
         """Return an existing run; ConfigError if there is none."""
         path = Path(path).absolute()
         if not (path / "config.yaml").is_file():
+            if not path.is_dir():
+                raise ConfigError(f"{path}: no such run folder", "--out of `i4d edit` says where a run lies")
             raise ConfigError(f"{path} is not a run", "it has no config.yaml")
         storage = yaml.safe_load((path / "config.yaml").read_text()).get("storage_path", "")
         return RunFolder(path, open_store(storage or path / "store"))

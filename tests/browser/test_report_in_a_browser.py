@@ -33,7 +33,7 @@ def test_the_page_works(page):
     page.until(f"{PLAYABLE} == {3 + 2 + 2 + 4}")  # every video decoded, and the pairs under the two sliders
     assert page.js("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0, "only tables scroll sideways"
     assert page.js("document.querySelectorAll('.wipe:not([hidden])').length") == 2
-    assert page.js("[...document.querySelectorAll('output')].every(o => /^frame \\d \\/ 4$/.test(o.textContent))")
+    assert page.js("[...document.querySelectorAll('output')].every(o => /^frame \\d of 0 to 3$/.test(o.textContent))")
     assert page.js("document.querySelectorAll('.controls[hidden]').length") == 0
     assert page.errors == [] and page.console == [] and page.hosts <= {""}, "no complaint, no request"
 
@@ -44,5 +44,15 @@ def test_the_sliders_cut_and_seek(page):
     page.js(slide.format(".wipe input", 20))
     assert "20%" in page.js("document.querySelector('.wipe video + video').style.clipPath")
     page.js(slide.format(".controls input", 2))
-    page.until("document.querySelector('output').textContent == 'frame 3 / 4'")
+    page.until("document.querySelector('output').textContent == 'frame 2 of 0 to 3'")
     assert page.js("document.querySelector('.controls button').textContent") == "Play"
+
+
+def test_a_strip_that_goes_on_says_so(page):
+    page.until("document.readyState == 'complete' && document.querySelectorAll('.scroll').length > 2")
+    page.js("document.body.style.width = '300px'")
+    told = "s => (s.dataset.more || '').includes('more on the right') && s.tabIndex == 0"
+    page.until(f"[...document.querySelectorAll('.scroll')].some({told})")
+    wide = "[...document.querySelectorAll('.scroll')].find(s => s.scrollWidth > s.clientWidth + 4)"
+    page.js(f"(() => {{const s = {wide}; s.scrollLeft = s.scrollWidth;}})()")
+    page.until(f"{wide}.dataset.more == '← more on the left' && !{wide}.classList.contains('fades')")

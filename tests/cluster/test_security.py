@@ -9,7 +9,7 @@ import pytest
 from ray_nodes import free_port, ray_nodes
 
 from i4d.errors import ClusterError
-from i4d.exec.on_ray.session import token_file
+from i4d.exec.on_ray.session import offer_token, token_file
 
 TESTS = Path(__file__).parents[1]
 JOIN = "from i4d.exec.on_ray.session import connect; connect({!r}); print('joined')"
@@ -69,3 +69,19 @@ def test_a_token_that_others_can_read_is_refused(tmp_path, monkeypatch):
     os.chmod(place, 0o644)
     with pytest.raises(ClusterError, match="can be read by others .*chmod 600"):
         token_file()
+
+
+def test_the_token_that_rays_own_command_makes_is_offered(tmp_path, monkeypatch):
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    offer_token()
+    assert not os.environ["RAY_AUTH_MODE"], "there is none"
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("1" * 64)
+    offer_token()
+    assert os.environ["RAY_AUTH_MODE"] == "token" and not os.environ["RAY_AUTH_TOKEN_PATH"], "Ray finds its own by itself"
+    monkeypatch.setenv("RAY_AUTH_MODE", "")
+    token_file()
+    offer_token()
+    assert os.environ["RAY_AUTH_TOKEN_PATH"] == str(tmp_path / ".config" / "i4d" / "ray_token"), "i4d's own goes first"

@@ -31,7 +31,7 @@ for (const group of document.querySelectorAll("[data-group]")) {
   const show = () => {
     const frame = Math.min(frames - 1, Math.max(0, Math.floor(lead.currentTime * fps + 1e-3)));
     slider.value = frame;
-    output.textContent = `frame ${frame + 1} / ${frames}`;
+    output.textContent = `frame ${frame} of 0 to ${frames - 1}`;
   };
   const set = (on) => {
     playing = on;
@@ -58,4 +58,21 @@ for (const group of document.querySelectorAll("[data-group]")) {
   watcher.observe(group);
   show();
   requestAnimationFrame(turn);
+}
+// Sheets wider than the window say so, on the side where there is more; the keyboard can move them too.
+for (const strip of document.querySelectorAll(".scroll")) {
+  const look = () => {
+    const rest = strip.scrollWidth - strip.clientWidth;
+    const [left, right] = [rest > 4 && strip.scrollLeft > 4, rest > 4 && strip.scrollLeft < rest - 4];
+    if (rest > 4) {
+      strip.dataset.more = left && right ? "← scrolls sideways →" : right ? "scrolls sideways, more on the right →" : "← more on the left";
+      strip.tabIndex = 0;
+    } else {
+      delete strip.dataset.more;
+      strip.removeAttribute("tabindex");
+    }
+    strip.classList.toggle("fades", right);
+  };
+  strip.addEventListener("scroll", look, { passive: true });
+  new ResizeObserver(look).observe(strip);
 }

@@ -17,6 +17,8 @@ from i4d.errors import ClusterError, ConfigError
 from i4d.exec.on_ray.session import offer_token, package_folder, probe
 
 _POLL_S = 1.0
+# Ray's agent listens on 52365 and ends where another Ray of the machine, such as a local run's, has it; then no jobs are taken.
+_PORT_TAKEN = "just started? wait a moment; else another Ray has the agent's port: `ray start ... --dashboard-agent-listen-port 52366`"
 _ENDED = {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED}
 
 
@@ -54,7 +56,7 @@ class Jobs:
         except ClusterError:
             raise
         except Exception as err:  # the client raises whatever requests, grpc or its own checks raise
-            hint = "is the dashboard on, and is the token its own?"
+            hint = "is the dashboard on, and is its token yours? cluster/single-host/start.sh sees to both (else RAY_AUTH_TOKEN_PATH)"
             raise ClusterError(f"no Ray dashboard answers at {address}: {_line(err)}", hint) from err
         self.url = url
 
@@ -125,7 +127,8 @@ class Jobs:
         try:
             return getattr(self._client, method)(*args, **kwargs)
         except (RuntimeError, ValueError, ConnectionError, OSError) as err:
-            raise ClusterError(f"{method} failed at {self.url}: {_line(err)}") from err
+            hint = _PORT_TAKEN if "No available agent" in str(err) else ""
+            raise ClusterError(f"{method} failed at {self.url}: {_line(err)}", hint) from err
 
 
 def _job(details: Any) -> Job:

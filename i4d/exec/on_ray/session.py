@@ -51,8 +51,12 @@ def _token_place() -> Path:
 def offer_token() -> None:
     """Let this process show the user's token to the cluster that it joins, where there is one and nothing else is said."""
     told = any(os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
-    if not told and _token_place().exists():
+    if told:
+        return
+    if _token_place().exists():
         os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN_PATH"] = "token", str(token_file())
+    elif (Path.home() / ".ray" / "auth_token").exists():  # what `ray get-auth-token --generate` makes; Ray finds it by itself
+        os.environ["RAY_AUTH_MODE"] = "token"
 
 
 def token_file() -> Path:

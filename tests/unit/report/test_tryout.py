@@ -8,7 +8,7 @@ from PIL import Image
 
 from i4d.commands.tryout import numbers, try_out
 from i4d.errors import ConfigError, SceneError
-from i4d.report.contact_sheet import CELL_WIDTH, command_of, sheet_html, sheet_png
+from i4d.report.contact_sheet import WIDE, command_of, sheet_html, sheet_png
 from i4d.report.tryout import Trial, best
 from i4d.scenes.procedural.demo import write_demo
 
@@ -33,7 +33,7 @@ def test_the_sheet_shows_every_cell_and_the_page_runs_without_a_server(scene, tm
     said = capsys.readouterr().out
     assert said.count("best with text") == 2 and "--guidance-scale" in said and "known answer, dB" in said
     picture = Image.open(tmp_path / "out" / "sheet.png")
-    assert picture.width > 3 * CELL_WIDTH and np.asarray(picture).std() > 20
+    assert picture.width > 3 * WIDE and np.asarray(picture).std() > 20
     page = (tmp_path / "out" / "sheet.html").read_text()
     assert page.count("<figure class=best>") == 2 and page.count("<figure") == 6 and page.count("alt=") == 18
     assert "http" not in page.replace("https://", "http").split("<style>")[0] and "src='data:image/png" in page
