@@ -20,10 +20,10 @@ def sheet(columns: int, camera: Camera, least_px: int = 150) -> str:
 
     Wide pictures are at least `least_px` wide and share the width; tall ones are as wide as two rows of them on a screen allow.
     """
-    each = f"minmax({least_px}px, 1fr)"
-    if is_tall(camera):
-        each = f"minmax({round(0.55 * least_px)}px, calc({_TALLEST} * {camera.width / camera.height:.3f}))"
-    return f"grid-template-columns: auto repeat({columns}, {each})"
+    if not is_tall(camera):
+        return f"grid-template-columns: auto repeat({columns}, minmax({least_px}px, 1fr))"
+    each = f"minmax({round(0.55 * least_px)}px, calc({_TALLEST} * {camera.width / camera.height:.3f}))"
+    return f"grid-template-columns: auto repeat({columns}, {each}); justify-content: start"
 
 
 def abreast(count: int, camera: Camera) -> tuple[str, str]:

@@ -260,7 +260,8 @@ def figures_table(found: Sequence[Group], run: str) -> str:
         heads = (("Figure", ""), ("Value", " class='num'"), (group.baseline, " class='num'"), ("Better", ""), ("Mean of", ""))
         rows.append(f"<tr class='head'>{''.join(f'<th{css}>{escape(text)}</th>' for text, css in heads)}</tr>")
         rows += [_row(figure, group.baseline) for figure in group.rows]
-    return f"<h2>Figures</h2><div class='card'><table class='figures'>{''.join(rows)}</table></div>{again(run, 'eval')}"
+    hint = "<p class='hint'>Small under a value: its 95 % interval, by resampling frames or pairs of cameras.</p>"
+    return f"<h2>Figures</h2>{hint}<div class='card'><table class='figures'>{''.join(rows)}</table></div>{again(run, 'eval')}"
 
 
 def _row(figure: Figure, head: str) -> str:

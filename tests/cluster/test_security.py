@@ -85,3 +85,22 @@ def test_the_token_that_rays_own_command_makes_is_offered(tmp_path, monkeypatch)
     token_file()
     offer_token()
     assert os.environ["RAY_AUTH_TOKEN_PATH"] == str(tmp_path / ".config" / "i4d" / "ray_token"), "i4d's own goes first"
+
+
+SHOWN = (
+    "from i4d.exec.on_ray.session import offer_token; offer_token(); "
+    "from ray._private.authentication.http_token_authentication import get_auth_headers_if_auth_enabled as shown; print(shown({}))"
+)
+
+
+@pytest.mark.parametrize("place", [".config/i4d/ray_token", ".ray/auth_token"])
+def test_the_users_token_is_shown_without_any_variable(tmp_path, place):
+    """What docs/security.md promises of `submit`, `jobs` and the like, for i4d's own token and for the one that Ray's command makes."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("RAY_AUTH_")}
+    env |= {"HOME": str(tmp_path), "PYTHONPATH": str(TESTS.parent)}
+    path = tmp_path / place
+    path.parent.mkdir(parents=True)
+    path.touch(mode=0o600)
+    path.write_text("7" * 64)
+    code, out, err = python(SHOWN, env=env)
+    assert code == 0 and "7" * 64 in out, err

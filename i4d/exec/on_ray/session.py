@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 import ray
+from ray._raylet import Config
 from ray.exceptions import AuthenticationError
 
 import i4d
@@ -57,6 +58,9 @@ def offer_token() -> None:
         os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN_PATH"] = "token", str(token_file())
     elif (Path.home() / ".ray" / "auth_token").exists():  # what `ray get-auth-token --generate` makes; Ray finds it by itself
         os.environ["RAY_AUTH_MODE"] = "token"
+    else:
+        return
+    Config.initialize("")  # Ray has read its settings as it was imported: without this the job client shows no token
 
 
 def token_file() -> Path:
