@@ -73,6 +73,7 @@ class FieldConfig:
     samples: int = opt(0, "intervals per ray; 0: from the grid's resolution", low=0, high=8192)
     proposals: int = opt(0, "looks at the coarse density map per ray; 0: from the grid's resolution", low=0, high=8192)
     shaded: int = opt(16, "places per ray where colour is read: groups of intervals of about equal weight; 0: every interval", low=0, high=8192)
+    exposure: str = opt("off", "camera: brightness and white balance of every trained camera are fitted along; pictures are neutral", choices=("off", "camera"))
     background: list = opt([], "colour behind the field, RGB in [0, 1]; empty: the field's far end is opaque")
     fit_steps: int = opt(30000, "steps of the reconstruction", low=1)
     refit_steps: int = opt(5000, "steps of the refit in each round", low=0)
@@ -82,6 +83,7 @@ class FieldConfig:
     lr_decay: float = opt(0.1, "rate at the end of a phase relative to its start", low=0.0, high=1.0)
     refit_rate: float = opt(0.4, "rates of a refit relative to the fit's", low=0.0)
     tv_weight: float = opt(1.0, "total variation weight (planes x 1e-2, lines x 1e-3)", low=0.0)
+    distortion: float = opt(0.0, "weight of the distortion loss in a fit: draws the weight of a ray together (mip-NeRF 360)", low=0.0, high=10.0)
     refit_loss: str = opt(
         "squared", "error that refits lessen; perceptual: with LPIPS of patches (needs its weights); auto: so where they are found, on a GPU",
         choices=("auto", "squared", "robust", "gradient", "perceptual"),

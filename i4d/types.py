@@ -347,6 +347,7 @@ class RenderTask:
     """Render one camera at some frames. `want` is a subset of ("rgb", "depth", "region"); `camera` may be novel.
 
     With `local` the picture is the field's inside its region and the unedited field's outside; "region" is that region.
+    `exposure_of` names the trained view whose camera's exposure the picture has (`field.exposure`); None: neutral.
     """
 
     camera: Camera
@@ -355,6 +356,7 @@ class RenderTask:
     want: tuple[str, ...] = ("rgb",)
     rows: Literal["uint8", "float16"] = "uint8"
     local: LocalRender | None = None
+    exposure_of: int | None = None
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def look_at(state: RunState, part: RoundPlan, start: CheckpointReceipt) -> Look:
     with state.stage(part.index, "look", len(plan.views)):
         for done, (view, camera) in enumerate(zip(plan.views, plan.cameras, strict=True), 1):
             want = ("depth",) if first else ("rgb", "depth")
-            task = RenderTask(camera, (plan.key_frame,), plan.num_frames, want, "uint8" if first else "float16")
+            task = RenderTask(camera, (plan.key_frame,), plan.num_frames, want, "uint8" if first else "float16", exposure_of=view)
             receipt = _rendered(state, part, f"r{part.index}/v{view:02d}/depth", start, task, done)
             depth.append(FrameAddress(receipt.blocks["depth"].digest, 0))
             windows = [w for chain in part.chains if chain.view == view for w in chain.windows]
@@ -40,7 +40,7 @@ def look_at(state: RunState, part: RoundPlan, start: CheckpointReceipt) -> Look:
                 continue
             key.append(FrameAddress(receipt.blocks["rgb"].digest, 0))
             for window in windows:
-                task = RenderTask(camera, window.frames, plan.num_frames)
+                task = RenderTask(camera, window.frames, plan.num_frames, exposure_of=view)
                 receipt = _rendered(state, part, f"r{part.index}/v{view:02d}/look{window.index:02d}", start, task, done)
                 rows = range(len(window.frames))
                 frames |= {(view, window.frames[i]): FrameAddress(receipt.blocks["rgb"].digest, i) for i in rows}

@@ -210,7 +210,8 @@ class _Updating:
         )
 
     def _render_task(self, update: Update) -> RenderTask:
-        return RenderTask(self._state.plan.camera(update.view), update.frames, self._state.plan.num_frames, ("rgb",), "float16")
+        camera, frames = self._state.plan.camera(update.view), self._state.plan.num_frames
+        return RenderTask(camera, update.frames, frames, ("rgb",), "float16", exposure_of=update.view)
 
     def _render_id(self, update: Update) -> str:
         return f"{update_id(self._part, update)}/look"

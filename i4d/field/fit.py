@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ import torch
 from i4d.config import FieldConfig
 from i4d.errors import FitError
 from i4d.field.checkpoint import encode, restore
+from i4d.field.exposure import recorded
 from i4d.field.factors import add_line_variation_grad, add_plane_variation_grad
 from i4d.field.frames import FrameBank, Pixels
 from i4d.field.fused import kernels_run_on
@@ -37,8 +39,8 @@ DRAW_AHEAD = 4  # threads that draw pixels for coming steps
 EXPLORE_SHARE = 0.2  # share of a fit's steps over which even sampling gives way to the map
 
 
-def shape_from(config: FieldConfig, num_frames: int) -> FieldShape:
-    """Return the field shape that a configuration asks for."""
+def shape_from(config: FieldConfig, num_frames: int, views: Sequence[int] = ()) -> FieldShape:
+    """Return the field shape that a configuration asks for, to be fitted to these views."""
     return FieldShape(
         num_frames=num_frames,
         density_components=tuple(config.density_components),
@@ -51,6 +53,7 @@ def shape_from(config: FieldConfig, num_frames: int) -> FieldShape:
         density_scale=config.density_scale,
         density=config.density,
         density_shift=config.density_shift,
+        exposures=tuple(views) if config.exposure == "camera" else (),
     )
 
 
@@ -77,11 +80,12 @@ class Fitter:
 
     def __init__(
         self, config: FieldConfig, space: Space, num_frames: int, seed: int, device: torch.device | str = "cpu",
-        workers: Workers | None = None, group: Group | None = None, distance: Distance | None = None,
+        workers: Workers | None = None, group: Group | None = None, distance: Distance | None = None, views: Sequence[int] = (),
     ) -> None:  # fmt: skip
         """`group`: the other processes that fit the same field, each with `config.rays` rays of its own a step.
 
-        `distance` (of images, on `device`) is what a refit by perceptual error needs.
+        `distance` (of images, on `device`) is what a refit by perceptual error needs; `views` (the trained ones) what
+        `field.exposure` needs.
         """
         self.group = group
         self._refit_loss = refit_loss(config.refit_loss, config.refit_patch, config.refit_perceptual, distance)
@@ -91,7 +95,7 @@ class Fitter:
         self.device = torch.device(device)
         self.levels = voxel_levels(config)
         generator = torch.Generator().manual_seed(seed_for(seed, 0, None, None, "field"))
-        self.field = StreamingField.random(shape_from(config, num_frames), space, self.levels[0], generator).to(device)
+        self.field = StreamingField.random(shape_from(config, num_frames, views), space, self.levels[0], generator).to(device)
         self.adopt(self.field)
         self.phase: Phase = "fit"
         self.phase_index = 0
@@ -119,6 +123,8 @@ class Fitter:
         self.phase_index += 1
         if self.config.rays % self.loss.patch**2:
             raise FitError(f"field.rays = {self.config.rays}", f"a refit by {self.config.refit_loss} error needs a multiple of 4")
+        if self.config.exposure == "camera" and not self.field.shape.exposures:
+            raise FitError("field.exposure = camera: the field was fitted without gains", "fit it anew, or set field.exposure=off")
         self._fresh_moments()
 
     def to(self, device: torch.device | str) -> None:
@@ -147,6 +153,16 @@ class Fitter:
     def image(self, camera: Camera, frame: float) -> FieldImage:
         """Return what a camera sees at a frame, which may lie between two frames."""
         return render_image(self.field, self.render_settings(), camera, frame, self.workers, self.config.kernels != "off")
+
+    def exposed(self, rgb: torch.Tensor, view: int) -> torch.Tensor:
+        """Return neutral colours (..., 3) as a trained view's camera records them; FitError for a view without a gain."""
+        views = self.field.shape.exposures
+        if not views:
+            return rgb
+        if view not in views:
+            raise FitError(f"view {view} has no exposure of its own", f"views that have: {views}")
+        at = torch.full((rgb[..., 0].numel(),), views.index(view), device=rgb.device)
+        return recorded(rgb.reshape(-1, 3), self.field.tensors["gains"], at).view(rgb.shape)
 
     def save(self, light: bool = False) -> bytes:
         """Return the checkpoint of this fit; `light` leaves out the optimiser."""
@@ -180,7 +196,10 @@ class Fitter:
         # an edit's disagreements must not bend the geometry that the originals agreed on: that blurs every other view
         density = grid * (1.0 if self.phase == "fit" else config.refit_geometry)
         kinds = {"density": density, "colour": grid}
-        return {name: kinds[name.split(".")[0][:-1]] if "." in name else network for name in self.field.tensors}
+        rates = {name: kinds[name.split(".")[0][:-1]] if "." in name else network for name in self.field.tensors}
+        if "gains" in rates and self.phase == "refit":
+            rates["gains"] = 0.0  # an edit's colours are no property of the camera
+        return rates
 
     def _frame(self, num_frames: int, step: int) -> int:
         epoch, place = divmod(step, num_frames)
@@ -247,21 +266,24 @@ class Fitter:
         settings, pieces = self._settings(), self._pieces()
         frame, pixels = self.draw(bank, self.step)
         batch = bank.rays(pixels, self.device)
-        rays = [batch.origins, batch.directions, batch.rgb, self.offsets(settings.samples)]
+        rays = [batch.origins, batch.directions, batch.rgb, batch.view, self.offsets(settings.samples)]
         moments = [self.field.at(frame, grad=True) for _ in pieces]
         cells = coarse_map(moments[0], self.field.cells, settings.map_cells)
 
         def part(index: int) -> tuple[list[Leaf], float]:
             moment, piece = moments[index], pieces[index]
-            origins, directions, target, jitter = (t[piece] for t in rays)
+            origins, directions, target, view, jitter = (t[piece] for t in rays)
             seen, _ = render_rays(moment, self.field.space, cells, origins, directions, settings, jitter)
-            loss, squared = self.loss.of_colours(seen.rgb, target)
+            shown = recorded(seen.rgb, moment.mlp.get("gains"), view)
+            loss, squared = self.loss.of_colours(shown, target)
+            if settings.distortion:
+                loss = loss + settings.distortion * seen.distortion.mean()
             share = len(target) / self.num_rays
             value = squared.item() * share
             self._check(value, self.step)  # it must not reach the factors: lookups at points that are no numbers crash
             loss = loss * share
             if piece.start >= self.config.rays:
-                loss = loss + self.loss.of_patch(seen.rgb, target)
+                loss = loss + self.loss.of_patch(shown, target)
             loss.backward()
             return moment.leaves, value
 
@@ -282,7 +304,7 @@ class Fitter:
         if self.phase == "refit":
             return settings
         done = self.step / max(1.0, EXPLORE_SHARE * self.total_steps)
-        return replace(settings, uniform=max(settings.uniform, 1 - done))
+        return replace(settings, uniform=max(settings.uniform, 1 - done), distortion=self.config.distortion)
 
     def update(self, parts: list[list[Leaf]]) -> None:
         """Add up the gradients of all parts of the rays and move the parameters, each worker its share of them."""
@@ -313,6 +335,8 @@ class Fitter:
         count = min(num_steps, self.total_steps - self.step)
         if self.loss.side > bank.smallest_side:
             raise FitError(f"field.refit_patch = {self.loss.side}: images have {bank.smallest_side} pixels", "set it lower, or refit_loss=squared")
+        if self.field.shape.exposures not in ((), bank.views):
+            raise FitError(f"the field has exposures of views {self.field.shape.exposures}", f"trained are {bank.views}")
         losses = self._fused_steps(bank, count) if self.fused else [self._one_step(bank) for _ in range(count)]
         if not losses:
             return FitReport(self.step, self.total_steps, float("nan"), 0)

@@ -24,11 +24,13 @@ MOTION_FRAMES = 6  # looked at
 
 @dataclass(frozen=True)
 class RayBatch:
-    """Rays of one frame: world origins and directions (ray, 3) and the colours (ray, 3) in [0, 1] they see."""
+    """Rays of one frame: world origins and directions (ray, 3), the colours (ray, 3) in [0, 1] they see, and whose they are:
+    positions among the trained views `view` (ray,)."""
 
     origins: Tensor
     directions: Tensor
     rgb: Tensor
+    view: Tensor
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,15 @@ class Pixels:
 
 @dataclass(frozen=True, eq=False)
 class Lenses:
-    """The trained cameras on one device: image widths (lens,), K (lens, 3, 3), world_from_camera (lens, 4, 4).
+    """The trained cameras on one device: image widths (lens,), K (lens, 3, 3), positions among the trained views (lens,),
+    world_from_camera (lens, 4, 4).
 
     One lens a trained view, or, where any of them moves, one a view and frame: lens = view's position * num_frames + frame.
     """
 
     widths: Tensor
     K: Tensor
+    view: Tensor
     poses: Tensor
 
     def rays(self, slot: Tensor, inside: Tensor, rgb: Tensor) -> RayBatch:
@@ -57,7 +61,7 @@ class Lenses:
         width = self.widths[slot]
         xy = torch.stack([inside % width, inside // width], -1) + 0.5
         origins, directions = rays_through(xy, self.K[slot], self.poses[slot])
-        return RayBatch(origins, directions, rgb.float() / 255)
+        return RayBatch(origins, directions, rgb.float() / 255, self.view[slot])
 
 
 class FrameBank:
@@ -177,7 +181,7 @@ class FrameBank:
         """Return the trained cameras on a device, made once."""
         if device not in self._lenses:
             widths = torch.tensor([self._sizes[v][1] for v in self.views])
-            each = [t.repeat_interleave(self._per_view, 0) for t in (widths, self._K)]
+            each = [t.repeat_interleave(self._per_view, 0) for t in (widths, self._K, torch.arange(len(self.views)))]
             self._lenses[device] = Lenses(*(t.to(device) for t in (*each, self._poses)))
         return self._lenses[device]
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from i4d.field.factors import PAIRS
 from i4d.field.model import StreamingField, activate, shade
-from i4d.field.render import Rendered, RenderSettings, depths, grouped
+from i4d.field.render import Rendered, RenderSettings, depths, distortion, grouped
 from i4d.field.spaces import March, Space
 from i4d.field.streaming import Stream
 
@@ -340,4 +340,5 @@ def render_fused(
     if settings.background is not None:
         rgb = rgb + _colour_on(settings.background, colour.device) * (1 - opacity)[:, None]
     expected, median = depths(weights.detach(), edges) if want_depth else (opacity, opacity)
-    return Rendered(rgb, opacity, expected, median), march
+    spread = distortion(weights, edges) if settings.distortion else None
+    return Rendered(rgb, opacity, expected, median, spread), march

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from i4d.field.exposure import recorded
 from i4d.field.frames import Lenses, Pixels
 from i4d.field.fused import Channels, FusedMoment, Gradients, frame_channels, render_fused
 from i4d.field.losses import SQUARED, Loss
@@ -79,7 +80,9 @@ class FusedStep:
         seen, _ = render_fused(
             moment, self.field.space, cells, rays.origins, rays.directions, settings, given.offsets, False, given.uniform
         )
-        value, self._squared = loss(seen.rgb, rays.rgb)
+        value, self._squared = loss(recorded(seen.rgb, moment.mlp.get("gains"), rays.view), rays.rgb)
+        if settings.distortion:
+            value = value + settings.distortion * seen.distortion.mean()
         value.backward()
         for name, leaf in moment.mlp.items():
             self._gradients.of[name].copy_(leaf.grad)

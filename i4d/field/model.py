@@ -63,6 +63,7 @@ class FieldShape:
     density_scale: float  # TensoRF's distance scale
     density: str  # "relu" or "softplus"
     density_shift: float  # softplus(x + shift)
+    exposures: tuple[int, ...] = ()  # views with a gain of their own (`exposure`): tensor "gains" (view, 3), logarithms
 
     def streams(self) -> dict[str, Stream]:
         """Return the channel axes by factor name: "density0" .. "colour2"."""
@@ -220,12 +221,14 @@ class StreamingField:
             fan_in, fan_out = widths[layer - 1], widths[layer]
             tensors[f"w{layer}"] = normal(fan_in, fan_out, std=(2 / fan_in) ** 0.5 if layer < 3 else 0.1 * fan_in**-0.5)
             tensors[f"b{layer}"] = torch.zeros(fan_out)
+        if shape.exposures:
+            tensors["gains"] = torch.zeros(len(shape.exposures), 3)
         return cls(shape, space, cells, tensors)
 
     @property
     def network_names(self) -> tuple[str, ...]:
-        """Names of the tensors every frame shares: feature basis and network."""
-        return ("basis", "w1", "b1", "w2", "b2", "w3", "b3")
+        """Names of the tensors every frame shares: feature basis and network, and the cameras' gains if there are any."""
+        return ("basis", "w1", "b1", "w2", "b2", "w3", "b3", *(("gains",) if self.shape.exposures else ()))
 
     @property
     def device(self) -> torch.device:
@@ -266,7 +269,7 @@ class StreamingField:
     def from_description(cls, tree: dict, tensors: dict[str, Tensor]) -> StreamingField:
         """Return the field of a description and its tensors."""
         values = dict(tree["shape"])
-        for key in ("density_components", "colour_components"):
-            values[key] = tuple(values[key])
+        for key in ("density_components", "colour_components", "exposures"):
+            values[key] = tuple(values.get(key, ()))
         return cls(FieldShape(**values), space_from_dict(tree["space"]), tree["cells"], tensors)
 

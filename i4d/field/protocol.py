@@ -27,7 +27,11 @@ class TrainedField(Protocol):
         ...
 
     def image(self, camera: Camera, frame: float) -> FieldImage:
-        """Return colour and depth of any camera at a frame, which may lie between two frames."""
+        """Return colour, in neutral exposure, and depth of any camera at a frame, which may lie between two frames."""
+        ...
+
+    def exposed(self, rgb: torch.Tensor, view: int) -> torch.Tensor:
+        """Return neutral colours (..., 3) of `image` as a trained view's camera records them; unchanged where all are alike."""
         ...
 
     def save(self, light: bool = False) -> bytes:

@@ -179,7 +179,8 @@ class TrainerService:
             if task.local is not None:
                 image = self._local_scene(task.local).shown(image, camera, frame)
             if "rgb" in parts:
-                parts["rgb"].append(_rows(image.rgb, task.rows))
+                rgb = image.rgb if task.exposure_of is None else fitter.exposed(image.rgb, task.exposure_of)
+                parts["rgb"].append(_rows(rgb, task.rows))
             if "depth" in parts:
                 parts["depth"].append(image.depth_z.cpu().numpy())
         blocks = {name: write_block(self._store, np.stack(rows)) for name, rows in parts.items()}
@@ -211,9 +212,9 @@ class TrainerService:
         return self._fitter
 
     def _new_fitter(self) -> TrainedField:
-        device = self._device.torch
-        frames = self._scene.num_frames
-        return Fitter(self._config, self._space, frames, self._seed, device, self._workers, self._group, self._distance)
+        device, scene = self._device.torch, self._scene
+        shared = device, self._workers, self._group, self._distance
+        return Fitter(self._config, self._space, scene.num_frames, self._seed, *shared, scene.train_views)
 
     def _local_scene(self, local: LocalRender) -> LocalScene:
         """Return the unedited field with a region; kept until the next fit begins or the device is given away."""

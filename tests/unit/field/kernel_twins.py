@@ -73,13 +73,16 @@ def one_frame(frame, background):
 
 def whole_fit():
     """Largest difference of any parameter after a few steps, growth, total variation and a perceptual refit among them."""
-    config = replace(PERCEPTUAL, rays=16, samples=8, proposals=12, shaded=4, grid_start=1000, grid_end=2000, growth_at=[0.6], refit_patch=4)
+    config = replace(
+        PERCEPTUAL, rays=16, samples=8, proposals=12, shaded=4, grid_start=1000, grid_end=2000, growth_at=[0.6], refit_patch=4,
+        exposure="camera", distortion=0.01,
+    )  # fmt: skip
     if DEVICE.type == "cuda":
         config = replace(config, kernels="eager")
     fits, bank = [], scene_bank()
     for kernels in (False, True):
         with mock.patch("i4d.field.fit.kernels_run_on", lambda _device, found=kernels: found):
-            fitter = Fitter(config, space_for(BOUNDS, cameras()), FRAMES, 0, DEVICE, distance=contrast)
+            fitter = Fitter(config, space_for(BOUNDS, cameras()), FRAMES, 0, DEVICE, distance=contrast, views=bank.views)
             fitter.begin("fit", 5)
             fitter.advance(bank, 3)
             fitter.begin("refit", 2)

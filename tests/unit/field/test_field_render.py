@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from i4d.field.render import RenderSettings, coarse_map, composite, grouped, propose, render_dense, render_rays
+from i4d.field.render import RenderSettings, coarse_map, composite, distortion, grouped, propose, render_dense, render_rays
 from i4d.field.spaces import BoxSpace
 
 SPACE = BoxSpace(((-1.0, -1.0, 2.0), (1.0, 1.0, 4.0)), near=0.1, far=100.0)  # one field unit is one world unit
@@ -128,6 +128,19 @@ def test_groups_equal_a_loop_over_their_intervals():
     exact = torch.autograd.functional.jacobian(lambda w: grouped(w, middles[2:3], 5)[0], weights[2:3].detach())[0, :, 0]
     torch.testing.assert_close(gradient[2], values[2] @ exact)
     assert set(exact.flatten().tolist()) == {0.0, 1.0} and (exact.sum(0) == 1).all()  # all of an interval counts in one group
+
+
+def test_distortion_equals_the_sum_over_all_pairs():
+    generator = torch.Generator().manual_seed(4)
+    weights = torch.rand(7, 11, generator=generator, dtype=torch.float64) / 11
+    edges = torch.rand(7, 12, generator=generator, dtype=torch.float64).sort(-1).values
+    middles = (edges[:, 1:] + edges[:, :-1]) / 2
+    apart = (middles[:, :, None] - middles[:, None, :]).abs()
+    pairs = (weights[:, :, None] * weights[:, None, :] * apart).sum((1, 2))
+    torch.testing.assert_close(distortion(weights, edges), pairs + (weights.square() * edges.diff(dim=-1)).sum(-1) / 3)
+    assert torch.autograd.gradcheck(lambda w: distortion(w, edges), weights.requires_grad_(True))
+    halves = torch.tensor([[0.5, 0.0, 0.5]])
+    assert distortion(halves, torch.tensor([[0.0, 1e-6, 1 - 1e-6, 1.0]])).item() == pytest.approx(0.5, abs=1e-4)  # the most
 
 
 def test_few_groups_see_what_all_intervals_see_where_density_is_spread():

@@ -72,6 +72,25 @@ def test_fits_renders_and_answers_with_receipts(place):
     assert half.dtype == "float16" and np.abs(reader.rows(half.digest)[0] * 255 - rgb[0]).max() <= 0.6
 
 
+def test_a_trained_camera_can_be_shown_in_its_own_exposure(tmp_path):
+    store, level = open_store(tmp_path), {0: 200, 2: 120}
+    runs = tuple(TableRun(v, 0, FRAMES, write_block(store, colours(level[v])).digest) for v in (0, 2))
+    field = replace(FIELD, exposure="camera", lr_mlp=0.03)
+    service = TrainerService(store.uri, SCENE, field, device="cpu", num_threads=1)
+    service.start(runs, None, "fit", 60)
+    service.advance((), 60)
+    reader = BlockReader(store)
+
+    def shown(view, exposure_of):
+        receipt = service.render(RenderTask(SCENE.cameras[view], (0,), FRAMES, exposure_of=exposure_of))
+        return float(reader.rows(receipt.blocks["rgb"].digest).mean())
+
+    assert abs(shown(0, 0) - 200) < 12 and abs(shown(2, 2) - 120) < 12
+    assert abs(shown(1, None) - (200 * 120) ** 0.5) < 12  # a camera that was not trained on: neutral, the mean of logarithms
+    with pytest.raises(FitError, match="view 1 has no exposure"):
+        shown(1, 1)
+
+
 def test_a_lost_trainer_goes_on_from_its_checkpoint(place):
     """The same bits come out whether the trainer died in between, and however the steps were cut."""
     store, runs = place
