@@ -122,6 +122,7 @@ def view(
     from i4d.report.viewing import RunViews
     from i4d.store.run_folder import RunFolder
 
+    print(f"reading the field of {run}", flush=True)
     serve(RunViews(RunFolder.open(run), device or "auto"), host, port, height, print)
 
 

@@ -81,12 +81,17 @@ def evaluate_videos(folder: Path, originals: Path | None, like: Path | None, pro
     console.close()
     write_atomically(folder / "metrics.json", json.dumps(found, indent=1).encode())
     for name, figures in [*found["cameras"].items(), ("between cameras", {"cross_view": found["cross_view"]})]:
-        shown = ", ".join(f"{key} {cell['value']:g}" for key, cell in figures.items() if isinstance(cell, dict) and cell["value"] is not None)
+        known = {key: cell for key, cell in figures.items() if isinstance(cell, dict) and cell["value"] is not None}
+        shown = ", ".join(f"{key} {cell['value']:g}{_between(cell)}" for key, cell in known.items())
         print(f"{name}: {shown or 'nothing could be measured'}")
     lacking = {cell["reason"] for f in found["cameras"].values() for cell in f.values() if isinstance(cell, dict) and cell["value"] is None}
     for reason in sorted(lacking):
         print(f"not measured: {reason}")
     print(f"metrics: {folder / 'metrics.json'}")
+
+
+def _between(cell: Mapping[str, Any]) -> str:
+    return " ({:g} to {:g})".format(*cell["interval"]) if cell.get("interval") else ""
 
 
 # ------------------------------------------------------------------------------------------------ renders

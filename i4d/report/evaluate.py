@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
 import numpy as np
@@ -27,16 +27,27 @@ from i4d.scenes.repertoire.phrases import edit_named_by
 from i4d.store.run_folder import RunFolder
 
 _SMALLEST_FOR_SSIM = 11
+PARTS = ("reconstruction", "known answer", "flicker", "agreement of cameras", "look", "rounds")  # in the order they are measured
+Progress = Callable[[int, int, str], None]
 
 
-def evaluate(run: RunFolder) -> dict:
+def _quiet(done: int, total: int, note: str) -> None:
+    """Tell nobody."""
+
+
+def evaluate(run: RunFolder, progress: Progress = _quiet) -> dict:
     """Measure a run and write metrics.json; returns what it says.
 
     I4DError where nothing is committed yet. PSNR is the mean over images of each image's PSNR in dB; every figure says of how
-    many frames (of how many cameras) it is a mean.
+    many frames (of how many cameras) it is a mean. `progress(done, of, what)` is told of each of PARTS before it is measured.
     """
     footage, load, began = Footage(run), workload_of(run), time.monotonic()
     bound_threads()
+    tell = lambda part: progress(PARTS.index(part), len(PARTS), part)  # noqa: E731
+    tell("reconstruction")
+    fit = reconstruction(footage)
+    found = {"edit": edit(footage, tell)} if footage.edited else {}
+    tell("rounds")
     metrics = {
         "version": __version__,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -44,8 +55,8 @@ def evaluate(run: RunFolder) -> dict:
         "prompt": footage.prompt,
         "cameras": [footage.camera(v).name for v in footage.watched],
         "held_out": bool(footage.scene.held_out),
-        "reconstruction": reconstruction(footage),
-        **({"edit": edit(footage)} if footage.edited else {}),
+        "reconstruction": fit,
+        **found,
         **({"rounds": rounds} if (rounds := by_round(footage)) else {}),
         "timing": timing(load),
         "unet_forwards": forwards(footage),
@@ -95,6 +106,7 @@ def reconstruction(footage: Footage) -> dict:
             if min(rendered.shape[:2]) >= _SMALLEST_FOR_SSIM and i % 4 == 0:  # SSIM is slow: every fourth frame
                 likeness.add(ssim(*(torch.from_numpy(x.copy()).float() / 255 for x in (rendered, original))))
     figures = {"psnr_db": quality.value(3), "psnr_interval_db": quality.interval(3), "ssim": likeness.value()}
+    figures["ssim_interval"] = likeness.interval()
     if watched:
         figures["lpips"] = _distance(footage, watched[0])
     about = {"frames": frames, "cameras": [footage.camera(v).name for v in watched], "ssim_frames": len(likeness._values)}
@@ -118,23 +130,28 @@ def _pairs(footage: Footage, view: int, name: str) -> Iterator[tuple[np.ndarray,
 
 
 # ------------------------------------------------------------------------------------------------ edit
-def edit(footage: Footage) -> dict:
+def edit(footage: Footage, tell: Callable[[str], None] = lambda part: None) -> dict:
     """Return the figures of the edit: nearness to the known answer, steadiness in time, agreement of the views.
 
     `temporal_warp_error` and `cross_view_error` are relative to the images' mean gradient; what they are made of stands under
-    `temporal` and `cross_view`.
+    `temporal` and `cross_view`. `tell` is called with each part's name before it is measured.
     """
     name = edit_named_by(footage.prompt) if footage.prompt else None
     reasons = [reason for v in footage.watched if (reason := footage.why_not_after(v))]
     views = [v for v in footage.watched if not footage.why_not_after(v)]
     out: dict = {"name": name}
+    tell("known answer")
     out |= _known_answer(footage, name, views, reasons)
-    parts = {"temporal": _temporal(footage, views) if views else _nothing(reasons[0]), "cross_view": _cross_view(footage)}
+    tell("flicker")
+    parts = {"temporal": _temporal(footage, views) if views else _nothing(reasons[0])}
+    tell("agreement of cameras")
+    parts["cross_view"] = _cross_view(footage)
     for part, figure in (("temporal", "temporal_warp_error"), ("cross_view", "cross_view_error")):
         found = parts[part]
         for key, whose in (("", "edited"), ("_unedited", "unedited_field")):
             out[figure + key] = found[whose]["relative"] if found[whose] else None
         out[f"{part}_ratio"] = found["ratio"]
+    tell("look")
     return {**out, **parts, "look": appearance(footage, name, views, reasons)}
 
 
@@ -205,7 +222,8 @@ class _ObjectFigures:
             self._means["unedited_field_outside_db"].add(image_psnr(unedited, original, outside))
 
     def to_json(self) -> dict:
-        return {**{name: mean.value(3) for name, mean in self._means.items()}, "frames": self._frames}
+        sure = {f"{name.removesuffix('_db')}_interval_db": mean.interval(3) for name, mean in self._means.items()}
+        return {**{name: mean.value(3) for name, mean in self._means.items()}, **sure, "frames": self._frames}
 
 
 # ------------------------------------------------------------------------------------------------ agreement

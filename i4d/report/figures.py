@@ -86,7 +86,8 @@ def _reconstruction(metrics: dict) -> tuple[Figure, ...]:
     return (
         Figure(f"Reconstruction, PSNR{kind}", number(shown["psnr_db"], "dB"), "", HIGHER, over, meaning, reason,
                span(shown.get("psnr_interval_db"))),
-        Figure(f"Reconstruction, SSIM{kind}", number(shown["ssim"], "", 4), "", HIGHER, _frames(shown, "ssim_frames"), likeness, reason),
+        Figure(f"Reconstruction, SSIM{kind}", number(shown["ssim"], "", 4), "", HIGHER, _frames(shown, "ssim_frames"), likeness, reason,
+               span(shown.get("ssim_interval"), 4)),
         Figure(
             f"Reconstruction, LPIPS{kind}", number(distance["value"], "", 4), "", LOWER, _frames(distance), learned,
             reason or distance.get("reason", ""), span(distance.get("interval"), 4),
@@ -110,12 +111,12 @@ def _answer(edit: dict, metrics: dict) -> tuple[Figure, ...]:
         rows += [
             Figure(
                 "Inside the object", number(part["inside_db"], "dB"), number(part["unedited_inside_db"], "dB"), HIGHER, _frames(part),
-                "The same, only where the object is: did it become what was asked for?",
+                "The same, only where the object is: did it become what was asked for?", interval=span(part.get("inside_interval_db")),
             ),
             Figure(
                 "Outside the object", number(part["outside_db"], "dB"), number(part["unedited_field_outside_db"], "dB"), HIGHER,
                 _frames(part), "Render against the original video everywhere but within 2 pixels of the object: was the rest left alone? "
-                "Beside it the unedited field's own render.",
+                "Beside it the unedited field's own render.", interval=span(part.get("outside_interval_db")),
             ),
         ]  # fmt: skip
     return tuple(rows)

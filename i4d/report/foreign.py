@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from i4d.errors import SceneError
+from i4d.metrics.temporal import Unsteadiness
 from i4d.report import look
 from i4d.report.answers import answers_of
 from i4d.report.evaluate import image_psnr
@@ -97,7 +98,8 @@ def _camera(pair: Pair, prompt: str, footage: Footage | None, captions: tuple[st
     out["sharpness_kept"] = look.sharpness_cell(edited, original, count)
     if count > 1:
         found = temporal_errors(original, {"edited": edited, "originals": original}, count)
-        out["temporal_warp_error"] = {"value": round(found["edited"].relative, 4), "originals": round(found["originals"].relative, 4),
+        out["temporal_warp_error"] = {"value": round(found["edited"].relative, 4), "interval": _sure(found["edited"]),
+                                      "originals": round(found["originals"].relative, 4),
                                       "ratio": round(found["edited"].ratio_to(found["originals"]), 4), "frames": count}  # fmt: skip
         out["long_range"] = look.drift(original, {"edited": edited}, count)["edited"]
     else:
@@ -137,5 +139,10 @@ def _between(pairs: list[Pair], footage: Footage | None) -> look.Cell:
     found = view_errors(images, depths, cameras, footage.match_threshold)
     if found["edited"].compared == 0:
         return look.missing("no two cameras see a common surface point within the threshold")
-    return {"value": round(found["edited"].relative, 4), "originals": round(found["originals"].relative, 4),
+    return {"value": round(found["edited"].relative, 4), "interval": _sure(found["edited"]),
+            "originals": round(found["originals"].relative, 4),
             "ratio": round(found["edited"].ratio_to(found["originals"]), 4), "frames": len(seen)}  # fmt: skip
+
+
+def _sure(found: Unsteadiness) -> list[float] | None:
+    return [round(bound, 4) for bound in found.interval() or ()] or None

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from i4d.report.console import Console, duration
-from i4d.report.evaluate import evaluate
+from i4d.report.evaluate import PARTS, evaluate
 from i4d.report.page import LITTLE_DETAIL, LITTLE_SHARE, detail_kept, write_report
 from i4d.report.videos import NO_VIDEOS, write_videos
 from i4d.scenes.video import available
@@ -26,7 +26,9 @@ def finish(run: RunFolder, console: Console) -> dict[str, Path]:
 def measure(run: RunFolder, console: Console) -> dict:
     """Write metrics.json and return what it says."""
     began = time.monotonic()
-    metrics = evaluate(run)
+    console.begin("evaluate", len(PARTS))
+    metrics = evaluate(run, console.progress)
+    console.close()
     console.line(f"  evaluate: done in {duration(time.monotonic() - began)}")
     for text in summary(metrics):
         console.line(f"  {text}")
@@ -37,7 +39,9 @@ def report(run: RunFolder, console: Console) -> dict[str, Path]:
     """Write videos and page of a run; measures it first where that was not done."""
     began = time.monotonic()
     if available():
-        write_videos(run)
+        console.begin("videos", 0)
+        write_videos(run, console.progress)
+        console.close()
     else:
         console.line(f"  {NO_VIDEOS}")
     place = write_report(run)

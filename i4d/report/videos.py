@@ -84,15 +84,22 @@ def _render(footage: Footage, name: str) -> Read:
     return lambda i: footage.rendered(name, i)
 
 
-def write_videos(run: RunFolder) -> dict[str, Path]:
-    """Write RUN/videos/*.mp4 and return them by name. I4DError where nothing is committed yet or the disk is full."""
+def write_videos(run: RunFolder, progress: Callable[[int, int], None] = lambda done, of: None) -> dict[str, Path]:
+    """Write RUN/videos/*.mp4 and return them by name; `progress` hears of each that is written.
+
+    I4DError where nothing is committed yet or the disk is full.
+    """
     footage = Footage(run)
     folder = run.path / "videos"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as err:
         raise write_error(folder, err) from err
-    return {clip.name: write_clip(folder / f"{clip.name}.mp4", clip, footage.scene.fps) for clip in clips(footage)}
+    out, wanted = {}, clips(footage)
+    for clip in wanted:
+        out[clip.name] = write_clip(folder / f"{clip.name}.mp4", clip, footage.scene.fps)
+        progress(len(out), len(wanted))
+    return out
 
 
 def write_clip(path: Path, clip: Clip, fps: float, short_side: int = SHORT_SIDE) -> Path:

@@ -1,0 +1,44 @@
+"""docs/metrics.md says of every figure what it is, where it comes from, its unit and range, and which way is better."""
+
+from pathlib import Path
+
+import numpy as np
+from reported_run import build, rig, videos
+
+from i4d.report.appearance import FIGURES
+from i4d.report.evaluate import PARTS, evaluate
+
+PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
+
+
+def rows():
+    lines = [line.strip().strip("|").split(" | ") for line in PAGE.read_text().splitlines() if line.startswith("| `")]
+    return {cells[0].strip().strip("`"): [cell.strip() for cell in cells[1:]] for cells in lines}
+
+
+def test_every_figure_has_definition_source_range_and_direction():
+    found = rows()
+    assert {f"edit.look.{name}" for name in FIGURES} <= set(found)
+    assert {"reconstruction.psnr_db", "reconstruction.ssim", "reconstruction.lpips"} <= set(found)
+    for name, cells in found.items():
+        assert len(cells) == 4 and all(cells), name
+        assert cells[3] in ("higher", "lower", "near 1", "none"), name
+        assert "," in cells[2] and cells[2].split(",")[0] in ("dB", "pixels", "none"), f"{name}: unit, range"
+
+
+def test_numbers_of_an_edit_are_all_on_the_page_and_parts_are_told_as_they_come(tmp_path):
+    scene = rig(width=24, height=20)
+    shown = videos(scene)
+    renders = {"before/cam00": shown[0], "after/cam00": shown[1], "key/before": np.stack([v[1] for v in shown[1:]])}
+    depths = [np.full(v.shape[1:3], 2.0) for v in shown[1:]]
+    run = build(tmp_path / "run", scene, shown, renders, {v: shown[v] for v in scene.train_views}, depths)
+    told = []
+    edit = evaluate(run, lambda done, total, part: told.append((done, total, part)))["edit"]
+    assert told == [(i, len(PARTS), part) for i, part in enumerate(PARTS)]
+    numbers = [key for key, value in edit.items() if isinstance(value, float)]
+    assert len(numbers) >= 4
+    for key in numbers:
+        assert f"edit.{key.removesuffix('_unedited')}" in rows(), key
+    for part in (edit["temporal"]["edited"], edit["look"]["long_range"]):
+        low, high = part["interval"]
+        assert low <= part.get("relative", part.get("value")) <= high
