@@ -151,6 +151,7 @@ class ScheduleConfig:
         "last", "pulled into a window: the edited frame before it, or the average of that and the edited key frame", choices=("last", "both"),
     )  # fmt: skip
     blend: int = opt(0, "average each edited frame with its neighbours along the flow, up to so many frames away", low=0, high=16)
+    blend_detail: float = opt(0.016, "blending leaves a frame its own detail finer than this share of the image height; 0: averages all", low=0.0, high=0.5)
     forwards: int = opt(0, "each_frame, in2n: UNet forwards (images times branches) to spend; 0: as many as key_frame would", low=0)
     rounds: int = opt(1, "edit-and-refit rounds, at most", low=1, high=100)
     round_share: float = opt(0.7, "strengths of a round relative to the round before", low=0.05, high=1.0)

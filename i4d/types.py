@@ -189,7 +189,8 @@ class EditSettings:
     flicker; "frame": each its own, so that errors average out. `keep_unchanged` gives the original's pixels back where the edit only
     copied them. `references`: what is pulled into a frame of a window, the edited frame before the window ("last") or the average of
     that and of the edited key frame ("both"). `blend`: each edited frame becomes the average of itself and of its neighbours up to so
-    many frames away, pulled along the flow where it is consistent. `adaptive`: the less of a window its warps leave unexplained, the
+    many frames away, pulled along the flow where it is consistent; `blend_detail`: it keeps its own detail finer than this share of the
+    image height. `adaptive`: the less of a window its warps leave unexplained, the
     weaker its repaint.
     """
 
@@ -206,6 +207,7 @@ class EditSettings:
     turbo: Turbo = Turbo()
     references: Literal["last", "both"] = "last"
     blend: int = 0
+    blend_detail: float = 0.0
     adaptive: bool = False
 
 

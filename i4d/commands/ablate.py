@@ -26,6 +26,7 @@ _CHANGES: dict[str, dict[str, Any]] = {
     "noise-shared": {"editor.noise": "shared"},
     "references-both": {"schedule.references": "both"},
     "blend-0": {"schedule.blend": 0},
+    "blend-all-detail": {"schedule.blend_detail": 0.0},
     "keep-unchanged-off": {"editor.keep_unchanged": False},
     "schedule-key-views": {"schedule.method": "key_views"},
     "schedule-adaptive": {"schedule.method": "adaptive"},

@@ -81,12 +81,15 @@ def pairs_within(count: int, radius: int) -> list[tuple[int, int]]:
 
 
 def blended(
-    frames: torch.Tensor, reference: torch.Tensor, flows: Mapping[tuple[int, int], tuple[torch.Tensor, torch.Tensor]], use_mask: bool = True
-) -> torch.Tensor:
+    frames: torch.Tensor, reference: torch.Tensor, flows: Mapping[tuple[int, int], tuple[torch.Tensor, torch.Tensor]],
+    use_mask: bool = True, detail: float = 0.0,
+) -> torch.Tensor:  # fmt: skip
     """Return each frame averaged with its neighbours, pulled into it where flows agree; every frame counts as it came in.
 
     `flows` has, per pair of `pairs_within`, the flow (2, h, w) from frame i to frame j of the unedited video and the one back; frame -1
-    is the edited `reference` (1, 3, h, w), which others see and which is not changed.
+    is the edited `reference` (1, 3, h, w), which others see and which is not changed. A frame keeps its own detail finer than
+    `detail` (standard deviation of a Gaussian, as a share of the image height): what flow pulls is interpolated and never lies
+    exactly right, so averaging fine detail blurs it, and flicker is mostly coarser than that. 0 averages everything.
     """
     total, weight = frames.clone(), torch.ones_like(frames[:, :1])
     for (i, j), (there, back) in flows.items():
@@ -94,7 +97,20 @@ def blended(
         _add(total, weight, j, pull_by_flow(source[None], there[None], back[None], use_mask))
         if i >= 0:
             _add(total, weight, i, pull_by_flow(frames[j : j + 1], back[None], there[None], use_mask))
-    return total / weight
+    average = total / weight
+    return average if detail == 0 else frames + smoothed(average - frames, detail * frames.shape[-2])
+
+
+def smoothed(images: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Return images (frames, channel, h, w) under a Gaussian of `sigma` pixels, cut off at three; the border's pixels go on outside."""
+    reach = max(1, round(3 * sigma))
+    at = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
+    kernel = torch.exp(-0.5 * (at / sigma) ** 2)
+    kernel = (kernel / kernel.sum()).expand(images.shape[1], 1, 1, -1)
+    for lines in (kernel, kernel.transpose(-1, -2)):
+        pads = [lines.shape[-1] // 2] * 2 + [lines.shape[-2] // 2] * 2
+        images = F.conv2d(F.pad(images, pads, mode="replicate"), lines, groups=images.shape[1])
+    return images
 
 
 def _add(total: torch.Tensor, weight: torch.Tensor, index: int, pull: Pull) -> None:

@@ -253,7 +253,7 @@ class EditorService:
             out, _ = edit_window(model, images, strength, task.settings, anchor_seed, seeds, task.batch, cost, trace)
             if task.settings.blend:
                 pairs = start.pairs(task.settings.blend)
-                out = blended(out, images.reference_edited, pairs, task.settings.flow_mask)
+                out = blended(out, images.reference_edited, pairs, task.settings.flow_mask, task.settings.blend_detail)
         out = out if images.region is None else inside_of(out, images.originals, images.region)
         return self._finish(
             task_id,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from i4d.edit.merge import Pull, adapted, blended, merged, pairs_within, pull_by_depth, pull_by_flow
+from i4d.edit.merge import Pull, adapted, blended, merged, pairs_within, pull_by_depth, pull_by_flow, smoothed
 from i4d.types import Camera, Strength
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -65,6 +65,28 @@ def test_blending_equals_a_plain_loop():
             total += pull.frames[0] * pull.mask[0]
             weight += pull.mask[0]
         torch.testing.assert_close(out[j], total / weight)
+
+
+def test_blending_leaves_a_frame_its_own_detail_and_takes_flicker_away():
+    video, reference, flow = shifting(4, 1)
+    flicker = torch.tensor([0.1, -0.1, 0.1, -0.1]).view(4, 1, 1, 1)
+    flows = {(i, j): (flow(i, j), flow(j, i)) for i, j in pairs_within(4, 2)}
+    out = blended(video + flicker, reference, flows, detail=0.1)
+    inner = (..., slice(3, -3))
+    assert (out - video)[inner].mean((1, 2, 3)).abs().max() < 0.06 < 0.1
+    fine = lambda x: (x - smoothed(x, 0.8))[inner]  # noqa: E731
+    torch.testing.assert_close(fine(out), fine(video), atol=0.02, rtol=0)
+
+
+def test_smoothing_is_the_gaussian_it_says():
+    dot = torch.zeros(1, 3, 25, 25)
+    dot[..., 12, 12] = 1
+    out = smoothed(dot, 2.0)
+    assert out.sum((-1, -2)) == pytest.approx(1.0, abs=1e-5)
+    spread = (out[0, 1].sum(0) * (torch.arange(25) - 12.0) ** 2).sum()
+    assert spread.item() == pytest.approx(4.0, rel=0.05)
+    torch.testing.assert_close(out, out.transpose(-1, -2))
+    torch.testing.assert_close(smoothed(torch.ones(1, 3, 9, 9), 3.0), torch.ones(1, 3, 9, 9))
 
 
 def test_inconsistent_flow_blends_nothing():
