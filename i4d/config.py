@@ -148,7 +148,8 @@ class ScheduleConfig:
     follow_num_steps: int = opt(600, "key_views: T of the repaint of the others' windows", low=1, high=1000)
     follow_diffusion_steps: int = opt(2, "key_views: n of that repaint", low=1, high=1000)
     references: str = opt(
-        "last", "pulled into a window: the edited frame before it, or the average of that and the edited key frame", choices=("last", "both"),
+        "last", "pulled into a window: the edited frame before it, the average of that and the edited key frame, or nothing",
+        choices=("last", "both", "none"),
     )  # fmt: skip
     blend: int = opt(0, "average each edited frame with its neighbours along the flow, up to so many frames away", low=0, high=16)
     blend_detail: float = opt(0.016, "blending leaves a frame its own detail finer than this share of the image height; 0: averages all", low=0.0, high=0.5)

@@ -25,6 +25,7 @@ _CHANGES: dict[str, dict[str, Any]] = {
     "window-12": {"schedule.sequence_length": 12},
     "noise-shared": {"editor.noise": "shared"},
     "references-both": {"schedule.references": "both"},
+    "references-none": {"schedule.references": "none"},
     "blend-0": {"schedule.blend": 0},
     "blend-all-detail": {"schedule.blend_detail": 0.0},
     "keep-unchanged-off": {"editor.keep_unchanged": False},

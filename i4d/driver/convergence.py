@@ -1,8 +1,9 @@
 """When rounds end and which one is kept.
 
 After every round a judge looks at the field (a few probe renders) and at the edited frames: how far both have moved since the
-round before, and how much they disagree in time and between cameras. Rounds end when what moves falls under the plan's threshold,
-or with the plan; the round that disagrees least is kept. Everything follows from stored blocks, so a resumed run decides alike.
+round before, how much they disagree in time and between cameras, and how far the field is from what the editor made at full strength,
+in the first round. Rounds end when what moves falls under the plan's threshold, when a round is no better than the best before it, or
+with the plan; the round with the least disagreement is kept. Everything follows from stored blocks, so a resumed run decides alike.
 """
 
 from __future__ import annotations
@@ -39,13 +40,17 @@ class Judge(Protocol):
     """Looks at stored pictures; its answers follow from them alone."""
 
     probes: RenderJob  # what is rendered from the field of every round
+    likened: Sequence[tuple[int, int]]  # the views and frames that the last probes show, one picture each
 
     def change(self, before: Sequence[FrameAddress], now: Sequence[FrameAddress]) -> float:
         """Return the mean absolute difference of two sets of pictures, of [0, 1]."""
         ...
 
-    def disagreement(self, probes: Sequence[FrameAddress], keys: Sequence[FrameAddress]) -> dict[str, float]:
-        """Return errors of the probe renders in time and of the edited key frames between views, by name; lower is better."""
+    def disagreement(
+        self, probes: Sequence[FrameAddress], keys: Sequence[FrameAddress], full: Sequence[FrameAddress]
+    ) -> dict[str, float]:
+        """Return errors of the probe renders in time, of the edited key frames between views, and the distance of the likened probes
+        from `full`, their edits of the first round, by name; lower is better."""
         ...
 
 
@@ -57,28 +62,34 @@ class Convergence:
         self._judge = judge if len(state.plan.rounds) > 1 else None
         self._measured: list[Measured] = []
         self._last: tuple[list[FrameAddress], list[FrameAddress]] | None = None
+        self._full: list[FrameAddress] = []
         self.reason = ""
 
     def settled(self, part: RoundPlan, table: Table, checkpoint: CheckpointReceipt) -> bool:
-        """Measure a committed round; True when nothing moves any more."""
+        """Measure a committed round; True when nothing moves any more, or nothing gets better."""
         if self._judge is None:
             return False
+        self._full = self._full or [table.lookup(view, frame) for view, frame in self._judge.likened]
         renders, edits = self._probed(part, checkpoint), self._edited(table)
         keys = [table.lookup(view, self._state.plan.key_frame) for view in self._state.plan.views]
         changes: tuple[float | None, float | None] = (None, None)
         if self._last is not None:
             changes = self._judge.change(self._last[1], edits), self._judge.change(self._last[0], renders)
-        parts = self._judge.disagreement(renders, keys)
+        parts = self._judge.disagreement(renders, keys, self._full)
         self._last = renders, edits
         found = Measured(part.index, *changes, sum(parts.values()) / len(parts), parts)
+        best = min((other.disagreement, other.round) for other in self._measured) if self._measured else None
         self._measured.append(found)
         told = (math.nan if change is None else change for change in changes)
         self._state.emit(events.RoundMeasured(part.index, *told, found.disagreement))
         threshold = self._state.plan.stop_change
-        if changes[0] is None or changes[1] is None or max(changes[0], changes[1]) >= threshold:
+        if changes[0] is None or changes[1] is None or best is None or threshold == 0:
             return False
-        self.reason = f"edited frames moved by {changes[0]:.4f} and renders by {changes[1]:.4f}, both under {threshold:g}"
-        return True
+        if max(changes[0], changes[1]) < threshold:
+            self.reason = f"edited frames moved by {changes[0]:.4f} and renders by {changes[1]:.4f}, both under {threshold:g}"
+        elif found.disagreement >= best[0]:
+            self.reason = f"round {part.index} is no better than round {best[1]} ({found.disagreement:.3f} against {best[0]:.3f})"
+        return bool(self.reason)
 
     def conclude(self, last: int) -> int:
         """Write rounds.json, tell why the rounds ended, and return the round that is kept: the one that disagrees least."""

@@ -16,7 +16,11 @@ from i4d.scenes.repertoire.phrases import edit_named_by
 from i4d.types import FrameAddress
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 320.0, 170.0, 52.0, 14.0, 14.0, 28.0
-_PARTS = {"temporal": "change in time (renders)", "cross_view": "disagreement of cameras (key frames)"}
+_PARTS = {
+    "temporal": "change in time (renders)",
+    "cross_view": "disagreement of cameras (key frames)",
+    "from_full_edit": "distance of renders from the first round's edits",
+}
 
 
 def by_round(footage: Footage) -> list[dict[str, Any]]:
@@ -29,7 +33,7 @@ def by_round(footage: Footage) -> list[dict[str, Any]]:
     answers, probes = _answers(footage) if told["rounds"] else None, _probes(footage)
     out = []
     for found in told["rounds"]:
-        rows = probes.get(found["round"], [])
+        rows = probes.get(found["round"], [])[: len(answers or [])]  # the others show edited cameras
         near = None
         if answers is not None and len(rows) == len(answers):
             near = round(float(np.mean([_psnr(footage.pixels(at), answer) for at, answer in zip(rows, answers, strict=True)])), 3)
@@ -79,7 +83,7 @@ def curves(rounds: Sequence[dict[str, Any]], threshold: float) -> str:
     charts += [_chart(rounds, f"{title}, lower is better", {"": lambda r, p=part: r["parts"].get(p)}) for part, title in _PARTS.items()]
     moved = {"edited frames": lambda r: r["change_edits"], "renders": lambda r: r["change_renders"]}
     charts.append(_chart(rounds, "moved since the round before", moved, threshold))
-    hint = "The ring marks the round that is kept: the one that disagrees least with itself. The dashed line is where rounds end."
+    hint = "The ring marks the round that is kept: the one with the least disagreement, the mean of these figures. The dashed line is where rounds end."
     cells = "".join(f"<figure>{chart}</figure>" for chart in charts if chart)
     columns = "grid-template-columns: repeat(auto-fit, minmax(260px, 1fr))"
     return f"<h2>Round by round</h2><p class='hint'>{hint}</p><div class='card'><div class='sheet' style='{columns}'>{cells}</div></div>"

@@ -41,7 +41,7 @@ class WindowStart:
 
     def _pulls(self) -> list[Pull]:
         task, out = self._task, []
-        if self._flow is not None:
+        if self._flow is not None and task.settings.references != "none":
             out.append(self._pull_from(task.reference_original, task.reference_edited))
             if task.settings.references == "both" and task.anchor_original != task.reference_original:
                 out.append(self._pull_from(task.anchor_original, task.anchor_edited))

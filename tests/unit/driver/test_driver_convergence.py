@@ -9,7 +9,7 @@ from i4d.driver.plan import make_plan, predicted_forwards, weakened
 from i4d.driver.renders import RenderJob, Shot
 from i4d.exec.local import LocalExecutor
 from i4d.report.footage import kept_round
-from i4d.report.judging import RoundJudge
+from i4d.report.judging import RoundJudge, likened_frames
 from i4d.store.blocks import write_block
 from i4d.store.tables import FrameTable
 from i4d.types import FrameAddress, Strength, TableRun
@@ -19,7 +19,9 @@ class Script:
     """A judge that says what it was told to say, round by round."""
 
     def __init__(self, changes, disagreements):
-        self.probes = RenderJob("probe", (Shot(scene().cameras[0], (0, 1)),))
+        self.likened = ((1, 0), (2, 3))
+        likened = (Shot(scene().cameras[view], (frame,)) for view, frame in self.likened)
+        self.probes = RenderJob("probe", (Shot(scene().cameras[0], (0, 1)), *likened))
         self.changes, self.disagreements, self.asked = list(changes), list(disagreements), 0
 
     def change(self, before, now):
@@ -27,8 +29,9 @@ class Script:
         self.asked += 1
         return self.changes[(self.asked - 1) // 2]
 
-    def disagreement(self, probes, keys):
-        assert len(probes) == 2 and len(keys) == 3
+    def disagreement(self, probes, keys, full):
+        self.full = getattr(self, "full", full)
+        assert len(probes) == 4 and len(keys) == 3 and full == self.full, "what was edited first, in every round"
         return {"temporal": self.disagreements.pop(0)}
 
 
@@ -45,20 +48,20 @@ def rounds_plan(**keys):
 
 def test_rounds_end_when_nothing_moves_and_the_best_is_kept(tmp_path, executor):
     rig = NullRig(tmp_path / "run", rounds_plan())
-    result = rig.go(executor, judge=Script([0.3, 0.1, 0.04], [0.9, 0.5, 0.7, 0.6]))
+    result = rig.go(executor, judge=Script([0.3, 0.1, 0.04], [0.9, 0.5, 0.4, 0.6]))
     assert sorted(rig.folder.manifests()) == [0, 1, 2, 3, 4], "round 5 is not needed"
     ended = next(e for e in rig.events if isinstance(e, events.RoundsEnded))
-    assert (ended.round, ended.kept) == (4, 2) and "under 0.05" in ended.reason
-    assert kept_round(rig.folder, 4) == 2
+    assert (ended.round, ended.kept) == (4, 3) and "under 0.05" in ended.reason
+    assert kept_round(rig.folder, 4) == 3
     story = rig.folder.read_json("rounds.json")
     assert [r["change_renders"] for r in story["rounds"]] == [None, 0.3, 0.1, 0.04]
-    kept = result.checkpoints[2].digest
+    kept = result.checkpoints[3].digest
     assert rig.folder.has_checkpoint(kept) and not rig.folder.has_checkpoint(result.checkpoints[4].digest)
     receipts = rig.folder.records()
     shown = [r for r in receipts if r["kind"] == "render" and r["id"].startswith("held_out_after")]
     assert shown, "renders are made"
     again = NullRig(tmp_path / "run", rounds_plan(), fresh=False)
-    other = again.go(executor, judge=Script([0.3, 0.1, 0.04], [0.9, 0.5, 0.7, 0.6]))
+    other = again.go(executor, judge=Script([0.3, 0.1, 0.04], [0.9, 0.5, 0.4, 0.6]))
     assert other.digest == result.digest and other.renders == result.renders
     assert not any(isinstance(e, events.WindowStored) for e in again.events)
 
@@ -68,6 +71,21 @@ def test_without_rest_all_rounds_are_done_and_a_late_best_is_kept(tmp_path, exec
     rig.go(executor, judge=Script([0.3, 0.2], [0.9, 0.5, 0.4]))
     story = rig.folder.read_json("rounds.json")
     assert (story["kept"], story["reason"]) == (3, "all 3 rounds are done")
+
+
+def test_rounds_end_when_one_is_no_better_than_the_best(tmp_path, executor):
+    rig = NullRig(tmp_path / "run", rounds_plan())
+    rig.go(executor, judge=Script([0.3, 0.2, 0.2], [0.9, 0.5, 0.6]))
+    story = rig.folder.read_json("rounds.json")
+    assert (story["kept"], len(story["rounds"])) == (2, 3)
+    assert story["reason"] == "round 3 is no better than round 2 (0.600 against 0.500)"
+
+
+def test_a_threshold_of_zero_means_all_rounds(tmp_path, executor):
+    rig = NullRig(tmp_path / "run", rounds_plan(rounds=3, stop_change=0.0))
+    rig.go(executor, judge=Script([0.0, 0.0], [0.9, 0.95, 0.97]))
+    story = rig.folder.read_json("rounds.json")
+    assert (story["kept"], story["reason"]) == (1, "all 3 rounds are done")
 
 
 def test_a_stop_between_rounds_resumes_to_the_same_round(tmp_path, executor):
@@ -108,5 +126,15 @@ def test_the_judge_knows_still_pictures_from_moving_ones(tmp_path):
     judge = RoundJudge(rig.folder, rig.scene, still, 3, 0.05)
     assert judge.change(rows["a"], rows["a"]) == 0.0
     assert judge.change(rows["a"], rows["b"]) == pytest.approx(10 / 255)
-    calm, restless = (judge.disagreement(rows[name], [])["temporal"] for name in ("a", "b"))
+    calm, restless = (judge.disagreement(rows[name], [], [])["temporal"] for name in ("a", "b"))
     assert calm < 1e-6 and restless > 0.5, "20 grey levels against a gradient of 6.5"
+    likened = [rows["b"][1]] * len(judge.likened), [rows["a"][0]] * len(judge.likened)
+    parts = judge.disagreement(rows["a"] + likened[0], [], likened[1])
+    steps = np.abs(np.diff(smooth[0, 0, :, 0].astype(float))).mean()
+    assert parts["from_full_edit"] == pytest.approx(20 / steps, rel=0.05), "20 grey levels against the mean gradient"
+
+
+def test_likened_frames_are_of_edited_cameras_and_of_the_beginning_the_key_instant_and_the_end():
+    assert likened_frames((1, 2, 3, 4, 5, 6, 7, 8, 9), 24, 12) == ((1, 12), (4, 0), (6, 23), (9, 12))
+    assert likened_frames((3,), 5, 2) == ((3, 2),)
+    assert likened_frames((1, 2), 5, 2) == ((1, 2), (2, 0))
