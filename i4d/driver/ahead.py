@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from i4d.driver.events import Warned
-from i4d.driver.plan import Plan
+from i4d.driver.plan import Plan, WindowPlan
 from i4d.driver.protocols import Table
 from i4d.driver.state import RunState
 from i4d.errors import I4DError
@@ -18,14 +18,20 @@ def flow_pairs(plan: Plan, originals: Table) -> list[Pair]:
     found: dict[Pair, None] = {}
     for place in range(max((len(chain.windows) for chain in chains), default=0)):
         for chain in (chain for chain in chains if place < len(chain.windows)):
-            window = chain.windows[place]
-            seen = [window.reference_frame]
-            if plan.settings.references == "both":
-                seen.append(plan.key_frame)
-            frames = [originals.lookup(chain.view, frame) for frame in window.frames]
-            for reference in (originals.lookup(chain.view, frame) for frame in seen):
-                found |= {(reference, frame): None for frame in frames if frame != reference}
+            pairs = _pulled(plan, chain.windows[place]) + _blended(plan, chain.windows[place])
+            at = {frame: originals.lookup(chain.view, frame) for pair in pairs for frame in pair}
+            found |= {(at[reference], at[frame]): None for reference, frame in pairs if reference != frame}
     return list(found)
+
+
+def _pulled(plan: Plan, window: WindowPlan) -> list[tuple[int, int]]:
+    references = {"none": [], "last": [window.reference_frame], "both": [window.reference_frame, plan.key_frame]}
+    return [(reference, frame) for reference in references[plan.settings.references] for frame in window.frames]
+
+
+def _blended(plan: Plan, window: WindowPlan) -> list[tuple[int, int]]:
+    at = (window.reference_frame, *window.frames)
+    return [(at[i], at[j]) for i in range(len(at)) for j in range(i + 1, min(len(at), i + plan.settings.blend + 1))]
 
 
 def look_ahead(state: RunState) -> None:

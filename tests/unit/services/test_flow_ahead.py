@@ -9,7 +9,7 @@ from null_rig import SETTINGS, NullRig, config, scene
 
 from i4d.driver import events
 from i4d.driver.ahead import flow_pairs
-from i4d.driver.plan import make_plan
+from i4d.driver.plan import Chain, RoundPlan, WindowPlan, make_plan
 from i4d.driver.stages import Look, window_jobs
 from i4d.errors import EditError
 from i4d.exec.local import LocalExecutor
@@ -79,6 +79,17 @@ def test_the_pairs_are_those_of_the_windows_the_first_windows_first():
             wanted |= {(task.reference_original, frame) for frame in task.originals}
     pairs = flow_pairs(plan, originals)
     assert set(pairs[: len(wanted)]) == wanted and len(set(pairs)) == len(pairs) == 3 * 8
+
+
+@pytest.mark.parametrize(("references", "blend", "wanted"), [("last", 0, 3), ("none", 0, 0), ("none", 1, 3), ("none", 2, 5), ("last", 2, 6)])
+def test_the_pairs_of_a_window_are_those_that_it_pulls_and_blends(references, blend, wanted):
+    """A window of three frames after its reference: 3 pulls; neighbours one apart: 3; two apart: 2 more."""
+    window = WindowPlan(0, (4, 5, 6), 3)
+    chain = Chain(1, "forward", (window,))
+    settings = replace(SETTINGS, references=references, blend=blend)
+    plan = replace(make_plan(scene(), config(), SETTINGS), settings=settings, rounds=(RoundPlan(1, (), (), (chain,)),))
+    originals = FrameTable.of([TableRun(1, 0, 8, "0" * 32)])
+    assert len(flow_pairs(plan, originals)) == wanted
 
 
 def test_an_editor_beside_a_gpu_begins_at_once_and_the_flows_are_there_for_its_windows(tmp_path, tiny_editor_folder):
