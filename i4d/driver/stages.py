@@ -10,7 +10,6 @@ from i4d.driver.protocols import Table
 from i4d.driver.windows import Job, Results
 from i4d.types import EditReceipt, FrameAddress, KeyFrameTask, RepaintTask, Sight, TableRun, WindowTask
 
-
 TOLD_AGAIN = 0.75  # how much of a given key frame repainted views take where they see it: nearest to the truth of 0.5, 0.75 and 1
 
 

@@ -19,9 +19,9 @@ import torch
 from i4d.edit.key_frame import InstantImages, agree, edit_key_frame
 from i4d.edit.load import load_editor
 from i4d.edit.merge import adapted, blended
-from i4d.edit.unchanged import with_unchanged_given_back
 from i4d.edit.model import EditCost, EditorModel, Guidance
 from i4d.edit.repaint import AnchorCache, AnchorTrace, ConditionCache, conditions_of, repaint, trace_anchor
+from i4d.edit.unchanged import with_unchanged_given_back
 from i4d.edit.window import WindowImages, edit_window, padded_batch, uses_trace
 from i4d.errors import EditError
 from i4d.flow.find import find_estimator
