@@ -101,27 +101,6 @@ def blended(
     return average if detail == 0 else frames + smoothed(average - frames, detail * frames.shape[-2])
 
 
-@dataclass(frozen=True, eq=False)
-class Change:
-    """Frames before and after an edit."""
-
-    originals: torch.Tensor
-    edited: torch.Tensor
-
-
-def blended_change(
-    frames: Change, reference: Change, flows: Mapping[tuple[int, int], tuple[torch.Tensor, torch.Tensor]],
-    use_mask: bool = True, detail: float = 0.0,
-) -> torch.Tensor:  # fmt: skip
-    """Return edited frames whose *change* is averaged with their neighbours' (`blended`), each laid over its own original.
-
-    What flow pulls is interpolated and never lies exactly right. An edit's change is mostly smoother than the picture, so averaging it
-    blurs less than averaging pictures does, and what nobody changed stays the original's pixels.
-    """
-    change = blended(frames.edited - frames.originals, reference.edited - reference.originals, flows, use_mask, detail)
-    return (frames.originals + change).clamp(0, 1)
-
-
 def smoothed(images: torch.Tensor, sigma: float) -> torch.Tensor:
     """Return images (frames, channel, h, w) under a Gaussian of `sigma` pixels, cut off at three; the border's pixels go on outside."""
     reach = max(1, round(3 * sigma))

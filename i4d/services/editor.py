@@ -18,9 +18,10 @@ import torch
 
 from i4d.edit.key_frame import InstantImages, agree, edit_key_frame
 from i4d.edit.load import load_editor
-from i4d.edit.merge import Change, adapted, blended_change
+from i4d.edit.merge import adapted, blended
 from i4d.edit.model import EditCost, EditorModel, Guidance
 from i4d.edit.repaint import AnchorCache, AnchorTrace, ConditionCache, conditions_of, repaint, trace_anchor
+from i4d.edit.unchanged import with_unchanged_given_back
 from i4d.edit.window import WindowImages, edit_window, padded_batch, uses_trace
 from i4d.errors import EditError
 from i4d.flow.find import find_estimator
@@ -253,9 +254,9 @@ class EditorService:
             out, _ = edit_window(model, images, strength, task.settings, anchor_seed, seeds, task.batch, cost, trace)
             if task.settings.blend:
                 pairs = start.pairs(task.settings.blend)
-                before = Change(self._images([task.reference_original]), images.reference_edited)
-                switches = task.settings.flow_mask, task.settings.blend_detail
-                out = blended_change(Change(images.originals, out), before, pairs, *switches)
+                out = blended(out, images.reference_edited, pairs, task.settings.flow_mask, task.settings.blend_detail)
+                if task.settings.keep_unchanged:  # neighbours pulled over it are not what it was
+                    out = with_unchanged_given_back(out, images.originals)
         out = out if images.region is None else inside_of(out, images.originals, images.region)
         return self._finish(
             task_id,
