@@ -28,8 +28,8 @@ def try_(
     prompt: Annotated[list[str], typer.Option("--prompt", help='A sentence; give several to compare.  Example: --prompt "make it snow"')],
     out: Annotated[Path, typer.Option("--out", help="Folder for sheet.png and sheet.html")] = Path("runs/try"),
     scene: Scene = "", data: Data = "", config: Configs = [], preset: Presets = [], set_: Sets = [],  # noqa: B006
-    guidance: Annotated[str, typer.Option("--guidance", help="Weights s_T to try, with commas.  Example: 7.5,9.5")] = "",
-    image_guidance: Annotated[str, typer.Option("--image-guidance", help="Weights s_I to try.  Example: 1.2,1.5")] = "",
+    guidance: Annotated[str, typer.Option("--guidance", help="Weights s_T to try, with commas; of tiny-ip2p about 1.  Example: 7.5,9.5")] = "",
+    image_guidance: Annotated[str, typer.Option("--image-guidance", help="Weights s_I to try; of tiny-ip2p about 1.  Example: 1.2,1.5")] = "",
     camera: Annotated[str, typer.Option("--camera", help="Camera by name; else the middle one")] = "",
     frames: Annotated[int, typer.Option("--frames", help="Frames after the key frame that are edited as a window")] = 2,
     weights: Weights = None, device: Device = None, debug: Debug = False,
