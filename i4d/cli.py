@@ -17,28 +17,18 @@ from i4d.commands.options import (
     Debug,
     Device,
     Editors,
-    Guidance,
-    ImageGuidance,
-    Length,
     Local,
     Out,
     Presets,
     Prompt,
     PromptsFile,
-    Reference,
-    ReferenceCamera,
-    RefineN,
-    RefineT,
-    RestN,
-    RestT,
-    Rounds,
     Run,
     RunOrJob,
     Scene,
     Sets,
-    Steps,
     Weights,
-    Where,
+    settings_of,
+    takes_editing,
     use_data,
     who,
 )  # fmt: skip
@@ -75,14 +65,12 @@ def everywhere(
 
 # ------------------------------------------------------------------------------------------------ the main job
 @app.command()
+@takes_editing
 def edit(
     out: Out, prompt: Prompt = "", prompts_file: PromptsFile = None, scene: Scene = "", data: Data = "",
     config: Configs = [], preset: Presets = [], set_: Sets = [],  # noqa: B006
-    ckpt: Ckpt = None, guidance_scale: Guidance = None, image_guidance_scale: ImageGuidance = None, diffusion_steps: Steps = None,
-    refine_num_steps: RefineT = None, refine_diffusion_steps: RefineN = None, restview_refine_num_steps: RestT = None,
-    restview_refine_diffusion_steps: RestN = None, sequence_length: Length = None, rounds: Rounds = None, weights: Weights = None,
-    where: Where = None, reference: Reference = None, reference_camera: ReferenceCamera = None,
-    address: Address = None, local: Local = False, editors: Editors = None, device: Device = None, debug: Debug = False,
+    ckpt: Ckpt = None, address: Address = None, local: Local = False, editors: Editors = None, device: Device = None, debug: Debug = False,
+    **editing: Any,
 ) -> None:  # fmt: skip
     """Edit a scene by a sentence, from its videos to the report.
 
@@ -94,14 +82,7 @@ def edit(
     from i4d.commands.runs import edit_all as all_of_them
 
     use_data(data)
-    options = {
-        "editor.text_guidance": guidance_scale, "editor.image_guidance": image_guidance_scale, "editor.weights": weights,
-        "schedule.diffusion_steps": diffusion_steps, "schedule.refine_num_steps": refine_num_steps,
-        "schedule.refine_diffusion_steps": refine_diffusion_steps, "schedule.restview_refine_num_steps": restview_refine_num_steps,
-        "schedule.restview_refine_diffusion_steps": restview_refine_diffusion_steps, "schedule.sequence_length": sequence_length,
-        "schedule.rounds": rounds, "local.where": where, "local.reference": reference, "local.reference_camera": reference_camera,
-        **who(address, local, editors, device),
-    }  # fmt: skip
+    options = {**settings_of(editing), **who(address, local, editors, device)}
     if prompts_file is not None:
         raise typer.Exit(all_of_them(prompts_file, prompt, ckpt, out, scene, preset, config, options, set_))
     raise typer.Exit(carry_out(prompt, out, scene, preset, config, options, set_, ckpt))
@@ -167,14 +148,16 @@ for _name, _command in {**looking.COMMANDS, **studying.COMMANDS}.items():
 
 
 @app.command()
+@takes_editing
 def submit(
     out: Out, prompt: Prompt = "", prompts_file: PromptsFile = None, address: Dashboard = "auto", scene: Scene = "", data: Data = "",
     config: Configs = [],  # noqa: B006
-    preset: Presets = [], set_: Sets = [],  # noqa: B006
+    preset: Presets = [], set_: Sets = [], ckpt: Ckpt = None,  # noqa: B006
     follow: Annotated[bool, typer.Option("--follow", help="Show the job's output until it ends")] = False,
     python: Annotated[str, typer.Option("--python", help="The interpreter on the cluster")] = sys.executable,
     probe: Annotated[bool, typer.Option(help="First find out whether scene and storage can be read there")] = True,
-    where: Where = None, reference: Reference = None, reference_camera: ReferenceCamera = None, editors: Editors = None, device: Device = None, debug: Debug = False,
+    editors: Editors = None, device: Device = None, debug: Debug = False,
+    **editing: Any,
 ) -> None:  # fmt: skip
     """Send an edit to a Ray cluster as a job.
 
@@ -185,9 +168,8 @@ def submit(
     from i4d.commands.jobs import submit as carry_out
 
     use_data(data)
-    local = {"local.where": where, "local.reference": reference, "local.reference_camera": reference_camera}
-    options = {**local, **who(None, False, editors, device)}
-    raise typer.Exit(carry_out(address, prompt, out, scene, preset, config, options, set_, follow, python, probe, prompts_file))
+    options = {**settings_of(editing), **who(None, False, editors, device)}
+    raise typer.Exit(carry_out(address, prompt, out, scene, preset, config, options, set_, follow, python, probe, prompts_file, ckpt))
 
 
 @app.command()
@@ -302,23 +284,24 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     from i4d.errors import I4DError
+    from i4d.exec.ending import leave
 
     try:
         code = app(arguments, prog_name="i4d", standalone_mode=False)
     except I4DError as err:
         if debug:
             raise
-        sys.exit(_failed(f"error: {' '.join(str(err).split())}", err.exit_code))
+        leave(_failed(f"error: {' '.join(str(err).split())}", err.exit_code))
     except KeyboardInterrupt:
-        sys.exit(_failed("stopped; what was stored is kept, `i4d resume RUN` goes on with a run", 130))
+        leave(_failed("stopped; what was stored is kept, `i4d resume RUN` goes on with a run", 130))
     except Exception as err:
         if type(err).__module__.split(".")[0] in ("typer", "click"):
-            sys.exit(_usage(err))
+            leave(_usage(err))
         if debug:
             raise
         text = " ".join(str(err).split())
-        sys.exit(_failed(f"error: {type(err).__name__}: {text} (this is a bug; --debug shows where)", 1))
-    sys.exit(code or 0)
+        leave(_failed(f"error: {type(err).__name__}: {text} (this is a bug; --debug shows where)", 1))
+    leave(code or 0)
 
 
 def _failed(text: str, code: int) -> int:

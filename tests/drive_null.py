@@ -20,6 +20,7 @@ from i4d.driver.plan import make_plan
 from i4d.driver.pool import Limits
 from i4d.driver.rounds import run
 from i4d.errors import I4DError
+from i4d.exec.ending import leave
 from i4d.exec.local import LocalExecutor
 
 LIMITS = Limits(timeout_s=20, start_timeout_s=60, poll_s=0.1, save_every_s=0.5, call_goal_s=0.3, place_s=8.0)
@@ -94,9 +95,10 @@ def main() -> None:
     asked = vars(parser.parse_args())
     try:
         print(json.dumps(drive(asked.pop("run"), **asked)))
+        leave(0)
     except I4DError as err:
         print(f"error: {err}", file=sys.stderr)
-        sys.exit(err.exit_code)
+        leave(err.exit_code)
 
 
 if __name__ == "__main__":

@@ -33,19 +33,21 @@ _PATIENT = {"RAY_JOB_STOP_WAIT_TIME_S": "900"}
 
 def submit(
     address: str, prompt: str, out: Path, scene: str, presets: Sequence[str], files: Sequence[Path], options: Mapping[str, Any],
-    sets: Sequence[str], follow: bool, python: str, probe: bool, prompts: Path | None = None,
+    sets: Sequence[str], follow: bool, python: str, probe: bool, prompts: Path | None = None, ckpt: Path | None = None,
 ) -> int:  # fmt: skip
     """Send an edit, or those of a file of prompts, as a job; returns the exit code (that of the job where it is followed)."""
-    told = [checked_prompt(prompt)] if prompts is None else read_prompts(prompts, prompt)
+    told = [checked_prompt(prompt)] if prompts is None else read_prompts(prompts, prompt, ckpt)
     check_run_id(out.name)
     if ".." in out.parts:
         raise ConfigError(f"--out {out} goes up in the tree", "name the folder on the cluster without '..'")
     config = settled(layered(scene, presets, files, options, sets))
     config.cluster.executor, config.cluster.address = "ray", ""  # a job joins the cluster that it runs in
+    if Path(config.editor.weights).is_dir():
+        config.editor.weights = str(Path(config.editor.weights).absolute())  # the job starts in a folder of its own
     jobs = Jobs(address)
-    out = out.absolute()
+    out, ckpt = out.absolute(), None if ckpt is None else ckpt.absolute()
     if probe:
-        _probe(jobs, python, _places(config, out))
+        _probe(jobs, python, _places(config, out, ckpt))
     folder = Path(tempfile.mkdtemp(prefix="i4d-submit-"))
     try:
         (folder / "run.yaml").write_text(yaml.safe_dump(cfg.to_dict(config), sort_keys=False))
@@ -53,6 +55,8 @@ def submit(
         if prompts is not None:
             (folder / "prompts.txt").write_text("\n".join(told) + "\n")
             what = ["--prompts-file", "prompts.txt"]
+        if ckpt is not None:
+            what += ["--ckpt", str(ckpt)]
         about = {"prompt": "; ".join(told), "scene": config.scene.name, "run": out.name, "out": str(out)}
         id = jobs.submit(["edit", "--config", "run.yaml", *what, "--out", str(out)], folder, about, env=_PATIENT, python=python)
     finally:
@@ -78,11 +82,15 @@ def resubmit(address: str, run: Path, options: Mapping[str, Any], python: str) -
     return 0
 
 
-def _places(config: Config, out: Path) -> list[str]:
-    """Return the local paths that the cluster must be able to read: the scene (the demo makes itself) and the storage."""
+def _places(config: Config, out: Path, ckpt: Path | None = None) -> list[str]:
+    """Return the local paths that the cluster must be able to read: the scene (the demo makes itself), what the edit needs, the storage."""
     places = [] if config.scene.reader in ("demo", "demo_mono") else [config.scene.root]
     if config.local.where and box_of(config.local.where) is None:
         places.append(config.local.where)
+    if Path(config.editor.weights).is_absolute():
+        places.append(config.editor.weights)
+    if ckpt is not None:
+        places.append(str(ckpt))
     if config.local.reference:
         places.append(config.local.reference)
     storage = config.storage_path or str(out)

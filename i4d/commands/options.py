@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,6 +40,41 @@ Rounds = Annotated[int | None, typer.Option("--rounds", help="Edit-and-refit rou
 Run = Annotated[Path, typer.Argument(help="A run folder.  Example: runs/demo")]
 RunOrJob = Annotated[str, typer.Argument(help="A run folder, or the id of a submitted job")]
 Dashboard = Annotated[str, typer.Option("--address", help="The cluster's dashboard (http://host:8265) or host:port of its head")]
+
+EDITING = {  # what `edit` and `submit` take alike: the parameter, its option, the setting behind it
+    "guidance_scale": (Guidance, "editor.text_guidance"),
+    "image_guidance_scale": (ImageGuidance, "editor.image_guidance"),
+    "diffusion_steps": (Steps, "schedule.diffusion_steps"),
+    "refine_num_steps": (RefineT, "schedule.refine_num_steps"),
+    "refine_diffusion_steps": (RefineN, "schedule.refine_diffusion_steps"),
+    "restview_refine_num_steps": (RestT, "schedule.restview_refine_num_steps"),
+    "restview_refine_diffusion_steps": (RestN, "schedule.restview_refine_diffusion_steps"),
+    "sequence_length": (Length, "schedule.sequence_length"),
+    "rounds": (Rounds, "schedule.rounds"),
+    "weights": (Weights, "editor.weights"),
+    "where": (Where, "local.where"),
+    "reference": (Reference, "local.reference"),
+    "reference_camera": (ReferenceCamera, "local.reference_camera"),
+}
+
+
+def takes_editing(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command whose last parameter is `**editing` the options of EDITING, after its --ckpt; they arrive in that dictionary."""
+    own = inspect.signature(command, eval_str=True)
+    rest = inspect.Parameter.KEYWORD_ONLY
+    parameters = []
+    for parameter in list(own.parameters.values())[:-1]:
+        parameters.append(parameter.replace(kind=rest))
+        if parameter.name == "ckpt":
+            parameters += [inspect.Parameter(name, rest, default=None, annotation=kind) for name, (kind, _) in EDITING.items()]
+    command.__signature__ = own.replace(parameters=parameters)
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": None}
+    return command
+
+
+def settings_of(editing: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings behind the options of EDITING, None where one was not given."""
+    return {key: editing[name] for name, (_, key) in EDITING.items()}
 
 
 def who(address: str | None, local: bool, editors: int | None, device: str | None) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, Place
 
 from i4d.errors import CallTimeout, ClusterError, WorkerLost
 from i4d.exec.hardware import gpu_cards
+from i4d.exec.on_ray.head import HeadWatch, answers, end_services
 from i4d.exec.on_ray.host import WATCH, ServiceHost, call_name
 from i4d.exec.protocol import Handle, NodeResources, Resources, ServiceSpec, Ticket
 
@@ -65,6 +66,7 @@ class RayExecutor:
         assert ray.is_initialized(), "connect to a cluster first"
         self._label, self._strategy = label, strategy
         self._namespace = f"{label}-{uuid.uuid4().hex[:8]}"
+        self._head = HeadWatch(ray.get_runtime_context().gcs_address)
         self._numbers = itertools.count()
         self._names: set[str] = set()
         self._actors: dict[str, _Actor] = {}
@@ -209,6 +211,9 @@ class RayExecutor:
         return {"name": name}
 
     def wait(self, tickets: Sequence[Ticket], timeout_s: float) -> list[Ticket]:
+        """See the protocol; ClusterError where the cluster's head is gone."""
+        if self._head.gone:
+            raise self._head.error()
         lost = [t for t in tickets if self._refs[t] is None]
         refs: dict[Any, list[Ticket]] = {}
         for ticket in tickets:
@@ -294,6 +299,10 @@ class RayExecutor:
         return ray.get(self._actors[handle.name].actor.__ray_call__.remote(lambda self: os.getpid()), timeout=_PROBE_S)
 
     def shutdown(self) -> None:
+        self._head.stop()
+        if not answers(self._head.address):
+            end_services([entry.actor for entry in self._actors.values()])
+            return
         for name in list(self._actors):
             self.kill(Handle(name))
         for group in list(self._groups):

@@ -17,6 +17,8 @@ from ray.exceptions import AuthenticationError
 
 import i4d
 from i4d.errors import ClusterError
+from i4d.exec.ending import cannot_close
+from i4d.exec.on_ray.head import answers
 
 _PROBE_S = 8.0  # to find out that nobody answers at an address
 _OBJECT_STORE_BYTES = 256 << 20  # of a Ray started here: pixels pass through the block store
@@ -31,8 +33,11 @@ class RaySession:
     started: bool
 
     def close(self) -> None:
-        """Leave the cluster, and end it if it was started here."""
-        ray.shutdown()
+        """Leave the cluster, and end it if it was started here. A head that is gone hears nothing any more."""
+        if answers(self.address):
+            ray.shutdown()
+        else:
+            cannot_close("Ray")
 
 
 def package_parent() -> str:
