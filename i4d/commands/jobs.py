@@ -17,7 +17,7 @@ from i4d import config as cfg
 from i4d.commands.layers import layered, settled
 from i4d.commands.prompts import read_prompts
 from i4d.commands.run_request import Request, checked_prompt
-from i4d.commands.watch import watched
+from i4d.commands.watch import EVERY_S, watched
 from i4d.config import Config
 from i4d.driver.events import RunFailed, RunFinished, RunStopped, from_json
 from i4d.errors import ClusterError, ConfigError
@@ -157,19 +157,37 @@ def _took(job: Job) -> str:
 
 # ------------------------------------------------------------------------------------------------ runs or jobs
 def status(name: str, address: str, watch: bool = False) -> None:
-    """Print where a run or job stands; `watch` goes on until it ends."""
-    if not _is_run(name):
-        job = Jobs(address).get(name)
-        print(f"{job.id}: {job.status} {job.message}".rstrip())
-        run = job.metadata.get("out", "")
-        if not watch or not (Path(run) / "config.yaml").is_file():
+    """Print where a run or job stands; `watch` goes on until it ends, from before the job has begun its run."""
+    job = None if _is_run(name) else Jobs(address).get(name)
+    if job is not None:
+        print(f"{job.id}: {job.status} {job.message}".rstrip(), flush=True)
+        if not watch or not job.metadata.get("out"):
             return
-        name = run
-    folder = RunFolder.open(name)
-    if watch:
-        for line in watched(folder, lambda: _driven(folder)):
-            print(time.strftime("%H:%M:%S"), line, flush=True)
-        return
+        name = job.metadata["out"]
+    seen: set[Path] = set()
+    while True:
+        over = job is None or Jobs(address).get(job.id).ended  # asked first: what it began before its end is seen then
+        fresh = [folder for folder in _runs(name) if folder.path not in seen]
+        for folder in fresh:
+            seen.add(folder.path)
+            _watch(folder) if watch else _tell(folder)
+        if not watch or (over and not fresh):
+            break
+        if not fresh:
+            time.sleep(EVERY_S)
+    if job is not None:
+        print(f"{job.id}: {Jobs(address).get(job.id).status}")
+    elif not seen:
+        raise ConfigError(f"{name} is not a run", "it has no config.yaml, and no run in it")
+
+
+def _watch(folder: RunFolder) -> None:
+    print(folder.path)
+    for line in watched(folder, lambda: _driven(folder)):
+        print(time.strftime("%H:%M:%S"), line, flush=True)
+
+
+def _tell(folder: RunFolder) -> None:
     request, events = Request.read(folder), folder.events()
     rounds = [index for index in folder.manifests() if index > 0]
     plan = folder.read_json("plan.json")
@@ -186,6 +204,14 @@ def status(name: str, address: str, watch: bool = False) -> None:
         fit = last["event"] == "FitProgress"
         where = f"step {last['step']} of {last['total']}" if fit else f"{last['task']}, {last['done']} of {last['total']}"
         print(f"last work: {where}, {time.time() - last['at_s']:.0f} s ago")
+
+
+def _runs(name: str) -> list[RunFolder]:
+    """Return the run in a folder, or the runs of a file of prompts in it, in their order; none where there is none yet."""
+    path = Path(name)
+    if (path / "config.yaml").is_file():
+        return [RunFolder.open(path)]
+    return [RunFolder.open(file.parent) for file in sorted(path.glob("*/config.yaml"))]
 
 
 def _state(folder: RunFolder, rounds: int, wanted: int) -> str:
@@ -215,9 +241,17 @@ def logs(name: str, address: str) -> None:
     if not _is_run(name):
         print(Jobs(address).logs(name), end="")
         return
+    folders = _runs(name) or [RunFolder.open(name)]
+    for folder in folders:
+        if len(folders) > 1:
+            print(folder.path)
+        _say_again(folder)
+
+
+def _say_again(folder: RunFolder) -> None:
     told = io.StringIO()
     console = Console(told, live=False)  # its words, each with the time it was said; events.jsonl is for programs
-    for tree in RunFolder.open(name).events():
+    for tree in folder.events():
         event = from_json(tree)
         console(event)
         if isinstance(event, RunFailed | RunStopped | RunFinished):
@@ -236,12 +270,17 @@ def stop(name: str, address: str) -> None:
         ended = not Jobs(address).stop(name)
         print(f"{name} " + ("has ended already" if ended else "is asked to end"))
         return
-    folder = RunFolder.open(name)
-    if not _driven(folder):
-        raise ConfigError(f"{folder.path} is not running", f"`i4d status {name}` says where it stands")
-    folder.request_stop()
+    driven = [folder for folder in _runs(name) or [RunFolder.open(name)] if _driven(folder)]
+    if not driven:
+        raise ConfigError(f"{name} is not running", f"`i4d status {name}` says where it stands")
+    for folder in driven:
+        folder.request_stop()
     print(f"asked to stop after the work in hand; `i4d resume {name}` goes on with it")
 
 
 def _is_run(name: str) -> bool:
+    """Return whether a name is a folder; ConfigError where it is written like one and there is none."""
+    if not Path(name).is_dir() and "/" in name:
+        hint = "a submitted job makes it when it begins; `i4d status JOB` tells of the job"
+        raise ConfigError(f"{name}: there is no such run", hint)
     return Path(name).is_dir()
