@@ -75,6 +75,7 @@ class FieldConfig:
     shaded: int = opt(16, "places per ray where colour is read: groups of intervals of about equal weight; 0: every interval", low=0, high=8192)
     exposure: str = opt("off", "camera: brightness and white balance of every trained camera are fitted along; pictures are neutral", choices=("off", "camera"))
     background: list = opt([], "colour behind the field, RGB in [0, 1]; empty: the field's far end is opaque")
+    learn_background: bool = opt(False, "fit the colour behind the field along, from `background` or, where that is empty, from grey")
     fit_steps: int = opt(30000, "steps of the reconstruction", low=1)
     refit_steps: int = opt(5000, "steps of the refit in each round", low=0)
     rays: int = opt(4096, "rays per step", low=16)

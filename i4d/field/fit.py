@@ -35,6 +35,7 @@ from i4d.seeds import seed_for
 from i4d.types import Camera
 
 LARGEST_RATE = 0.2  # of planes and lines; groups lengthen their steps up to here
+GREY = (0.5, 0.5, 0.5)
 DRAW_AHEAD = 4  # threads that draw pixels for coming steps
 EXPLORE_SHARE = 0.2  # share of a fit's steps over which even sampling gives way to the map
 
@@ -53,6 +54,7 @@ def shape_from(config: FieldConfig, num_frames: int, views: Sequence[int] = ()) 
         density_scale=config.density_scale,
         density=config.density,
         density_shift=config.density_shift,
+        learned_background=config.learn_background,
         exposures=tuple(views) if config.exposure == "camera" else (),
     )
 
@@ -96,6 +98,9 @@ class Fitter:
         self.levels = voxel_levels(config)
         generator = torch.Generator().manual_seed(seed_for(seed, 0, None, None, "field"))
         self.field = StreamingField.random(shape_from(config, num_frames, views), space, self.levels[0], generator).to(device)
+        if config.learn_background:
+            start = torch.tensor(config.background or GREY).clamp(0.01, 0.99)
+            self.field.tensors["behind"] = start.logit().to(device)
         self.adopt(self.field)
         self.phase: Phase = "fit"
         self.phase_index = 0
@@ -178,8 +183,10 @@ class Fitter:
         return f"{cells} now, {self.config.grid_end:,} voxels at the end, {how}, refits by {self.config.refit_loss} error"
 
     def render_settings(self) -> RenderSettings:
-        """Return how to sample images of the field as it is now."""
-        return render_settings(self.config, self.field.cells)
+        """Return how to sample images of the field as it is now; whether it has a background of its own the field says."""
+        settings = render_settings(self.config, self.field.cells)
+        learned = self.field.shape.learned_background and settings.background is None
+        return replace(settings, background=GREY) if learned else settings
 
     @property
     def growth_steps(self) -> list[int]:

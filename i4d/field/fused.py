@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from i4d.field.factors import PAIRS
-from i4d.field.model import StreamingField, activate, shade
+from i4d.field.model import StreamingField, activate, background_of, shade
 from i4d.field.render import Rendered, RenderSettings, depths, distortion, grouped
 from i4d.field.spaces import March, Space
 from i4d.field.streaming import Stream
@@ -157,6 +157,10 @@ class FusedMoment:
         """Return sRGB (point, 3) in [0, 1], as `Moment.colour`."""
         return shade(self.shape, self.mlp, features, directions, self.field.network_dtype)
 
+    def behind(self, background: tuple[float, float, float]) -> Tensor:
+        """Return the colour (3,) behind the field, as `Moment.behind`."""
+        return background_of(self.mlp, background)
+
 
 def frame_channels(field: StreamingField, frame: float) -> dict[str, Channels]:
     """Return the channels a frame reads, kept with the field for whole frames."""
@@ -281,11 +285,6 @@ def _colour_pairs(moment: FusedMoment) -> list[tuple]:
     return out
 
 
-@lru_cache(8)
-def _colour_on(background: tuple[float, float, float], device: torch.device) -> Tensor:
-    return torch.tensor(background, device=device)
-
-
 @torch.no_grad()
 def propose_fused(
     space: Space, march: March, cells: Tensor, settings: RenderSettings, offsets: Tensor | None = None,
@@ -338,7 +337,7 @@ def render_fused(
     colour = moment.colour(moment.mean_features(points, scale), F.normalize(directions, dim=-1))
     rgb = colour * opacity[:, None]
     if settings.background is not None:
-        rgb = rgb + _colour_on(settings.background, colour.device) * (1 - opacity)[:, None]
+        rgb = rgb + moment.behind(settings.background) * (1 - opacity)[:, None]
     expected, median = depths(weights.detach(), edges) if want_depth else (opacity, opacity)
     spread = distortion(weights, edges) if settings.distortion else None
     return Rendered(rgb, opacity, expected, median, spread), march

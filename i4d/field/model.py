@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -33,6 +34,10 @@ class Instant(Protocol):
 
     def colour(self, features: Tensor, directions: Tensor) -> Tensor:
         """Return sRGB (point, 3) in [0, 1] of features seen along unit directions (point, 3)."""
+        ...
+
+    def behind(self, background: tuple[float, float, float]) -> Tensor:
+        """Return the colour (3,) behind the field: its own if it has learned one, else `background`."""
         ...
 
     def coarse_density(self, cells: tuple[int, int, int]) -> Tensor:
@@ -63,6 +68,7 @@ class FieldShape:
     density_scale: float  # TensoRF's distance scale
     density: str  # "relu" or "softplus"
     density_shift: float  # softplus(x + shift)
+    learned_background: bool = False  # tensor "behind" (3,): the colour behind the field before a sigmoid
     exposures: tuple[int, ...] = ()  # views with a gain of their own (`exposure`): tensor "gains" (view, 3), logarithms
 
     def streams(self) -> dict[str, Stream]:
@@ -164,6 +170,20 @@ class Moment:
         """Return sRGB (point, 3) in [0, 1] by the network, from features and unit viewing directions (point, 3)."""
         return shade(self.shape, self.mlp, features, directions, self._network_dtype)
 
+    def behind(self, background: tuple[float, float, float]) -> Tensor:
+        """Return the colour (3,) behind the field: its own if it has learned one, else `background`."""
+        return background_of(self.mlp, background)
+
+
+def background_of(mlp: dict[str, Tensor], background: tuple[float, float, float]) -> Tensor:
+    """Return the learned colour (3,) behind the field, or `background` where none is learned."""
+    return torch.sigmoid(mlp["behind"]) if "behind" in mlp else _colour_on(background, mlp["basis"].device)
+
+
+@lru_cache(8)  # a new tensor from numbers makes the host wait for a GPU
+def _colour_on(colour: tuple[float, float, float], device: torch.device) -> Tensor:
+    return torch.tensor(colour, device=device)
+
 
 def activate(shape: FieldShape, raw: Tensor) -> Tensor:
     """Return density of raw sums."""
@@ -223,12 +243,15 @@ class StreamingField:
             tensors[f"b{layer}"] = torch.zeros(fan_out)
         if shape.exposures:
             tensors["gains"] = torch.zeros(len(shape.exposures), 3)
+        if shape.learned_background:
+            tensors["behind"] = torch.zeros(3)
         return cls(shape, space, cells, tensors)
 
     @property
     def network_names(self) -> tuple[str, ...]:
-        """Names of the tensors every frame shares: feature basis and network, and the cameras' gains if there are any."""
-        return ("basis", "w1", "b1", "w2", "b2", "w3", "b3", *(("gains",) if self.shape.exposures else ()))
+        """Names of the tensors every frame shares: feature basis and network, gains of cameras and background if they are fitted."""
+        more = ("gains", bool(self.shape.exposures)), ("behind", self.shape.learned_background)
+        return ("basis", "w1", "b1", "w2", "b2", "w3", "b3", *(name for name, fitted in more if fitted))
 
     @property
     def device(self) -> torch.device:

@@ -31,7 +31,7 @@ class RenderSettings:
     `map_cells` bounds the coarse map's cells per axis; `uniform` is the share of intervals spread evenly whatever
     the map says, so that density can grow where there is none yet.
 
-    `background` is the colour behind the field. None makes the field's far end opaque: what light is left meets the
+    `background` is the colour behind the field, unless the field has learned its own. None makes the field's far end opaque: what light is left meets the
     last interval, as in NeRF. That fits scenes without an outside, and it keeps a young fit from raising density at
     the near end only because anything is better than a black background.
 
@@ -178,8 +178,9 @@ def _finish(
     scale = shares / shares.sum(-1, keepdim=True).clamp_min(1e-6)
     mean = (features * scale[..., None]).sum(1)
     colour = instant.colour(mean, F.normalize(directions, dim=-1))
-    behind = torch.tensor(background or (0.0, 0.0, 0.0), device=colour.device, dtype=colour.dtype)
-    rgb = colour * opacity[:, None] + behind * (1 - opacity)[:, None]
+    rgb = colour * opacity[:, None]
+    if background is not None:
+        rgb = rgb + instant.behind(background) * (1 - opacity)[:, None]
     expected, median = depths(weights.detach(), edges)
     return Rendered(rgb, opacity, expected, median)
 

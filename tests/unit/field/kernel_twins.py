@@ -75,7 +75,7 @@ def whole_fit():
     """Largest difference of any parameter after a few steps, growth, total variation and a perceptual refit among them."""
     config = replace(
         PERCEPTUAL, rays=16, samples=8, proposals=12, shaded=4, grid_start=1000, grid_end=2000, growth_at=[0.6], refit_patch=4,
-        exposure="camera", distortion=0.01,
+        exposure="camera", distortion=0.01, learn_background=True,
     )  # fmt: skip
     if DEVICE.type == "cuda":
         config = replace(config, kernels="eager")

@@ -15,7 +15,7 @@ from i4d.field.image import render_image
 from i4d.field.losses import Loss
 from i4d.field.model import Leaf
 from i4d.field.optim import SliceAdam
-from i4d.field.spaces import space_for
+from i4d.field.spaces import BoxSpace, space_for
 from i4d.field.workers import Workers
 from i4d.geometry.cameras import camera_rays
 from i4d.metrics.image import psnr
@@ -269,6 +269,25 @@ def test_a_refit_smooths_by_its_own_share_of_total_variation(bank):
         plane = one.field.tensors["colour0.plane"]
         moved[share] = float(plane.diff(dim=1).square().mean() + plane.diff(dim=2).square().mean())
     assert moved[1.0] < 0.9 * moved[0.0]
+
+
+def test_the_colour_behind_the_field_is_learned_and_kept():
+    """Rays that pass beside the field see nothing else; what lies inside must not matter to them."""
+    space = BoxSpace(((-0.3, -0.3, 2.0), (0.3, 0.3, 4.0)), 0.1, 10.0)
+    rig, colour = cameras((-0.4, 0.4)), np.array([200, 100, 40], np.uint8)
+    bank = FrameBank(rig, (0, 1), FRAMES)
+    for view in bank.views:
+        bank.put(view, 0, np.broadcast_to(colour, (FRAMES, HEIGHT, WIDTH, 3)))
+    one = Fitter(replace(TINY, learn_background=True, lr_mlp=0.2), space, FRAMES, 0)
+    assert one.image(rig[0], 0).rgb[0, 0].tolist() == pytest.approx([0.5] * 3)
+    one.begin("fit", 40)
+    one.advance(bank, 40)
+    plain = Fitter(TINY, space, FRAMES, 0)
+    plain.load(one.save(light=True))
+    for fit in (one, plain):
+        assert fit.image(rig[0], 0).rgb[0, 0].tolist() == pytest.approx((colour / 255).tolist(), abs=0.03)
+    given = Fitter(replace(TINY, learn_background=True, background=[0.2, 0.4, 0.6]), space, FRAMES, 0)
+    assert given.image(rig[0], 0).rgb[0, 0].tolist() == pytest.approx([0.2, 0.4, 0.6])
 
 
 def test_a_refit_holds_the_geometry(bank):

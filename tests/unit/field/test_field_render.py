@@ -28,6 +28,9 @@ class Solid:
     def colour(self, features, directions):
         return features
 
+    def behind(self, background):
+        return torch.tensor(background)
+
     def coarse_density(self, cells):
         axes = [(torch.arange(n) + 0.5) / n * 2 - 1 for n in cells]
         z, y, x = torch.meshgrid(axes[2], axes[1], axes[0], indexing="ij")
