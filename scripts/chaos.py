@@ -31,7 +31,7 @@ KINDS = ("editor", "trainer", "driver", "node")
 WINDOWS = 9
 EDITORS = 3
 REAL = """
-scene: {width: 48, height: 36, num_frames: 7, drop: [cam02, cam03, cam04, cam06, cam07, cam08]}
+scene: {width: 48, height: 36, num_frames: 7, drop: [cam02, cam03, cam06, cam07, cam08]}
 field: {grid_start: 4096, grid_end: 8000, growth_at: [0.5], fit_steps: 60, refit_steps: 40, rays: 128, samples: 12, proposals: 24}
 schedule: {rounds: 1, key_frame: 0, key_steps: 1, key_views: 2, diffusion_steps: 3, refine_diffusion_steps: 2,
   restview_refine_diffusion_steps: 2, sequence_length: 2, refit: barrier}
