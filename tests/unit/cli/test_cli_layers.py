@@ -50,7 +50,7 @@ def test_a_file_may_describe_the_scene_and_without_any_it_is_asked_for(tmp_path)
         ({"sets": ["schedule.round=2"]}, "did you mean 'schedule.rounds'"),
         ({"sets": ["scene.start=-1"]}, "scene.start = -1 is out of range"),
         ({"sets": ["scene.num_frames=-3"]}, "scene.num_frames = -3 is out of range"),
-        ({"sets": ["schedule.refine_diffusion_steps=950"]}, "at most 900"),
+        ({"sets": ["schedule.refine_diffusion_steps=950", "schedule.refine_num_steps=900"]}, "at most 900"),
         ({"sets": ["flow.method=guess"]}, "one of auto, raft"),
         ({"sets": ["nonsense"]}, "expected key=value"),
         ({"presets": ["60_3"]}, "shipped: 300_4, 50_2"),
