@@ -9,6 +9,18 @@ SHORT = {"rounds": 1, "key_steps": 1, "key_frame": 0, "sequence_length": 1, "fit
 ALONE, TOGETHER = (Limits(timeout_s=20, start_timeout_s=60, poll_s=0.02, together_s=s) for s in (0.0, 5.0))
 
 
+class Remembering:
+    """For an executor: remembers which windows went together."""
+
+    def __init__(self):
+        super().__init__()
+        self.messages = []
+
+    def call_together(self, handle, calls):
+        self.messages.append([f"r1/v{task.view:02d}/w{task.window:02d}" for _, task in calls])
+        return super().call_together(handle, calls)
+
+
 def together_rig(path, **faults):
     """Return the run; all editors share what goes wrong (see faulty_services)."""
     many = scene(13, 9, 1)

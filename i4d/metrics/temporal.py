@@ -74,18 +74,11 @@ def temporal_warp_error(frames: torch.Tensor, flows: Iterable[FlowPair]) -> Unst
     from the second on, of the unedited video: `neighbour_flows(originals, estimator)`. All pixels count alike.
     """
     assert len(frames) >= 2, "a video of one frame has no steadiness"
-    total = weight = 0.0
-    pixels = 0
-    each, areas = [], []
-    for before, now, (forward, backward) in zip(frames[:-1], frames[1:], flows, strict=True):
-        mask = consistency_mask(forward, backward)[0].to(frames.dtype)
-        difference = (now - warp(before[None], backward)[0]).abs().mean(0, keepdim=True)
-        found, area = float((difference * mask).sum()), float(mask.sum())
-        total, weight, pixels = total + found, weight + area, pixels + mask.numel()
-        if area:
-            each.append(found / area)
-            areas.append(area)
-    return Unsteadiness(total / max(weight, 1.0), mean_gradient(frames), weight / pixels, tuple(each), tuple(areas))
+    pulled = (
+        (before, now, consistency_mask(forward, backward), backward)
+        for before, now, (forward, backward) in zip(frames[:-1], frames[1:], flows, strict=True)
+    )
+    return _unsteadiness(frames, pulled)
 
 
 def long_range_error(frames: torch.Tensor, originals: torch.Tensor, estimator: FlowEstimator) -> Unsteadiness:
@@ -95,14 +88,24 @@ def long_range_error(frames: torch.Tensor, originals: torch.Tensor, estimator: F
     (time, 3, h, w) in [0, 1], two or more. Pixels whose flow is inconsistent, such as occluded ones, do not count.
     """
     assert len(frames) >= 2, "a video of one frame has no drift"
+    first = originals[:1]
+
+    def pulled() -> Iterator[tuple[torch.Tensor, ...]]:
+        for t in range(1, len(frames)):
+            both = estimator.estimate(torch.cat([first, originals[t : t + 1]]), torch.cat([originals[t : t + 1], first]))
+            yield frames[0], frames[t], consistency_mask(both[:1], both[1:]), both[1:]
+
+    return _unsteadiness(frames, pulled())
+
+
+def _unsteadiness(frames: torch.Tensor, pulled: Iterable[tuple[torch.Tensor, ...]]) -> Unsteadiness:
+    """Return the mean difference over `pulled`: (reference, frame, mask (1, 1, h, w), flow (1, 2, h, w) from frame to reference) each."""
     total = weight = 0.0
     pixels = 0
     each, areas = [], []
-    first = originals[:1]
-    for t in range(1, len(frames)):
-        both = estimator.estimate(torch.cat([first, originals[t : t + 1]]), torch.cat([originals[t : t + 1], first]))
-        mask = consistency_mask(both[:1], both[1:])[0].to(frames.dtype)
-        difference = (frames[t] - warp(frames[:1], both[1:])[0]).abs().mean(0, keepdim=True)
+    for reference, frame, consistent, backward in pulled:
+        mask = consistent[0].to(frames.dtype)
+        difference = (frame - warp(reference[None], backward)[0]).abs().mean(0, keepdim=True)
         found, area = float((difference * mask).sum()), float(mask.sum())
         total, weight, pixels = total + found, weight + area, pixels + mask.numel()
         if area:

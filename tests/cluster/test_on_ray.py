@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from executor_contract import WAIT_S, ExecutorContract, ask, digests_do_not_depend_on, spec
 from null_rig import NullRig
-from together_rig import ALONE, TOGETHER, together_rig
+from together_rig import ALONE, TOGETHER, Remembering, together_rig
 
 from i4d.config import ClusterConfig, FieldConfig
 from i4d.driver import events
@@ -86,16 +86,8 @@ def test_digests_survive_the_kill_of_an_editor_process(tmp_path, executor, on_th
     assert killed and "WorkerRestarted" in rig.kinds()
 
 
-class Told(RayExecutor):
+class Told(Remembering, RayExecutor):
     """Remembers which windows went together."""
-
-    def __init__(self):
-        super().__init__()
-        self.messages = []
-
-    def call_together(self, handle, calls):
-        self.messages.append([f"r1/v{task.view:02d}/w{task.window:02d}" for _, task in calls])
-        return super().call_together(handle, calls)
 
 
 def test_an_editor_that_dies_and_a_window_that_fails_among_others_in_one_call(session, tmp_path):

@@ -4,23 +4,15 @@ from collections import Counter
 
 import pytest
 from null_rig import NullRig, scene
-from together_rig import ALONE, TOGETHER, together_rig
+from together_rig import ALONE, TOGETHER, Remembering, together_rig
 
 from i4d.driver import events
 from i4d.errors import EditError
 from i4d.exec.local import LocalExecutor
 
 
-class Told(LocalExecutor):
+class Told(Remembering, LocalExecutor):
     """Threads that remember which windows went together."""
-
-    def __init__(self):
-        super().__init__()
-        self.messages = []
-
-    def call_together(self, handle, calls):
-        self.messages.append([f"r1/v{task.view:02d}/w{task.window:02d}" for _, task in calls])
-        return super().call_together(handle, calls)
 
 
 @pytest.fixture(scope="module")
