@@ -188,10 +188,9 @@ class EditSettings:
     says what the latter approximates. `noise` "shared": all images of a (view, round) start from one noise, so that it does not
     flicker; "frame": each its own, so that errors average out. `keep_unchanged` gives the original's pixels back where the edit only
     copied them. `references`: what is pulled into a frame of a window, the edited frame before the window ("last"), the average of
-    that and of the edited key frame ("both") or nothing ("none"). `blend`: each edited frame becomes the average of itself and of its neighbours up to so
-    many frames away, pulled along the flow where it is consistent; `blend_detail`: it keeps its own detail finer than this share of the
-    image height. `adaptive`: the less of a window its warps leave unexplained, the
-    weaker its repaint.
+    that and of the edited key frame ("both") or nothing ("none"). `blend`: each edited frame becomes the average of itself and of its
+    neighbours up to so many frames away, pulled along the flow where it is consistent; `blend_detail`: it keeps its own detail finer than
+    this share of the image height. `adaptive`: the less of a window its warps leave unexplained, the weaker its repaint.
     """
 
     instruction: str

@@ -35,7 +35,8 @@ from i4d.store.run_folder import RunFolder
 
 def figures(images: list[np.ndarray], answers: list[np.ndarray], lpips: torch.nn.Module | None) -> dict[str, float]:
     """Return the figures of images (height, width, 3) uint8 against their answers."""
-    a, b = (torch.stack([torch.from_numpy(np.ascontiguousarray(i)) for i in s]).permute(0, 3, 1, 2).float() / 255 for s in (images, answers))
+    stacks = (torch.stack([torch.from_numpy(np.ascontiguousarray(i)) for i in s]) for s in (images, answers))
+    a, b = (stack.permute(0, 3, 1, 2).float() / 255 for stack in stacks)
     found = {
         "psnr_db": float(-10 * torch.log10((a - b).square().mean())),
         "gradient_psnr_db": gradient_psnr(a, b),

@@ -318,7 +318,8 @@ def main(arguments: list[str] | None = None) -> dict:
         flow = FlowProcesses(args)
         scene, originals, depth = prepared(args)
         flow_s = flow.compute(plan_of(args, scene, 1, 1), originals)
-        figures: dict[str, Any] = {"size": args.size, "views": args.views, "frames": args.frames, "mode": args.mode, "flow_s": flow_s, "runs": []}
+        asked = {"size": args.size, "views": args.views, "frames": args.frames, "mode": args.mode}
+        figures: dict[str, Any] = asked | {"flow_s": flow_s, "runs": []}
         if args.device == "cuda":
             figures["device"] = torch.cuda.get_device_name()
             torch.cuda.empty_cache()

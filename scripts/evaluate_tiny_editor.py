@@ -90,10 +90,12 @@ def summary(rows: list[dict]) -> dict:
     table = {}
     for edit in EDITS:
         mine = [r for r in rows if r["edit"] == edit]
-        table[edit] = {"cases": len(mine), "psnr_db": round(mean([r["psnr_db"] for r in mine]), 2), "unedited_db": round(mean([r["unedited_db"] for r in mine]), 2),
-                       "inside_db": round(mean([r["inside_db"] for r in mine]), 2), "nearest": round(mean([r["nearest"] for r in mine]), 3)}  # fmt: skip
+        in_db = {key: round(mean([r[key] for r in mine]), 2) for key in ("psnr_db", "unedited_db", "inside_db")}
+        table[edit] = {"cases": len(mine)} | in_db
+        table[edit]["nearest"] = round(mean([r["nearest"] for r in mine]), 3)
     objects = [r for r in rows if r["edit"] in OBJECTS]
-    return {"cases": len(rows), "nearest_share": round(mean([r["nearest"] for r in rows]), 4), "psnr_db": round(mean([r["psnr_db"] for r in rows]), 2),
+    return {"cases": len(rows), "nearest_share": round(mean([r["nearest"] for r in rows]), 4),
+            "psnr_db": round(mean([r["psnr_db"] for r in rows]), 2),
             "psnr_db_without_objects": round(mean([r["psnr_db"] for r in rows if r["edit"] not in OBJECTS]), 2),
             "object_inside_db": round(mean([r["inside_db"] for r in objects]), 2), "edits": table}  # fmt: skip
 
@@ -116,7 +118,8 @@ def main() -> None:
     figures = summary(rows)
     for edit, row in figures["edits"].items():
         print(
-            f"{edit:16s} {row['cases']:4d}  {row['psnr_db']:6.2f} dB  inside {row['inside_db']:6.2f} (was {row['unedited_db']:5.2f})  nearest {row['nearest']:.3f}"
+            f"{edit:16s} {row['cases']:4d}  {row['psnr_db']:6.2f} dB  inside {row['inside_db']:6.2f} (was {row['unedited_db']:5.2f})  "
+            f"nearest {row['nearest']:.3f}"
         )
     print({k: v for k, v in figures.items() if k != "edits"}, f"steps {args.steps} guidance {args.text_guidance}/{args.image_guidance}")
     known = [{"name": e, "phrases": list(LOOKS.get(e, wordings(e).training[:3]))} for e in EDITS]

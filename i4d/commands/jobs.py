@@ -255,7 +255,8 @@ def _say_again(folder: RunFolder) -> None:
         event = from_json(tree)
         console(event)
         if isinstance(event, RunFailed | RunStopped | RunFinished):
-            ends = {RunFailed: "the run failed: {reason}", RunStopped: "stopped in round {round}", RunFinished: "finished in {seconds:.0f} s"}
+            ends = {RunFailed: "the run failed: {reason}", RunStopped: "stopped in round {round}"}
+            ends[RunFinished] = "finished in {seconds:.0f} s"
             console.line(ends[type(event)].format(**tree))
         when = time.strftime("%H:%M:%S", time.localtime(tree["at_s"]))
         for line in told.getvalue().splitlines():

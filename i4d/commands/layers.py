@@ -48,7 +48,8 @@ def layered(
     config = Config()
     files = [(str(path), cfg.read_yaml(Path(path))) for path in files]
     if not scene and not any("scene" in tree for _, tree in files):
-        raise ConfigError("--scene is missing", f"--scene {EXAMPLE_SCENE} for the bundled one, a name from `i4d scenes`, or your own YAML file")
+        remedy = f"--scene {EXAMPLE_SCENE} for the bundled one, a name from `i4d scenes`, or your own YAML file"
+        raise ConfigError("--scene is missing", remedy)
     if scene:
         tree = dict(scene_config(scene))
         named = tree.pop("preset", [])

@@ -28,8 +28,12 @@ def try_(
     prompt: Annotated[list[str], typer.Option("--prompt", help='A sentence; give several to compare.  Example: --prompt "make it snow"')],
     out: Annotated[Path, typer.Option("--out", help="Folder for sheet.png and sheet.html")] = Path("runs/try"),
     scene: Scene = "", data: Data = "", config: Configs = [], preset: Presets = [], set_: Sets = [],  # noqa: B006
-    guidance: Annotated[str, typer.Option("--guidance", help="Weights s_T to try, with commas; of tiny-ip2p about 1.  Example: 7.5,9.5")] = "",
-    image_guidance: Annotated[str, typer.Option("--image-guidance", help="Weights s_I to try; of tiny-ip2p about 1.  Example: 1.2,1.5")] = "",
+    guidance: Annotated[
+        str, typer.Option("--guidance", help="Weights s_T to try, with commas; of tiny-ip2p about 1.  Example: 7.5,9.5")
+    ] = "",
+    image_guidance: Annotated[
+        str, typer.Option("--image-guidance", help="Weights s_I to try; of tiny-ip2p about 1.  Example: 1.2,1.5")
+    ] = "",
     camera: Annotated[str, typer.Option("--camera", help="Camera by name; else the middle one")] = "",
     frames: Annotated[int, typer.Option("--frames", help="Frames after the key frame that are edited as a window")] = 2,
     weights: Weights = None, device: Device = None, debug: Debug = False,
@@ -71,16 +75,20 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder, or a folder of videos that any method edited")],
     each: Annotated[int, typer.Option("--each-frame", help="Also edit this many frames each by itself, to compare with")] = 0,
     originals: Annotated[Path | None, typer.Option("--originals", help="For a folder of videos: the originals, of the same names")] = None,
-    like: Annotated[Path | None, typer.Option("--like", help="For a folder of videos: a run with the same cameras (depth, answers)")] = None,
+    like: Annotated[
+        Path | None, typer.Option("--like", help="For a folder of videos: a run with the same cameras (depth, answers)")
+    ] = None,
     prompt: Annotated[str, typer.Option("--prompt", help="For a folder of videos: what they were edited by")] = "",
-    caption: Annotated[list[str], typer.Option("--caption", help="Twice: the scene before and after, in words, for CLIP")] = [],  # noqa: B006
+    caption: Annotated[
+        list[str], typer.Option("--caption", help="Twice: the scene before and after, in words, for CLIP")
+    ] = [],  # noqa: B006
     debug: Debug = False,
 ) -> None:
     """Measure a run, or anybody's edited videos.
 
     Writes metrics.json into its folder.
 
-    Example:  i4d eval runs/demo        i4d eval theirs/ --like runs/demo        i4d eval theirs/ --originals data/scene --prompt "make it snow"
+    Example:  i4d eval runs/demo    i4d eval theirs/ --like runs/demo    i4d eval theirs/ --originals data/scene --prompt "make it snow"
     """
     from i4d.commands.show import evaluate as carry_out
     from i4d.commands.show import evaluate_videos
@@ -93,7 +101,9 @@ def evaluate(
 
 def report(
     run: Run,
-    tensorboard: Annotated[Path | None, typer.Option("--tensorboard", help="Also write the run's course as TensorBoard files there")] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option("--tensorboard", help="Also write the run's course as TensorBoard files there")
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Write a run's report and videos again from what is stored.

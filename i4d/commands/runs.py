@@ -38,8 +38,9 @@ def edit(
 
 
 def edit_all(
-    prompts: Path, prompt: str, ckpt: Path | None, out: Path, scene: str, presets: Sequence[str], files: Sequence[Path], options: Options, sets: Sequence[str]
-) -> int:
+    prompts: Path, prompt: str, ckpt: Path | None, out: Path, scene: str,
+    presets: Sequence[str], files: Sequence[Path], options: Options, sets: Sequence[str],
+) -> int:  # fmt: skip
     """Carry out the edits of a file of prompts, which share scene, field and editors; returns the exit code."""
     from i4d.commands.prompts import SharedEdits, read_prompts
 

@@ -66,9 +66,8 @@ def try_out(
     originals = _frames(loaded, config, view, frames)
     model = load_editor(first.place, device, config.editor.dtype)
     estimator, sentence = find_estimator(config.flow.method, config.flow.checkpoint, device=device, iterations=config.flow.iterations)
-    console.line(
-        f"camera {loaded.cameras[view].name}, frames {config.schedule.key_frame} to {config.schedule.key_frame + len(originals) - 1}; {sentence}"
-    )
+    first_frame = config.schedule.key_frame
+    console.line(f"camera {loaded.cameras[view].name}, frames {first_frame} to {first_frame + len(originals) - 1}; {sentence}")
     grid = [
         EditSettings(p, t, i, config.editor.attention, config.editor.norm, keep_unchanged=config.editor.keep_unchanged)
         for p, t, i in itertools.product(texts, weights, image_weights)

@@ -341,7 +341,8 @@ class Fitter:
         """Take up to `num_steps` steps, not beyond the phase's end; FitError names the step of a loss not finite."""
         count = min(num_steps, self.total_steps - self.step)
         if self.loss.side > bank.smallest_side:
-            raise FitError(f"field.refit_patch = {self.loss.side}: images have {bank.smallest_side} pixels", "set it lower, or refit_loss=squared")
+            what = f"field.refit_patch = {self.loss.side}: images have {bank.smallest_side} pixels"
+            raise FitError(what, "set it lower, or refit_loss=squared")
         if self.field.shape.exposures not in ((), bank.views):
             raise FitError(f"the field has exposures of views {self.field.shape.exposures}", f"trained are {bank.views}")
         losses = self._fused_steps(bank, count) if self.fused else [self._one_step(bank) for _ in range(count)]

@@ -31,9 +31,9 @@ class RenderSettings:
     `map_cells` bounds the coarse map's cells per axis; `uniform` is the share of intervals spread evenly whatever
     the map says, so that density can grow where there is none yet.
 
-    `background` is the colour behind the field, unless the field has learned its own. None makes the field's far end opaque: what light is left meets the
-    last interval, as in NeRF. That fits scenes without an outside, and it keeps a young fit from raising density at
-    the near end only because anything is better than a black background.
+    `background` is the colour behind the field, unless the field has learned its own. None makes the field's far end
+    opaque: what light is left meets the last interval, as in NeRF. That fits scenes without an outside, and it keeps
+    a young fit from raising density at the near end only because anything is better than a black background.
 
     `distortion` is the weight that `Rendered.distortion` has in the loss of a fit; at 0 it is not computed.
     """

@@ -55,7 +55,8 @@ class Lpips(nn.Module):
     def forward(self, images: Tensor, references: Tensor) -> Tensor:
         """Return the distance of each pair, (n,), of images (n, 3, h, w) in [0, 1]. ValueError under 35 pixels a side."""
         if images.shape != references.shape or min(images.shape[-2:]) < _SMALLEST:
-            raise ValueError(f"lpips: two batches (n, 3, h, w) of {_SMALLEST} pixels or more, not {tuple(images.shape)}, {tuple(references.shape)}")
+            shapes = f"{tuple(images.shape)}, {tuple(references.shape)}"
+            raise ValueError(f"lpips: two batches (n, 3, h, w) of {_SMALLEST} pixels or more, not {shapes}")
         total = images.new_zeros(len(images))
         for depth, (a, b) in enumerate(zip(self._features(images), self._features(references), strict=True)):
             total = total + ((a - b).square() * getattr(self, f"head{depth}")).sum(1).mean((1, 2))

@@ -83,7 +83,10 @@ def curves(rounds: Sequence[dict[str, Any]], threshold: float) -> str:
     charts += [_chart(rounds, f"{title}, lower is better", {"": lambda r, p=part: r["parts"].get(p)}) for part, title in _PARTS.items()]
     moved = {"edited frames": lambda r: r["change_edits"], "renders": lambda r: r["change_renders"]}
     charts.append(_chart(rounds, "moved since the round before", moved, threshold))
-    hint = "The ring marks the round that is kept: the one with the least disagreement, the mean of these figures. The dashed line is where rounds end."
+    hint = (
+        "The ring marks the round that is kept: the one with the least disagreement, the mean of these figures. "
+        "The dashed line is where rounds end."
+    )
     cells = "".join(f"<figure>{chart}</figure>" for chart in charts if chart)
     columns = "grid-template-columns: repeat(auto-fit, minmax(260px, 1fr))"
     return f"<h2>Round by round</h2><p class='hint'>{hint}</p><div class='card'><div class='sheet' style='{columns}'>{cells}</div></div>"

@@ -123,12 +123,16 @@ def sheet_html(
 def _html_cell(frames: np.ndarray, label: str, command: str, marked: bool) -> str:
     first, *rest = (f"<img alt='{html.escape(label, quote=True)}, frame {i}' src='{picture_uri(f)}'>" for i, f in enumerate(frames))
     run = f"<code>{html.escape(command)}</code>" if command else ""
-    return f"<figure{' class=best' if marked else ''}>{first}<div class=strip>{''.join(rest)}</div><figcaption>{html.escape(label)}</figcaption>{run}</figure>"
+    caption = f"<figcaption>{html.escape(label)}</figcaption>"
+    return f"<figure{' class=best' if marked else ''}>{first}<div class=strip>{''.join(rest)}</div>{caption}{run}</figure>"
 
 
 _STYLE = """
 :root{color-scheme:light dark;font:15px/1.45 system-ui,sans-serif}body{max-width:1500px;margin:2rem auto;padding:0 1rem}
-.grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(240px,1fr));gap:12px}figure{margin:0;padding:8px;border:1px solid #8884;border-radius:8px}
-h1{font-size:clamp(22px,5vw,32px)}.grid.tall{grid-template-columns:repeat(auto-fill,minmax(max(140px,15%),1fr))}figure.best{outline:3px solid #2a7}img{width:100%;image-rendering:auto;display:block}.strip{display:flex;gap:2px;margin-top:2px}.strip img{flex:1;min-width:0}
+.grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(240px,1fr));gap:12px}
+figure{margin:0;padding:8px;border:1px solid #8884;border-radius:8px}
+h1{font-size:clamp(22px,5vw,32px)}.grid.tall{grid-template-columns:repeat(auto-fill,minmax(max(140px,15%),1fr))}
+figure.best{outline:3px solid #2a7}
+img{width:100%;image-rendering:auto;display:block}.strip{display:flex;gap:2px;margin-top:2px}.strip img{flex:1;min-width:0}
 code{display:block;font-size:12px;overflow-wrap:anywhere;background:#8882;padding:4px;border-radius:4px}.note{color:#a60}
 """

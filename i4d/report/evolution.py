@@ -96,8 +96,10 @@ def flow_overlays(footage: Footage) -> str:
             label = escape(f"{caption}, frame {frame} of {footage.camera(view).name}")
             cells.append(f'<figure><img alt="{label}" src="{picture_uri(image)}"><figcaption>{escape(caption)}</figcaption></figure>')
     grid = sheet(len(later), footage.camera(view))
-    hint = f"Camera {escape(footage.camera(view).name)}: the edited key frame pulled along the original video's flow (DIS), and where it cannot be trusted."
-    return f"<h2>What the flow carries</h2><p class='hint'>{hint}</p><div class='card scroll'><div class='sheet' style='{grid}'>{''.join(cells)}</div></div>"
+    words = "the edited key frame pulled along the original video's flow (DIS), and where it cannot be trusted."
+    hint = f"<p class='hint'>Camera {escape(footage.camera(view).name)}: {words}</p>"
+    strip = f"<div class='card scroll'><div class='sheet' style='{grid}'>{''.join(cells)}</div></div>"
+    return f"<h2>What the flow carries</h2>{hint}{strip}"
 
 
 def warped_frame(reference: np.ndarray, frame: np.ndarray, edited: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

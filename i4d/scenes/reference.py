@@ -35,8 +35,8 @@ def read_reference(local: LocalConfig, scene: Scene, view: int, store: ObjectSto
     image, camera, original = image_file(Path(local.reference)), scene.cameras[view], scene.source_cameras[view]
     height, width = image.shape[:2]
     if abs(width * original.height - height * original.width) > 0.02 * width * original.height:
-        raise SceneError(f"--reference {local.reference} is {width}x{height}, the video of {camera.name} {original.width}x{original.height}",
-                         "edit a frame of that video without cropping it, or choose its camera with --reference-camera")  # fmt: skip
+        what = f"--reference {local.reference} is {width}x{height}, the video of {camera.name} {original.width}x{original.height}"
+        raise SceneError(what, "edit a frame of that video without cropping it, or choose its camera with --reference-camera")
     if original.distortion:
         maps = undistortion(original.resized(width, height))
         image = cv2.remap(image, *maps, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)

@@ -108,7 +108,8 @@ def read_region(
         if progress:
             progress(done * scene.num_frames, len(found) * scene.num_frames)
     if not inside and not Path(local.where).exists():
-        raise ConfigError(f"--where {local.where!r}: the segmenter sees nothing like it", "say it otherwise, or lower local.segment_threshold")
+        what = f"--where {local.where!r}: the segmenter sees nothing like it"
+        raise ConfigError(what, "say it otherwise, or lower local.segment_threshold")
     if not inside:
         raise ConfigError(f"--where {local.where}: the masks are black everywhere", "white is where the edit may act")
     return Region(None, tuple(runs), local.feather_px, local.carriers, threshold)

@@ -104,7 +104,8 @@ def demo_world(time: Tensor) -> World:
         material(rgb(0.30, 0.36, 0.66), rgb(0.62, 0.66, 0.86), STRIPES, 1.0),
     ]
     walls = [
-        material(rgb(0.62, 0.50, 0.42), rgb(0.52, 0.40, 0.33), STRIPES, 1.1), material(rgb(0.50, 0.60, 0.50), rgb(0.42, 0.52, 0.43), CHECKS, 0.7),
+        material(rgb(0.62, 0.50, 0.42), rgb(0.52, 0.40, 0.33), STRIPES, 1.1),
+        material(rgb(0.50, 0.60, 0.50), rgb(0.42, 0.52, 0.43), CHECKS, 0.7),
         material(rgb(0.86, 0.85, 0.82)), material(rgb(0.66, 0.52, 0.38), rgb(0.50, 0.37, 0.26), CHECKS, 0.8),
         material(rgb(0.5, 0.5, 0.5)), material(rgb(0.70, 0.66, 0.56), rgb(0.52, 0.56, 0.60), CHECKS, 0.6),
     ]  # fmt: skip

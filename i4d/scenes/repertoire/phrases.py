@@ -20,8 +20,12 @@ LOOKS: dict[str, tuple[str, ...]] = {
     "fog": ("fog", "a foggy day", "thick fog", "it is full of fog", "a foggy morning"),
     "autumn": ("autumn", "an autumn day", "the colours of autumn", "autumn leaves everywhere", "a late autumn afternoon"),
     "van_gogh": ("a van gogh painting", "a painting by van gogh", "van gogh", "it was painted by van gogh", "a canvas of vincent van gogh"),
-    "watercolour": ("a watercolour painting", "a watercolour", "it was painted in watercolour", "a watercolor", "a soft watercolour on paper"),
-    "pencil_sketch": ("a pencil sketch", "a pencil drawing", "it was drawn in pencil", "a sketch in pencil", "a quick sketch with a pencil"),
+    "watercolour": (
+        "a watercolour painting", "a watercolour", "it was painted in watercolour", "a watercolor", "a soft watercolour on paper",
+    ),
+    "pencil_sketch": (
+        "a pencil sketch", "a pencil drawing", "it was drawn in pencil", "a sketch in pencil", "a quick sketch with a pencil",
+    ),
     "cartoon": ("a cartoon", "a cartoon drawing", "it is a cartoon", "a cartoon film", "a frame of a children's cartoon"),
 }  # fmt: skip
 LOOK_TEMPLATES = (

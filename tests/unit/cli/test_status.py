@@ -24,7 +24,8 @@ def make_run(path, prompt):
 
 def test_a_folder_of_several_prompts_tells_of_each(tmp_path, capsys):
     for name, prompt in (("01-night", "make it night"), ("02-gold", "make it gold")):
-        make_run(tmp_path / "two" / name, prompt).append_event({"event": "StageStarted", "at_s": 0.0, "stage": "fit", "round": 0, "total": 9})
+        begun = {"event": "StageStarted", "at_s": 0.0, "stage": "fit", "round": 0, "total": 9}
+        make_run(tmp_path / "two" / name, prompt).append_event(begun)
     code, out, _ = told(capsys, "status", tmp_path / "two")
     assert code == 0 and out.index("make it night") < out.index("make it gold") and out.count("last stage: fit") == 2
     code, out, _ = told(capsys, "status", tmp_path / "two", "--watch")

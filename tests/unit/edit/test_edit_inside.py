@@ -22,7 +22,10 @@ def pictures(count=2, height=21, width=30):
     return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(3))
 
 
-def painted(model, images, region, strength=Strength(800, 3)):
+WEAKER = Strength(800, 3)
+
+
+def painted(model, images, region, strength=WEAKER):
     return repaint(model, images, images, strength, SETTINGS, [1, 2], EditCost(), region=region)
 
 

@@ -17,7 +17,8 @@ from i4d.store.blocks import write_block
 def measured(index, **changes):
     parts = {"temporal": 0.4 - 0.05 * index, "cross_view": 0.2 - 0.03 * index}
     moved = None if index == 1 else 0.03 / index
-    return {"round": index, "change_edits": moved, "change_renders": moved, "disagreement": sum(parts.values()) / 2, "parts": parts, **changes}
+    figures = {"change_edits": moved, "change_renders": moved, "disagreement": sum(parts.values()) / 2, "parts": parts}
+    return {"round": index, **figures, **changes}
 
 
 @pytest.fixture

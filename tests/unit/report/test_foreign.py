@@ -45,7 +45,8 @@ def test_with_a_run_its_originals_and_cameras_are_used(tmp_path, capsys):
     shown = videos(scene)
     keys = np.stack([shown[v][1] for v in scene.train_views])
     depths = [np.full(keys.shape[1:3], 2.0)] * len(keys)
-    run = build(tmp_path / "run", scene, shown, {"before/cam00": shown[0], "key/before": keys}, {v: shown[v] for v in scene.train_views}, depths)
+    renders = {"before/cam00": shown[0], "key/before": keys}
+    run = build(tmp_path / "run", scene, shown, renders, {v: shown[v] for v in scene.train_views}, depths)
     for view in scene.train_views:
         write(tmp_path / "theirs" / f"{scene.cameras[view].name}.mp4", list(shown[view]))
     pairs = pairs_with_run(tmp_path / "theirs", Footage(run))

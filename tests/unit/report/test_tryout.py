@@ -44,7 +44,8 @@ def trial(prompt, score, value):
 
 
 def test_best_is_highest_but_for_flicker_and_each_prompt_has_its_own():
-    trials = [trial("a", "known_answer_db", 20.0), trial("a", "known_answer_db", 25.0), trial("b", "flicker", 1.1), trial("b", "flicker", 2.0)]
+    trials = [trial("a", "known_answer_db", 20.0), trial("a", "known_answer_db", 25.0)]
+    trials += [trial("b", "flicker", 1.1), trial("b", "flicker", 2.0)]
     assert best(trials) == {"a": trials[1], "b": trials[2]}
 
 

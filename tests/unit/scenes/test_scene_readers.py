@@ -132,7 +132,8 @@ def rig_folder(root, **changes):
     entries = []
     for i, (x, width) in enumerate(((-1.0, W), (1.0, W + 20))):
         write_video(root / f"v{i}.mp4", 3, width, H)
-        entries.append({"name": f"c{i}", "video": f"v{i}.mp4", "width": width, "height": H, "K": [[F, 0, width / 2], [0, F, H / 2], [0, 0, 1]],
+        entries.append({"name": f"c{i}", "video": f"v{i}.mp4", "width": width, "height": H,
+                        "K": [[F, 0, width / 2], [0, F, H / 2], [0, 0, 1]],
                         "distortion": [0, 0, 0, 0] if i == 0 else [-0.1, 0, 0, 0], "R": np.eye(3).tolist(), "t": [-x, 0, 3.0]})  # fmt: skip
     entries[1] |= changes
     (root / "cameras.json").write_text(json.dumps({"cameras": entries}))
@@ -164,7 +165,8 @@ def test_prepare_is_resumable_and_undistorts(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [({"R": [[1, 0, 0], [0, 1, 0], [0, 0, 2]]}, "no rotation"), ({"t": [0, float("nan"), 3]}, "NaN"), ({"width": 50}, "declared 50x30"),
-     ({"video": "../v0.mp4"}, "not a file in"), ({"video": "gone.mp4"}, "missing"), ({"distortion": [1, 2]}, "2 numbers"), ({"name": "c0"}, "different")],
+     ({"video": "../v0.mp4"}, "not a file in"), ({"video": "gone.mp4"}, "missing"), ({"distortion": [1, 2]}, "2 numbers"),
+     ({"name": "c0"}, "different")],
 )  # fmt: skip
 def test_bad_rigs_are_one_clear_line(changes, words, tmp_path):
     with pytest.raises(SceneError, match=words) as caught:

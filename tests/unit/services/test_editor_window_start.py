@@ -43,7 +43,8 @@ def test_each_way_of_starting_changes_the_answer_and_only_the_task_decides(scene
     service, other = scene[3](), scene[3]()
     tasks = {
         "plain": later(scene), "both": later(scene, settings=settings(references="both")),
-        "none": later(scene, settings=settings(references="none")), "fine": later(scene, settings=settings(blend=1, blend_detail=0.1)), "blend": later(scene, settings=settings(blend=1)),
+        "none": later(scene, settings=settings(references="none")), "blend": later(scene, settings=settings(blend=1)),
+        "fine": later(scene, settings=settings(blend=1, blend_detail=0.1)),
         "frame noise": later(scene, settings=settings(noise="frame")), "seen": seen(scene), "alone": window_task(scene),
     }  # fmt: skip
     blocks = {name: service.edit_window(task).block.digest for name, task in tasks.items()}

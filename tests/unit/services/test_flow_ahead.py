@@ -81,7 +81,9 @@ def test_the_pairs_are_those_of_the_windows_the_first_windows_first():
     assert set(pairs[: len(wanted)]) == wanted and len(set(pairs)) == len(pairs) == 3 * 8
 
 
-@pytest.mark.parametrize(("references", "blend", "wanted"), [("last", 0, 3), ("none", 0, 0), ("none", 1, 3), ("none", 2, 5), ("last", 2, 6)])
+@pytest.mark.parametrize(
+    ("references", "blend", "wanted"), [("last", 0, 3), ("none", 0, 0), ("none", 1, 3), ("none", 2, 5), ("last", 2, 6)]
+)
 def test_the_pairs_of_a_window_are_those_that_it_pulls_and_blends(references, blend, wanted):
     """A window of three frames after its reference: 3 pulls; neighbours one apart: 3; two apart: 2 more."""
     window = WindowPlan(0, (4, 5, 6), 3)
