@@ -141,11 +141,11 @@ class ScheduleConfig:
     """Rounds, key frame and windows (method page, sections 3 and 4)."""
 
     method: str = opt(
-        "key_frame", "key_frame, key_views (some cameras first, the others follow them), adaptive (weaker repaints where warps explain"
-        " much); for comparison each_frame: every frame by itself; in2n: frames replaced one by one while the field fits",
+        "key_frame", "key_frame, key_views (some cameras first, the others follow them), adaptive (so too, weaker repaints where warps"
+        " explain much); for comparison each_frame: every frame by itself; in2n: frames replaced one by one while the field fits",
         choices=("key_frame", "key_views", "adaptive", "each_frame", "in2n"),
     )  # fmt: skip
-    leading_views: int = opt(0, "key_views: cameras whose windows go first; 0: a third of them", low=0, high=64)
+    leading_views: int = opt(0, "key_views, adaptive: cameras whose windows go first; 0: a third of them", low=0, high=64)
     follow_num_steps: int = opt(600, "key_views: T of the repaint of the others' windows", low=1, high=1000)
     follow_diffusion_steps: int = opt(2, "key_views: n of that repaint", low=1, high=1000)
     references: str = opt(

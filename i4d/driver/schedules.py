@@ -2,6 +2,7 @@
 
 `key_views`: a few cameras, chosen for coverage, are swept by windows as ever; each window of the others starts from its own past
 (by flow) and from what the leaders show at the same instants (by depth), and is repainted briefly (method page, section 5).
+`adaptive`: the same order, but every window, a leader's too, is repainted as strongly as its warps leave it unexplained.
 `each_frame`: every frame of every edited view by itself, from the original, with noise of its own; then the refit.
 `in2n`: Instruct-NeRF2NeRF (Haque et al., ICCV 2023, section 3.2) carried to 4D: while the field refits, a few frames at a time are
 rendered from it, edited each by itself under the condition of their originals, and take their places in the training set.
@@ -44,9 +45,9 @@ def _of_method(scene: Scene, config: Config, settings: EditSettings, num_rounds:
     schedule, method = config.schedule, config.schedule.method
     if method in ("key_frame", "adaptive") and len(plan.views) == 1 and schedule.single != "off":
         plan = single_plan(plan, schedule.single, schedule.diffusion_steps, schedule.sequence_length, schedule.round_share)
-    if method in ("key_frame", "adaptive") or not plan.rounds:
+    if method == "key_frame" or not plan.rounds or (method == "adaptive" and len(plan.views) == 1):
         return replace(plan, method=method)
-    if method == "key_views":
+    if method in ("key_views", "adaptive"):
         return following(plan, config)
     images = (config.schedule.forwards or predicted_forwards(plan)) // branches(settings)
     alone = replace(settings, attention="own", norm="frame", noise="frame", flow="none", blend=0)
@@ -55,11 +56,15 @@ def _of_method(scene: Scene, config: Config, settings: EditSettings, num_rounds:
 
 
 def following(plan: Plan, config: Config) -> Plan:
-    """Return the plan with leaders: as many as configured, or a third of the views, one at least; all of them where there is one view."""
-    count = config.schedule.leading_views or max(1, len(plan.views) // 3)
-    strength = Strength(config.schedule.follow_num_steps, config.schedule.follow_diffusion_steps)
-    leaders = leaders_of(plan.views, plan.cameras, count)
-    return replace(plan, method="key_views", leaders=leaders, follow_strength=strength)
+    """Return the plan with leaders: as many as configured, or a third of the views, one at least; all of them where there is one view.
+
+    `key_views` gives followers a strength of their own; `adaptive` windows are all adapted from the same one.
+    """
+    schedule = config.schedule
+    leaders = leaders_of(plan.views, plan.cameras, schedule.leading_views or max(1, len(plan.views) // 3))
+    brief = Strength(schedule.follow_num_steps, schedule.follow_diffusion_steps)
+    follow_strength = brief if schedule.method == "key_views" else plan.window_strength
+    return replace(plan, method=schedule.method, leaders=leaders, follow_strength=follow_strength)
 
 
 def _steps(plan: Plan, images: int, batched: int, most: int) -> int:

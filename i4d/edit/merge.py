@@ -17,7 +17,8 @@ from i4d.geometry.cameras import unproject
 from i4d.geometry.warps import warp_by_depth
 from i4d.types import Camera, Strength
 
-WHOLE_AT = 0.25  # unexplained share of a window from which on an adaptive repaint has its full strength
+STEPS_WHOLE_AT = 0.25  # unexplained share of a window from which on an adaptive repaint has all of its steps
+T_WHOLE_AT = 0.02  # likewise all of its T: no average over pixels helps those that start unedited
 LEAST_T = 0.5  # share of T that an adaptive repaint has where everything is explained
 
 
@@ -121,8 +122,9 @@ def _add(total: torch.Tensor, weight: torch.Tensor, index: int, pull: Pull) -> N
 def adapted(strength: Strength, explained: float, least_steps: int = 1) -> Strength:
     """Return the strength of a window whose warps explain a share of its pixels, in [0, 1].
 
-    Steps grow in proportion to the unexplained share up to all of them at a quarter; T between half and all of it likewise.
+    What no warp explains starts from the unedited picture, and T alone decides whether it leaves it: T grows from half to all of it at
+    2 % unexplained. Steps are finish, and grow in proportion to the unexplained share up to all of them at a quarter.
     """
-    share = min(1.0, (1.0 - explained) / WHOLE_AT)
-    steps = min(strength.n, max(least_steps, -int(-strength.n * share // 1)))
-    return Strength(max(steps, round(strength.T * (LEAST_T + (1 - LEAST_T) * share))), steps)
+    unexplained = 1.0 - explained
+    steps = min(strength.n, max(least_steps, -int(-strength.n * min(1.0, unexplained / STEPS_WHOLE_AT) // 1)))
+    return Strength(max(steps, round(strength.T * (LEAST_T + (1 - LEAST_T) * min(1.0, unexplained / T_WHOLE_AT)))), steps)

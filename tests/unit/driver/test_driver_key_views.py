@@ -66,6 +66,15 @@ def test_the_plan_of_17_cameras_and_50_frames_takes_three_quarters_of_the_forwar
     assert spent["key_views"] <= 0.75 * spent["key_frame"]
 
 
+def test_adaptive_windows_are_led_too_and_all_start_from_the_same_strength():
+    followers, adaptive, whole = (plan_of(method) for method in ("key_views", "adaptive", "key_frame"))
+    assert adaptive.leaders == followers.leaders and adaptive.method == "adaptive"
+    assert {adaptive.strength_of(view) for view in adaptive.views} == {whole.window_strength}
+    assert predicted_forwards(adaptive) == predicted_forwards(whole), "the most they may take"
+    alone = plan_of("adaptive", scene(num_views=2, held_out=1))
+    assert not alone.leaders and alone.method == "adaptive"
+
+
 def test_followers_wait_for_leaders_and_see_them(tmp_path, executor, case):
     plan, _ = case
     assert len(plan.leaders) == 1 and plan.method == "key_views"

@@ -127,8 +127,10 @@ def test_the_less_is_unexplained_the_weaker_the_repaint():
     assert adapted(full, 1.0) == Strength(450, 1)
     assert adapted(full, 1.0, least_steps=2) == Strength(450, 2)
     assert adapted(Strength(900, 1), 1.0, least_steps=2) == Strength(450, 1), "never more steps than the full strength has"
-    found = [adapted(full, share) for share in (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)]
+    assert adapted(full, 0.97) == Strength(900, 1), "a few pixels that start unedited need all of T, but not many steps"
+    found = [adapted(full, share) for share in (1.0, 0.995, 0.99, 0.95, 0.9, 0.85, 0.8, 0.7)]
     assert [s.n for s in found] == sorted(s.n for s in found) and [s.T for s in found] == sorted(s.T for s in found)
+    assert found[1].T < found[2].T
 
 
 def test_every_frame_of_a_moving_camera_has_its_own_pose():
