@@ -127,6 +127,7 @@ def resume(
     run: Run, address: Address = None, local: Local = False, editors: Editors = None, device: Device = None, debug: Debug = False,
     job: Annotated[str, typer.Option("--job", help="Go on as a job of this cluster: its dashboard, http://host:8265")] = "",
     python: Annotated[str, typer.Option("--python", help="With --job: the interpreter on the cluster")] = sys.executable,
+    probe: Annotated[bool, typer.Option(help="With --job: first find out whether the run can be read there")] = True,
 ) -> None:  # fmt: skip
     """Go on with a run that was stopped or killed.
 
@@ -139,7 +140,7 @@ def resume(
     if job:
         from i4d.commands.jobs import resubmit
 
-        raise typer.Exit(resubmit(job, run, who(address, local, editors, device), python))
+        raise typer.Exit(resubmit(job, run, who(address, local, editors, device), python, probe))
     raise typer.Exit(carry_out(run, who(address, local, editors, device)))
 
 

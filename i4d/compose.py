@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -178,7 +178,7 @@ def start_run(
     if config.editor.weights != "auto":
         resolve_weights(config.editor.weights, "cpu")
     console.line("starting " + ("Ray" if config.cluster.executor == "ray" else "threads"))
-    with workplace(config.cluster, out.name) as work:
+    with ExitStack() as kept, workplace(config.cluster, out.name) as work:
         console.line(f"computing on {work.sentence}")
         chosen = choose_editor(config, request.prompt, work.device(config.cluster))
         known = chosen.card.knows(request.prompt) if request.kind == "edit" else ""
@@ -192,6 +192,7 @@ def start_run(
         placement = placement_for(work, config, scene, chosen, plan)
         fresh = not out.exists()
         folder = RunFolder.create(out, cfg.to_dict(config), config.storage_path)
+        kept.enter_context(folder.lock())
         emit = Emitter([console, lambda event: folder.append_event(event.to_json())])
         try:
             if work.shared:
@@ -215,7 +216,7 @@ def resume_run(path: Path, console: Any, change: Callable[[Config], None] | None
         change(config)
     request = Request.read(folder)
     console.line("starting " + ("Ray" if config.cluster.executor == "ray" else "threads"))
-    with workplace(config.cluster, path.name) as work:
+    with workplace(config.cluster, path.name) as work, folder.lock():
         console.line(f"computing on {work.sentence}")
         chosen = choose_editor(config, request.prompt, work.device(config.cluster))
         emit = Emitter([console, lambda event: folder.append_event(event.to_json())])

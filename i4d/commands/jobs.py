@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import shutil
 import tempfile
@@ -15,7 +14,7 @@ import yaml
 
 from i4d import config as cfg
 from i4d.commands.layers import layered, settled
-from i4d.commands.prompts import read_prompts
+from i4d.commands.prompts import not_begun, read_prompts
 from i4d.commands.run_request import Request, checked_prompt
 from i4d.commands.watch import EVERY_S, watched
 from i4d.config import Config
@@ -24,7 +23,7 @@ from i4d.errors import ClusterError, ConfigError
 from i4d.exec.on_ray.jobs import Job, Jobs
 from i4d.report.console import Console
 from i4d.scenes.where import box_of
-from i4d.store.run_folder import RunFolder, check_run_id
+from i4d.store.run_folder import RunFolder, check_run_id, held
 
 FAILED = 1
 # Seconds between Ray's SIGTERM and SIGKILL when a job is stopped (3 by itself): time to finish the commit in hand.
@@ -65,17 +64,20 @@ def submit(
     return followed(jobs, id) if follow else 0
 
 
-def resubmit(address: str, run: Path, options: Mapping[str, Any], python: str) -> int:
+def resubmit(address: str, run: Path, options: Mapping[str, Any], python: str, probe: bool) -> int:
     """Go on with a run as a new job, perhaps with other workers."""
     folder = RunFolder.open(run)
     request, config = Request.read(folder), folder.config()
-    if _driven(folder):
+    if folder.driven():
         raise ConfigError(f"{folder.path} is running", f"`i4d stop {run}` ends it after the work in hand")
     if options.get("cluster.executor") == "local":
         raise ConfigError("--local and --job exclude each other", "a job computes on the cluster that it is sent to")
     flags = {"cluster.editors": "--editors", "cluster.device": "--device"}
     more = [word for key, flag in flags.items() if options.get(key) is not None for word in (flag, str(options[key]))]
     jobs = Jobs(address)
+    if probe:
+        settings = cfg.from_dict(config, str(folder.path / "config.yaml"))
+        _probe(jobs, python, _places(settings, folder.path))
     about = {"prompt": request.prompt, "scene": config["scene"]["name"], "run": folder.path.name, "out": str(folder.path)}
     id = jobs.submit(["resume", str(folder.path), *more], None, about, env=_PATIENT, python=python)
     print(f"job: {id}\nrun: {folder.path}\ndashboard: {jobs.url}", flush=True)
@@ -166,7 +168,8 @@ def status(name: str, address: str, watch: bool = False) -> None:
         name = job.metadata["out"]
     seen: set[Path] = set()
     while True:
-        over = job is None or Jobs(address).get(job.id).ended  # asked first: what it began before its end is seen then
+        # asked first: what it began before its end is seen then
+        over = not held(Path(name)) if job is None else Jobs(address).get(job.id).ended
         fresh = [folder for folder in _runs(name) if folder.path not in seen]
         for folder in fresh:
             seen.add(folder.path)
@@ -175,6 +178,8 @@ def status(name: str, address: str, watch: bool = False) -> None:
             break
         if not fresh:
             time.sleep(EVERY_S)
+    for run, prompt in not_begun(Path(name)):
+        print(f"{Path(name) / run}: edit {prompt!r}\nstate: not begun{'' if over else '; waits for the runs before it'}")
     if job is not None:
         print(f"{job.id}: {Jobs(address).get(job.id).status}")
     elif not seen:
@@ -183,7 +188,7 @@ def status(name: str, address: str, watch: bool = False) -> None:
 
 def _watch(folder: RunFolder) -> None:
     print(folder.path)
-    for line in watched(folder, lambda: _driven(folder)):
+    for line in watched(folder, folder.driven):
         print(time.strftime("%H:%M:%S"), line, flush=True)
 
 
@@ -217,23 +222,10 @@ def _runs(name: str) -> list[RunFolder]:
 def _state(folder: RunFolder, rounds: int, wanted: int) -> str:
     if (folder.path / "metrics.json").exists():
         return "finished"
-    if _driven(folder):
+    if folder.driven():
         return "running"
     told = "stopped" if folder.events() else "not begun"
     return f"{told}; `i4d resume {folder.path}` goes on" if rounds <= wanted else told
-
-
-def _driven(folder: RunFolder) -> bool:
-    """Return whether a driver holds the run's lock at this moment."""
-    path = folder.path / "lock"
-    if not path.exists():
-        return False
-    with open(path) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 def logs(name: str, address: str) -> None:
@@ -271,7 +263,7 @@ def stop(name: str, address: str) -> None:
         ended = not Jobs(address).stop(name)
         print(f"{name} " + ("has ended already" if ended else "is asked to end"))
         return
-    driven = [folder for folder in _runs(name) or [RunFolder.open(name)] if _driven(folder)]
+    driven = [folder for folder in _runs(name) or [RunFolder.open(name)] if folder.driven()]
     if not driven:
         raise ConfigError(f"{name} is not running", f"`i4d status {name}` says where it stands")
     for folder in driven:

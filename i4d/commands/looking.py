@@ -128,12 +128,9 @@ def view(
 
     Example:  i4d view runs/demo
     """
-    from i4d.report.viewer import serve
-    from i4d.report.viewing import RunViews
-    from i4d.store.run_folder import RunFolder
+    from i4d.commands.view import view as carry_out
 
-    print(f"reading the field of {run}", flush=True)
-    serve(RunViews(RunFolder.open(run), device or "auto"), host, port, height, print)
+    carry_out(run, host, port, height, device or "auto")
 
 
 def locate(

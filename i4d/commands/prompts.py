@@ -1,11 +1,13 @@
 """Several edits of one scene in one go: the scene is decoded and fitted once, flow and editors are shared.
 
+    runs/many/prompts.json  the runs that there will be, in order; `lock` beside it says whether somebody is at it
     runs/many/store/        blocks, flow and checkpoints of all of them
     runs/many/01-make-it-night/   a run like any other: status, resume, report
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,8 +25,10 @@ from i4d.driver.plan import predicted_forwards
 from i4d.driver.rounds import RunResult
 from i4d.errors import ConfigError
 from i4d.scenes.load import load_scene
-from i4d.store.run_folder import RunFolder
+from i4d.store.objects import write_atomically
+from i4d.store.run_folder import RunFolder, locked
 
+FILE = "prompts.json"
 _WORDS = 40  # characters of a prompt in the name of its run
 
 
@@ -54,6 +58,14 @@ def run_name(number: int, prompt: str) -> str:
     return f"{number:02d}-{words}" if words else f"{number:02d}"
 
 
+def not_begun(folder: Path) -> list[tuple[str, str]]:
+    """Return name and prompt of the runs that a file of prompts will make in a folder and has not begun; none elsewhere."""
+    if not (folder / FILE).is_file():
+        return []
+    told = json.loads((folder / FILE).read_text())["runs"]
+    return [(run["name"], run["prompt"]) for run in told if not (folder / run["name"] / "config.yaml").is_file()]
+
+
 class SharedEdits:
     """The runs of one prompts file on one workplace; `carry_out` yields to `finished` after each."""
 
@@ -70,6 +82,12 @@ class SharedEdits:
 
     def carry_out(self, finished: Any) -> RunResult:
         """Edit by every prompt in turn; `finished(place)` hears of each. Returns the last result, stopped or not."""
+        runs = [{"name": place.name, "prompt": prompt} for place, prompt in zip(self.places, self._prompts, strict=True)]
+        write_atomically(self._out / FILE, json.dumps({"runs": runs}, indent=1).encode())
+        with locked(self._out):
+            return self._one_by_one(finished)
+
+    def _one_by_one(self, finished: Any) -> RunResult:
         scene = load_scene(self._config.scene, None, self._console.making)
         fitted_to(self._config, scene)
         result = None
@@ -91,19 +109,20 @@ class SharedEdits:
         plan = compose.plan_for(scene, config, request, chosen.settings)
         placement = compose.placement_for(work, config, scene, chosen, plan)
         folder = RunFolder.create(place, cfg.to_dict(config), config.storage_path)
-        emit = Emitter([console, lambda event: folder.append_event(event.to_json())])
-        if work.shared:
-            compose.require_shared(work, folder)
-        console.describe(request, config, scene, plan, predicted_forwards(plan))
-        if self._first is None:
-            prepared = compose.prepare_scene(scene, config, folder, emit, console.progress)
-            self._first = folder
-        else:
-            for name in ("originals.json", "scene.json", "region.json", "reference.json"):
-                folder.write_json(name, self._first.read_json(name))
-            prepared = compose.prepared_scene(folder)
-            request = replace(request, start=self._first.manifests()[0]["checkpoint"])
-        request.write(folder)
-        if not self._services:
-            self._services = compose.start_services(config, folder, prepared, plan, placement, chosen, work, emit)
-        return compose.drive(request, config, folder, prepared, plan, placement, chosen, work, emit, console, self._services)
+        with folder.lock():
+            emit = Emitter([console, lambda event: folder.append_event(event.to_json())])
+            if work.shared:
+                compose.require_shared(work, folder)
+            console.describe(request, config, scene, plan, predicted_forwards(plan))
+            if self._first is None:
+                prepared = compose.prepare_scene(scene, config, folder, emit, console.progress)
+                self._first = folder
+            else:
+                for name in ("originals.json", "scene.json", "region.json", "reference.json"):
+                    folder.write_json(name, self._first.read_json(name))
+                prepared = compose.prepared_scene(folder)
+                request = replace(request, start=self._first.manifests()[0]["checkpoint"])
+            request.write(folder)
+            if not self._services:
+                self._services = compose.start_services(config, folder, prepared, plan, placement, chosen, work, emit)
+            return compose.drive(request, config, folder, prepared, plan, placement, chosen, work, emit, console, self._services)

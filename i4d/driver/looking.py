@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from i4d.driver import events
 from i4d.driver.plan import RoundPlan
 from i4d.driver.renders import RenderJob, Shot, calls_of, work_done
 from i4d.driver.stages import Look
@@ -68,9 +69,11 @@ def regions_of(state: RunState, start: CheckpointReceipt) -> dict[tuple[int, int
                 state.emit(work_done(state.session, 1, f"region/v{view:02d}", receipt, reused, plan.views.index(view) + 1, len(plan.views)))
                 digest = receipt.blocks["region"].digest
                 found |= {(view, frame): FrameAddress(digest, row) for row, frame in enumerate(task.frames)}
-    if not state.record.share_of([found[view, plan.key_frame] for view in plan.views]):
+    share = state.record.share_of([found[view, plan.key_frame] for view in plan.views])
+    if not share:
         raise ConfigError(f"--where: no edited camera sees the region at frame {plan.key_frame}, from where the edit spreads",
                           "choose another schedule.key_frame, or mend box or masks")  # fmt: skip
+    state.emit(events.Warned(f"--where covers {100 * share:.1f} % of the edited cameras' pictures at frame {plan.key_frame}"))
     return found
 
 

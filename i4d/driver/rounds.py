@@ -127,7 +127,6 @@ def _tell_failure(emit: Emitter, err: Exception) -> None:
 
 def _committed(plan: Plan, originals: Table, record: Record) -> tuple[dict[int, Table], dict[int, CheckpointReceipt]]:
     """Return frame tables (0: the originals) and checkpoints by committed round; ConfigError if they are of another plan."""
-    record.clear_stop()
     table, tables, checkpoints = originals, {0: originals}, {}
     stored = record.read_json("plan.json")
     if stored is not None and stored["digest"] != plan.digest():

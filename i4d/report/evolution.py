@@ -12,7 +12,7 @@ from i4d.flow.classical import DisFlow
 from i4d.flow.warp import consistency_mask, warp
 from i4d.report.embed import picture_uri
 from i4d.report.footage import Footage
-from i4d.report.layout import sheet, which
+from i4d.report.layout import again, sheet, which
 from i4d.report.steadiness import planes
 from i4d.types import FrameAddress
 
@@ -36,15 +36,14 @@ def evolution(footage: Footage) -> str:
             continue
         chosen = sorted({round(i) for i in np.linspace(0, len(steps) - 1, min(len(steps), _MOST_STEPS))})
         pictures = [(f"step {i + 1}", _row(footage, manifest["receipts"][steps[i]]["block"]["digest"], views.index(view))) for i in chosen]
-        rows.append((f"Round {index}", pictures))
+        last = ("windows start here", footage.edited_frame(view, key, index))
+        mark = "<br><small>kept</small>" if index == footage.kept and len(footage.manifests) > 2 else ""
+        rows.append((f"Round {index}", mark, [("original", footage.original(view, key)), *pictures, last]))
     if not rows:
         return ""
-    first = ("original", footage.original(view, key))
-    last = ("as stored", footage.edited_frame(view, key))
-    cells, width = [], max(len(pictures) for _, pictures in rows) + 2
-    for title, pictures in rows:
-        shown = [first, *pictures, last]
-        cells.append(f"<span class='row'>{title}</span>")
+    cells, width = [], max(len(shown) for *_, shown in rows)
+    for title, mark, shown in rows:
+        cells.append(f"<span class='row'>{title}{mark}</span>")
         for name, image in shown:
             label = escape(f"{title}, {name}, key frame of {camera}")
             cells.append(f'<figure><img alt="{label}" src="{picture_uri(image)}"><figcaption>{name}</figcaption></figure>')
@@ -54,7 +53,7 @@ def evolution(footage: Footage) -> str:
     hint = f"{when}: after each joint edit and its average between the cameras; last, what the windows start from."
     return (
         f"<h2>How the key frame came about</h2><p class='hint'>{hint}</p><div class='card scroll'>"
-        f"<div class='sheet' style='{columns}'>{''.join(cells)}</div></div>"
+        f"<div class='sheet' style='{columns}'>{''.join(cells)}</div></div>{again(footage.run.path.name, 'report')}"
     )
 
 
@@ -99,7 +98,7 @@ def flow_overlays(footage: Footage) -> str:
     words = "the edited key frame pulled along the original video's flow (DIS), and where it cannot be trusted."
     hint = f"<p class='hint'>Camera {escape(footage.camera(view).name)}: {words}</p>"
     strip = f"<div class='card scroll'><div class='sheet' style='{grid}'>{''.join(cells)}</div></div>"
-    return f"<h2>What the flow carries</h2>{hint}{strip}"
+    return f"<h2>What the flow carries</h2>{hint}{strip}{again(footage.run.path.name, 'report')}"
 
 
 def warped_frame(reference: np.ndarray, frame: np.ndarray, edited: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -80,12 +80,18 @@ class Footage:
         return FrameTable.from_json(self.run.read_json("originals.json"))
 
     @cached_property
-    def _edited(self) -> FrameTable:
-        table = self._originals
-        kept = kept_round(self.run, max(self.manifests))
-        for manifest in (manifest for index, manifest in sorted(self.manifests.items()) if index <= kept):
+    def kept(self) -> int:
+        """The round that pictures and figures are of."""
+        return kept_round(self.run, max(self.manifests))
+
+    @cached_property
+    def _tables(self) -> dict[int, FrameTable]:
+        """Which frames the field of every committed round was fitted to."""
+        table, out = self._originals, {}
+        for index, manifest in sorted(self.manifests.items()):
             table = table.override(TableRun(*run) for run in manifest["overrides"])
-        return table
+            out[index] = table
+        return out
 
     @cached_property
     def _renders(self) -> dict[str, list[tuple[int, dict[str, FrameAddress]]]]:
@@ -116,9 +122,9 @@ class Footage:
     def original(self, view: int, frame: int) -> np.ndarray:
         return self.pixels(self._originals.lookup(view, frame))
 
-    def edited_frame(self, view: int, frame: int) -> np.ndarray:
-        """Return a frame of a trained view as the editor left it in the kept round: what its field was fitted to."""
-        return self.pixels(self._edited.lookup(view, frame))
+    def edited_frame(self, view: int, frame: int, round_index: int | None = None) -> np.ndarray:
+        """Return a frame of a trained view as the editor left it: what the field of a round (None: the kept one) was fitted to."""
+        return self.pixels(self._tables[self.kept if round_index is None else round_index].lookup(view, frame))
 
     def pixels(self, address: FrameAddress) -> np.ndarray:
         """Return a stored picture as uint8; edited key frames are kept as float16."""

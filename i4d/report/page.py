@@ -248,7 +248,7 @@ def key_frames(footage: Footage) -> str:
     hint = f"{when}: all training cameras are edited together at this instant, then each along time."
     columns = sheet(len(views), footage.camera(views[0]))
     shown = f"<div class='card scroll'><div class='sheet' style='{columns}'>{''.join(cells)}</div></div>"
-    return f"<h2>Key frame</h2><p class='hint'>{hint}</p>{shown}"
+    return f"<h2>Key frame</h2><p class='hint'>{hint}</p>{shown}{again(footage.run.path.name, 'report')}"
 
 
 # ------------------------------------------------------------------------------------------------ tables

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from i4d.errors import ConfigError
-from i4d.report.viewing import LOOKS, RunViews, pinhole, vertical_fov
+from i4d.errors import ConfigError, I4DError
+from i4d.report.viewing import LOOKS, RunViews, as_finder, fitting_fov, pinhole, stands_at, vertical_fov
 from i4d.types import Camera
 
 COARSEST = 8  # pictures begin at an eighth of their height
@@ -69,7 +69,7 @@ class Viewer:
         self.playing = gui.add_checkbox("Play", False)
         self.speed = gui.add_slider("Frames per second", 1, 60, 1, max(1, round(min(scene.fps, 60))))
         rounds = self.views.rounds()
-        self.look = gui.add_button_group("Show", LOOKS)
+        self.look = gui.add_button_group("Show", [look.capitalize() for look in LOOKS])
         self.chosen_look = "after" if len(rounds) > 1 else "before"
         self.round = gui.add_dropdown("Round", [str(r) for r in rounds], initial_value=str(rounds[-1]))
         self.photos = gui.add_checkbox("Cameras", False)
@@ -77,15 +77,24 @@ class Viewer:
         self.go = gui.add_dropdown("Look through", names, initial_value=names[(scene.held_out_views or (0,))[0]])
         self.status = gui.add_markdown(self._about())
         self._frustums = [self._frustum(view, _spacing(scene.cameras)) for view in range(len(names))]
-        for control in (self.frame, self.round):
-            control.on_update(lambda _: self._changed())
+        self.frame.on_update(lambda _: self._redraw())
+        self.round.on_update(lambda _: self._changed())
         self.look.on_click(self._choose_look)
         self.photos.on_update(lambda _: self._show_photos())
         self.go.on_update(lambda event: self._fly(event.client))
 
     def _about(self) -> str:
-        said = f"“{self.views.footage.prompt}”" if self.views.footage.edited else "not edited yet"
-        return f"**{self.views.scene.name}**: {said}. Showing **{self.chosen_look}**, rounds {', '.join(map(str, self.views.rounds()))}."
+        """Return what is shown and, of a run that is still going, where it stands."""
+        prompt, index = self.views.footage.request.prompt, int(self.round.value)
+        said = f"“{prompt}”" if prompt else "not edited"
+        shown = f"Showing **{self.chosen_look}**, round {index} of {self.round.options[-1]}"
+        if index == 0:
+            shown = "Showing **before** the edit (round 0)"
+        going = f"\n\nThe run goes on: {self.views.landing.standing().line()}." if self.views.run.driven() else ""
+        return f"**{self.views.scene.name}**: {said}. {shown}.{going}"
+
+    def _photo(self, view: int) -> np.ndarray:
+        return self.views.photo(view, int(self.frame.value), self.chosen_look, int(self.round.value))
 
     def _frustum(self, view: int, size: float) -> Any:
         camera, scene = self.views.scene.cameras[view], self.views.scene
@@ -93,7 +102,7 @@ class Viewer:
         held_out = view in scene.held_out_views
         handle = self.server.scene.add_camera_frustum(
             f"/cameras/{camera.name}", fov=vertical_fov(camera), aspect=camera.width / camera.height, scale=size, visible=False,
-            image=self.views.photo(view, 0, self.chosen_look), wxyz=rotation.wxyz, position=camera.centre,
+            image=self._photo(view), wxyz=rotation.wxyz, position=camera.centre,
             color=(230, 140, 30) if held_out else (60, 120, 220), thickness=1.0, thickness_units="screen",
         )  # fmt: skip
 
@@ -106,11 +115,14 @@ class Viewer:
 
     # ------------------------------------------------------------------------------------------ controls
     def _choose_look(self, event: Any) -> None:
-        self.chosen_look = event.target.value
-        self.status.content = self._about()
+        self.chosen_look = event.target.value.lower()
         self._changed()
 
     def _changed(self) -> None:
+        self.status.content = self._about()
+        self._redraw()
+
+    def _redraw(self) -> None:
         self._show_photos()
         for painter in list(self._painters.values()):
             painter.ask()
@@ -119,16 +131,20 @@ class Viewer:
         for view, handle in enumerate(self._frustums):
             handle.visible = self.photos.value
             if self.photos.value:
-                handle.image = self.views.photo(view, int(self.frame.value), self.chosen_look)
+                handle.image = self._photo(view)
+
+    def camera_of(self, name: str, frame: int) -> Camera:
+        """Return a camera of the scene by name, where it stands at a frame."""
+        return next(c for c in self.views.scene.cameras if c.name == name).at(frame)
 
     def _fly(self, client: Any) -> None:
-        camera = next(c for c in self.views.scene.cameras if c.name == self.go.value).at(int(self.frame.value))
+        camera = self.camera_of(self.go.value, int(self.frame.value))
         for each in [client] if client is not None else self.server.get_clients().values():
             with each.atomic():
                 each.camera.wxyz = self._from_rotation(camera.world_from_camera[:3, :3]).wxyz
                 each.camera.position = camera.centre
                 each.camera.look_at = camera.centre + camera.world_from_camera[:3, 2] * self.views.scene.bounds.unit
-                each.camera.fov = vertical_fov(camera)
+                each.camera.fov = fitting_fov(camera, each.camera.aspect)
 
     # ------------------------------------------------------------------------------------------ threads
     def _welcome(self, client: Any) -> None:
@@ -150,15 +166,19 @@ class Viewer:
 
     def _follow(self) -> None:
         while not self._closed.wait(FOLLOW_S):
-            if self.views.refresh():
+            told, committed = self.views.landing.refresh(), self.views.refresh()
+            if committed:
                 rounds = [str(r) for r in self.views.rounds()]
                 at_the_end = self.round.value == self.round.options[-1]
+                gone = self.round.value not in rounds
                 self.round.options = tuple(rounds)
-                if at_the_end:
+                if at_the_end or gone:
                     self.round.value = rounds[-1]
                     self.chosen_look = "after"
-                self.status.content = self._about()
                 self._changed()
+            elif told or self.status.content != self._about():  # the driver has ended
+                self.status.content = self._about()
+                self._show_photos()
 
 
 class Painter:
@@ -187,7 +207,11 @@ class Painter:
             self._wanted.clear()
             scale = COARSEST
             while scale >= 1 and not self._wanted.is_set():
-                self._once(max(1, self._viewer.height // scale))
+                try:
+                    self._once(max(1, self._viewer.height // scale))
+                except I4DError as err:  # such as a round whose field went a moment ago; the next picture may be there
+                    self._viewer.status.content = str(err)
+                    break
                 self.painted += scale == 1
                 scale //= 2
 
@@ -196,8 +220,11 @@ class Painter:
         pose = np.eye(4)
         pose[:3, :3] = _rotation(seen.wxyz)
         pose[:3, 3] = seen.position
-        camera = pinhole(seen.fov, seen.aspect, height, pose)
-        image = viewer.views.render(camera, int(viewer.frame.value), int(viewer.round.value), viewer.chosen_look)
+        camera, frame = pinhole(seen.fov, seen.aspect, height, pose), int(viewer.frame.value)
+        image = viewer.views.render(camera, frame, int(viewer.round.value), viewer.chosen_look)
+        through = viewer.camera_of(viewer.go.value, frame)
+        if stands_at(camera, through, viewer.views.scene.bounds.unit):
+            image = as_finder(image, camera, through)
         if self._closed:
             return
         self._client.scene.set_background_image(image, format="jpeg")

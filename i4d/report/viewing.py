@@ -19,6 +19,7 @@ from i4d.field.fit import Fitter
 from i4d.field.image import FieldImage, render_image
 from i4d.field.spaces import space_for
 from i4d.report.footage import Footage
+from i4d.report.landing import Landing
 from i4d.services.device import choose_device
 from i4d.services.local import LocalScene
 from i4d.store.named import get_checkpoint
@@ -27,6 +28,7 @@ from i4d.types import Camera
 
 Look = Literal["after", "before", "difference"]
 LOOKS: tuple[Look, ...] = ("after", "before", "difference")
+FINDER_DIMMED = 0.25  # what the camera looked through does not see: no camera may have seen it, so the field guesses there
 DIFFERENCE_GAIN = 2.0  # differences are shown around grey, so much larger
 
 
@@ -47,27 +49,30 @@ class RunViews:
         self.scene = self.footage.scene
         self._config = cfg.from_dict(run.config(), str(run.path / "config.yaml"))
         self._device = choose_device(device)
+        self._known = self.rounds()
+        self.landing = Landing(run)
+        self.landing.refresh()
         self._space = space_for(self.scene.bounds, self.scene.cameras)
         self._fields: OrderedDict[int, Fitter] = OrderedDict()
 
     def rounds(self) -> list[int]:
-        """Return the rounds whose field is still there: 0 is the reconstruction. Read anew at every call."""
-        manifests = self.run.manifests()
+        """Return the rounds whose field is still there: 0 is the reconstruction. The store is asked at every call."""
+        manifests = self.footage.manifests
         return [r for r in sorted(manifests) if self.run.has_checkpoint(manifests[r]["checkpoint"]["digest"])]
 
     def refresh(self) -> bool:
-        """Take notice of rounds that were committed since; returns whether there are any."""
-        if set(self.run.manifests()) == set(self.footage.manifests):
-            return False
-        self.footage = Footage(self.run)
-        return True
+        """Take notice of rounds that were committed since, and of fields that went at a run's end; returns whether there are any."""
+        if set(self.run.committed()) != set(self.footage.manifests):
+            self.footage = Footage(self.run)
+        before, self._known = self._known, self.rounds()
+        return before != self._known
 
     def field(self, round_index: int) -> Fitter:
         """Return a round's field. ConfigError for a round that is not there."""
-        if round_index not in self.rounds():
-            raise ConfigError(f"round {round_index} is not there", f"rounds with a field: {self.rounds()}")
         if round_index not in self._fields:
-            digest = self.run.manifests()[round_index]["checkpoint"]["digest"]
+            if round_index not in self.rounds():
+                raise ConfigError(f"round {round_index} is not there", f"rounds with a field: {self.rounds()}")
+            digest = self.footage.manifests[round_index]["checkpoint"]["digest"]
             data = get_checkpoint(self.run.store, digest)
             decode(data)  # says what is wrong with a corrupt one before anything is made
             fitter = Fitter(self._config.field, self._space, self.scene.num_frames, self._config.seed, self._device)
@@ -104,13 +109,46 @@ class RunViews:
         fitter = self.field(round_index)
         return render_image(fitter.field, fitter.render_settings(), camera, frame)
 
-    def photo(self, view: int, frame: int, look: Look, width: int = 160) -> np.ndarray:
-        """Return a camera's own frame for its frustum, at most `width` pixels wide: edited where it is a trained view."""
-        edited = look == "after" and view in self.scene.train_views and self.footage.edited
-        image = self.footage.edited_frame(view, frame) if edited else self.footage.original(view, frame)
+    def photo(self, view: int, frame: int, look: Look, round_index: int, width: int = 160) -> np.ndarray:
+        """Return a camera's own frame for its frustum, at most `width` pixels wide: a trained view's as a round left it.
+
+        Of the last round that is committed: as the windows of the next one have it, where they have come that far.
+        """
+        image = self._edited(view, frame, round_index) if look != "before" and view in self.scene.train_views else None
+        if image is None:
+            image = self.footage.original(view, frame)
         if image.shape[1] <= width:
             return image
         return cv2.resize(image, (width, max(1, round(image.shape[0] * width / image.shape[1]))), interpolation=cv2.INTER_AREA)
+
+    def _edited(self, view: int, frame: int, round_index: int) -> np.ndarray | None:
+        newest = round_index == max(self.footage.manifests)
+        landed = self.landing.find(round_index + 1, view, frame) if newest else None
+        if landed is not None:
+            return self.footage.pixels(landed)
+        return self.footage.edited_frame(view, frame, round_index) if round_index else None
+
+
+def fitting_fov(camera: Camera, aspect: float) -> float:
+    """Return the vertical field of view in radians of a window (width over height `aspect`) that shows a camera's whole picture."""
+    wide = camera.width / 2 / camera.K[0, 0] / aspect  # tangent of half the angle that the window needs for the picture's width
+    return float(2 * np.arctan(max(camera.height / 2 / camera.K[1, 1], wide)))
+
+
+def as_finder(image: np.ndarray, free: Camera, camera: Camera) -> np.ndarray:
+    """Return a picture (h, w, 3) of a free camera that stands where `camera` does, with what that one does not see dimmed."""
+    out = (image * FINDER_DIMMED).astype(np.uint8)
+    x0, x1 = ((edge - camera.K[0, 2]) / camera.K[0, 0] * free.K[0, 0] + free.K[0, 2] for edge in (0, camera.width))
+    y0, y1 = ((edge - camera.K[1, 2]) / camera.K[1, 1] * free.K[1, 1] + free.K[1, 2] for edge in (0, camera.height))
+    inside = np.s_[max(0, round(y0)) : max(0, round(y1)), max(0, round(x0)) : max(0, round(x1))]
+    out[inside] = image[inside]
+    return out
+
+
+def stands_at(free: Camera, camera: Camera, unit: float) -> bool:
+    """Return whether a free camera stands and looks as `camera` does: within a thousandth of `unit` and of a radian, about."""
+    apart = np.abs(free.world_from_camera - camera.world_from_camera)
+    return bool(apart[:3, 3].max() < 1e-3 * unit and apart[:3, :3].max() < 1e-3)
 
 
 def pinhole(fov_rad: float, aspect: float, height: int, world_from_camera: np.ndarray) -> Camera:

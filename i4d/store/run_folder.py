@@ -52,12 +52,40 @@ def _ends_whole(path: Path) -> bool:
         return file.read(1) == b"\n"
 
 
+class Lines:
+    """A file of JSON lines that another process goes on writing; every call gives what was added since the last."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._read = path, 0
+
+    def more(self) -> list[dict]:
+        """Return the whole lines that are new; a last line that is not at its end yet comes with a later call."""
+        try:
+            with open(self._path, "rb") as file:
+                file.seek(self._read)
+                lines = file.read()
+        except FileNotFoundError:
+            return []
+        whole = lines[: lines.rfind(b"\n") + 1]
+        self._read += len(whole)
+        return list(_parsed(whole.splitlines()))
+
+
+def _parsed(lines: Sequence[str | bytes]) -> Iterator[dict]:
+    for line in lines:
+        try:
+            yield json.loads(line)
+        except ValueError:  # cut off by a crash: the work it told of is done again
+            continue
+
+
 class RunFolder:
     """One run on disk. `create` makes it, `open` finds it again; both give its store."""
 
     def __init__(self, path: Path, store: ObjectStore, cache_dir: Path | None = None) -> None:
         self.path = path
         self.store = store
+        self._locked = False
         self._sizes: dict[str, int] = {}  # of files whose last line this process has written to its end
         self.reader = BlockReader(store, cache_dir=cache_dir or path / "cache")
 
@@ -105,10 +133,14 @@ class RunFolder:
         """Commit a round: everything it names is stored before this is called."""
         self.write_json(f"manifest-{round_index}.json", tree)
 
+    def committed(self) -> list[int]:
+        """Return the indices of the committed rounds, in order; 0 is the reconstruction. Reads no manifest."""
+        found = (_MANIFEST.fullmatch(p.name) for p in self.path.iterdir())
+        return sorted(int(m[1]) for m in found if m)
+
     def manifests(self) -> dict[int, dict]:
         """Return the committed rounds, by index."""
-        found = (_MANIFEST.fullmatch(p.name) for p in self.path.iterdir())
-        return {int(m[1]): self.read_json(m[0]) for m in sorted((m for m in found if m), key=lambda m: int(m[1]))}
+        return {index: self.read_json(f"manifest-{index}.json") for index in self.committed()}
 
     # ------------------------------------------------------------------------------------------ line by line
     def append(self, *records: dict) -> None:
@@ -147,11 +179,7 @@ class RunFolder:
         path = self.path / name
         if not path.exists():
             return
-        for line in path.read_text().splitlines():
-            try:
-                yield json.loads(line)
-            except ValueError:  # cut off by a crash: the work it told of is done again
-                continue
+        yield from _parsed(path.read_text().splitlines())
 
     # ------------------------------------------------------------------------------------------ stored things
     def stored(self, digest: str) -> bool:
@@ -186,23 +214,57 @@ class RunFolder:
         write_atomically(self.path / "stop", b"")
 
     def stop_requested(self) -> bool:
-        """Return whether `request_stop` was called since the last `clear_stop`."""
+        """Return whether `request_stop` was called since the last `clear_stop` (taking the lock is one)."""
         return (self.path / "stop").exists()
 
     def clear_stop(self) -> None:
         """Forget a request to stop."""
         (self.path / "stop").unlink(missing_ok=True)
 
+    def driven(self) -> bool:
+        """Return whether a driver holds this run's lock at this moment."""
+        return held(self.path)
+
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run for one driver; I4DError names the process that has it. A dead driver holds nothing."""
-        with open(self.path / "lock", "a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                raise I4DError(f"{self.path} is being driven by {file.read().strip() or 'another process'}") from None
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}")
-            file.flush()
+        """Hold the run for one driver; I4DError names the process that has it. A dead driver holds nothing.
+
+        A request to stop from before does not count. Who has the lock by this object may take it again: then nothing happens.
+        """
+        if self._locked:
             yield
+            return
+        with locked(self.path):
+            self.clear_stop()
+            self._locked = True
+            try:
+                yield
+            finally:
+                self._locked = False
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for one process, by a file `lock` in it; I4DError names the process that has it. A dead process holds nothing."""
+    with open(folder / "lock", "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise I4DError(f"{folder} is being driven by {file.read().strip() or 'another process'}") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+def held(folder: Path) -> bool:
+    """Return whether a process holds a folder at this moment."""
+    try:
+        with open(folder / "lock") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

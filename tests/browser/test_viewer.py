@@ -1,5 +1,7 @@
 """The viewer in a real browser: slider, play, before and after, rounds, cameras; nothing on the console, no request elsewhere."""
 
+import shutil
+
 import numpy as np
 import pytest
 from chromium import Page, program
@@ -54,7 +56,8 @@ def test_views_of_a_run(small_run):
     assert before.shape == (48, 64, 3) and not np.array_equal(before, after)
     expected = np.clip((after.astype(float) - before) * 2 + 127.5, 0, 255)
     assert np.abs(difference - expected).max() <= 0.5
-    assert np.array_equal(views.photo(0, 1, "before"), views.footage.original(0, 1))
+    assert np.array_equal(views.photo(0, 1, "before", 1), views.footage.original(0, 1))
+    assert np.array_equal(views.photo(1, 2, "after", 1), views.footage.edited_frame(1, 2))
     with pytest.raises(ConfigError, match="round 7 is not there"):
         views.render(camera, 0, 7)
 
@@ -102,7 +105,7 @@ def test_play_runs_through_the_frames(page, viewer):
 
 @pytest.mark.parametrize("look", ["before", "difference", "after"])
 def test_the_switch_changes_what_is_shown(page, viewer, look):
-    click_text(page, look)
+    click_text(page, look.capitalize())
     wait_for(page, lambda: viewer.chosen_look == look, f"showing {look}")
     page.until(f"document.body.innerText.includes('Showing {look}')")
     assert viewer.status.content.count(look) == 1
@@ -112,6 +115,35 @@ def test_nothing_went_wrong_and_nothing_left_the_machine(page, viewer):
     page.js("1")
     assert page.errors == [] and page.console == []
     assert {host.split(":")[0] for host in page.hosts} == {"127.0.0.1"}
+
+
+def test_a_run_that_goes_on_is_followed(small_run, tmp_path):
+    """Windows of the round in hand on the frustums, then the round itself, then the end of the run."""
+    from i4d.report.viewer import Viewer
+
+    copy = shutil.copytree(small_run, tmp_path / "run")
+    journal, committed = (copy / "journal.jsonl").read_text(), (copy / "manifest-1.json").rename(tmp_path / "manifest-1.json")
+    (copy / "journal.jsonl").write_text("")
+    run = RunFolder.open(copy)
+    with run.lock():
+        shown = Viewer(RunViews(RunFolder.open(copy), "cpu"), port=0)
+        program()
+        page = Page(shown.url)
+        try:
+            page.until("document.body?.innerText.includes('before the edit (round 0)')")
+            page.until("document.body.innerText.includes('The run goes on')")
+            original = shown.views.photo(1, 3, "after", 0)
+            assert np.array_equal(original, shown.views.footage.original(1, 3))
+            (copy / "journal.jsonl").write_text(journal)
+            wait_for(page, lambda: not np.array_equal(shown.views.photo(1, 3, "after", 0), original), "a window's landing")
+            committed.rename(copy / "manifest-1.json")
+            page.until("document.body.innerText.includes('Showing after, round 1 of 1')")
+            assert shown.round.options == ("0", "1") and shown.round.value == "1"
+            click_text(page, "Before")
+            page.until("document.body.innerText.includes('Showing before, round 1 of 1')")
+        finally:
+            page.close()
+            shown.close()
 
 
 def test_a_second_viewer_takes_the_next_free_port(viewer):

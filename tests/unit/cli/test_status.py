@@ -1,12 +1,15 @@
 """`status`, `stop` and `logs` of what is not simply a run: a folder of several, a job that has not begun, a name that is nothing."""
 
+import json
+from contextlib import ExitStack
+
 import pytest
 from test_submit import Sent
 
 from i4d import cli
 from i4d.commands import jobs, watch
 from i4d.commands.run_request import Request
-from i4d.store.run_folder import RunFolder
+from i4d.store.run_folder import RunFolder, locked
 
 
 def told(capsys, *arguments):
@@ -67,3 +70,27 @@ def test_a_job_that_waits_is_watched_until_it_has_begun(tmp_path, capsys, monkey
     code, out, _ = told(capsys, "status", "job-7", "--watch")
     assert code == 0 and out.startswith("job-7: PENDING") and "nobody drives this run now" in out
     assert out.strip().endswith("job-7: SUCCEEDED")
+
+
+def test_runs_of_a_prompts_file_that_have_not_begun_are_told_and_waited_for(tmp_path, capsys, monkeypatch):
+    many = tmp_path / "many"
+    first = make_run(many / "01-night", "make it night")
+    runs = [{"name": "01-night", "prompt": "make it night"}, {"name": "02-gold", "prompt": "make it gold"}]
+    (many / "prompts.json").write_text(json.dumps({"runs": runs}))
+    _, out, _ = told(capsys, "status", many)
+    assert out.endswith(f"{many / '02-gold'}: edit 'make it gold'\nstate: not begun\n")
+    finished = {"event": "RunFinished", "at_s": 9.0}
+    first.append_event(finished)
+    with locked(many):
+        _, out, _ = told(capsys, "status", many)
+        assert out.endswith("state: not begun; waits for the runs before it\n")
+
+    def sleep(seconds):
+        make_run(many / "02-gold", "make it gold").append_event(finished)
+        held.close()
+
+    held = ExitStack()
+    held.enter_context(locked(many))
+    monkeypatch.setattr(jobs.time, "sleep", sleep)
+    _, out, _ = told(capsys, "status", many, "--watch")
+    assert out.count("finished") == 2 and "not begun" not in out

@@ -7,8 +7,12 @@ import pytest
 import yaml
 
 from i4d import cli
+from i4d import config as cfg
 from i4d.commands import jobs
 from i4d.commands.options import EDITING
+from i4d.commands.run_request import Request
+from i4d.config import Config
+from i4d.store.run_folder import RunFolder
 
 
 class Sent:
@@ -76,3 +80,16 @@ def test_many_prompts_and_a_trained_field_exclude_each_other(submitted, capsys, 
     with pytest.raises(SystemExit) as end:
         cli.main(["submit", "--scene", "demo", "--prompts-file", "prompts.txt", "--ckpt", "f.safetensors", "--out", "runs/x"])
     assert end.value.code == 2 and "--prompts-file and --ckpt exclude each other" in capsys.readouterr().err
+
+
+def test_a_run_that_goes_on_as_a_job_is_looked_for_there_first(monkeypatch, tmp_path):
+    monkeypatch.setattr(jobs, "Jobs", Sent)
+    config = Config()
+    config.scene.root, config.local.where = "/data/kitchen", "/data/masks"
+    run = RunFolder.create(tmp_path / "run", cfg.to_dict(config))
+    Request("edit", "make it night").write(run)
+    for options, commands in (((), ["readable", "resume"]), (("--no-probe",), ["resume"])):
+        with pytest.raises(SystemExit) as end:
+            cli.main(["resume", str(run.path), "--job", Sent.url, *options])
+        assert not end.value.code and [arguments[0] for arguments, *_ in Sent.jobs] == commands
+    assert jobs._places(config, run.path) == ["/data/kitchen", "/data/masks", str(run.path)]

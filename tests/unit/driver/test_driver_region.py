@@ -71,7 +71,12 @@ def test_a_resumed_local_run_renders_no_mask_again(tmp_path, executor, seen):
         NullRig(tmp_path / "run", local_plan(None), fresh=False).go(executor)
 
 
-def test_a_region_that_nobody_sees_stops_the_run(tmp_path, executor, monkeypatch):
+def test_how_much_a_region_covers_is_told_and_one_that_nobody_sees_stops_the_run(tmp_path, executor, monkeypatch):
+    told = NullRig(tmp_path / "told", local_plan())
+    monkeypatch.setattr(type(told.folder), "share_of", lambda self, addresses: 0.063)
+    told.go(executor)
+    said = [event.text for event in told.events if "covers" in getattr(event, "text", "")]
+    assert said == ["--where covers 6.3 % of the edited cameras' pictures at frame 3"]
     rig = NullRig(tmp_path / "run", local_plan())
     monkeypatch.setattr(type(rig.folder), "share_of", lambda self, addresses: 0.0)
     with pytest.raises(ConfigError, match="no edited camera sees the region at frame 3"):

@@ -12,6 +12,7 @@ from i4d.driver.rounds import run
 from i4d.errors import ConfigError, I4DError
 from i4d.exec.local import LocalExecutor
 from i4d.exec.protocol import Handle
+from i4d.store.run_folder import RunFolder
 
 
 @pytest.fixture
@@ -205,7 +206,7 @@ def test_another_plan_is_refused(tmp_path, executor):
 
 def test_two_drivers_at_once_are_refused(tmp_path, executor):
     rig = NullRig(tmp_path / "run")
-    with rig.folder.lock(), pytest.raises(I4DError, match="is being driven by process"):
+    with RunFolder.open(rig.folder.path).lock(), pytest.raises(I4DError, match="is being driven by process"):
         rig.go(executor, 1)
 
 

@@ -3,8 +3,11 @@
 import numpy as np
 from reported_run import build, rig, videos
 
+from i4d.driver.journal import plain
+from i4d.report.embed import picture_uri
 from i4d.report.evolution import evolution, flow_overlays, tinted, warped_frame
 from i4d.report.footage import Footage
+from i4d.store.blocks import write_block
 
 
 def moving(shift):
@@ -39,3 +42,23 @@ def test_an_unedited_run_has_neither_and_an_edited_one_names_its_pictures(tmp_pa
     page = flow_overlays(Footage(run))
     assert "What the flow carries" in page and page.count("<img alt=") == page.count("data:image/png") > 2
     assert "not explained" in page and "%)" in page
+
+
+def test_every_round_shows_what_its_own_windows_began_with_and_the_kept_one_says_so(tmp_path):
+    scene = rig(width=40, height=30)
+    shown = videos(scene)
+    run = build(tmp_path / "run", scene, shown, {"before/cam00": shown[0]}, {v: shown[v] for v in scene.train_views})
+    edited = {index: [255 - shown[v] if index == 1 else shown[v] // 2 for v in scene.train_views] for index in (1, 2)}
+    for index, made in edited.items():
+        digests = [write_block(run.store, video).digest for video in made]
+        keys = plain(write_block(run.store, np.stack([video[1] for video in made])))
+        runs = [[v, 0, scene.num_frames, digest, 0] for v, digest in zip(scene.train_views, digests, strict=True)]
+        run.write_manifest(index, {"overrides": runs, "receipts": {f"r{index}/key00": {"block": keys, "unet_forwards": 1}}})
+    run.write_json("rounds.json", {"kept": 1, "reason": "", "rounds": []})
+    footage, view = Footage(run), scene.train_views[1]
+    section = evolution(footage)
+    assert section.count("windows start here</figcaption>") == 2 and section.count("<small>kept</small>") == 1
+    first, second = (picture_uri(edited[index][1][1]) for index in (1, 2))
+    assert first != second and section.count(first) == 2 == section.count(second), "the joint edit, and what its round began with"
+    assert np.array_equal(footage.edited_frame(view, 1), edited[1][1][1]), "of the kept round"
+    assert "i4d report run" in section

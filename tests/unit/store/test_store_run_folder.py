@@ -11,7 +11,7 @@ import pytest
 from i4d.errors import BlockError, ConfigError, I4DError
 from i4d.store.blocks import write_block
 from i4d.store.named import put_checkpoint
-from i4d.store.run_folder import RunFolder, check_run_id
+from i4d.store.run_folder import Lines, RunFolder, check_run_id
 from i4d.types import FrameAddress
 
 
@@ -59,7 +59,7 @@ def test_a_journal_outlives_a_line_that_was_cut_off(folder):
 def test_manifests_come_by_round(folder):
     for index in (0, 10, 2):
         folder.write_manifest(index, {"round": index})
-    assert list(folder.manifests()) == [0, 2, 10]
+    assert list(folder.manifests()) == [0, 2, 10] == folder.committed()
     assert not [p for p in folder.path.iterdir() if p.name.endswith(".tmp")]
 
 
@@ -76,6 +76,22 @@ def test_stop_is_asked_for_and_forgotten(folder):
     assert folder.stop_requested()
     folder.clear_stop()
     assert not folder.stop_requested()
+    folder.request_stop()
+    with folder.lock():
+        assert not folder.stop_requested(), "asked of a driver that is gone"
+        folder.request_stop()
+        with folder.lock():
+            assert folder.stop_requested(), "asked while the run was being prepared"
+
+
+def test_lines_come_once_and_whole(tmp_path):
+    lines = Lines(tmp_path / "x.jsonl")
+    assert lines.more() == []
+    (tmp_path / "x.jsonl").write_bytes(b'{"a": 1}\nnot json\n{"b"')
+    assert lines.more() == [{"a": 1}] and lines.more() == []
+    with open(tmp_path / "x.jsonl", "ab") as file:
+        file.write(': "é"}\n'.encode())
+    assert lines.more() == [{"b": "é"}] and lines.more() == []
 
 
 HOLD = """
@@ -95,8 +111,13 @@ def test_the_lock_holds_between_processes_and_dies_with_its_holder(folder):
         with pytest.raises(I4DError, match=f"is being driven by process {holder.pid} on"), folder.lock():
             raise AssertionError("two drivers")
         holder.kill()
+    assert not folder.driven()
     with folder.lock():
-        pass
+        assert folder.driven() and RunFolder.open(folder.path).driven()
+        with folder.lock():
+            pass
+        assert folder.driven(), "who takes it again does not let it go"
+    assert not folder.driven()
 
 
 def test_gather_stacks_rows_and_rounds_frames(folder):
