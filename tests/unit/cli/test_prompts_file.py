@@ -63,6 +63,7 @@ def test_the_runs_share_the_fit_and_equal_those_made_alone(tmp_path, tiny_editor
     fits = [e for e in RunFolder.open(places[1]).events() if e["event"] == "FitProgress" and e["phase"] == "fit"]
     assert not fits, "the second run fits nothing anew"
     assert all(json.loads((place / "metrics.json").read_text()) for place in places)
-    assert sorted(p.name for p in (tmp_path / "many").iterdir()) == ["01-make-it-night", "02-make-it-sepia", "lock", "prompts.json", "store"]
+    there = sorted(p.name for p in (tmp_path / "many").iterdir())
+    assert there == ["01-make-it-night", "02-make-it-sepia", "lock", "prompts.json", "store"]
     capsys.readouterr()
     assert run("status", places[1], "--watch") == 0 and "finished" in capsys.readouterr().out
