@@ -7,6 +7,7 @@ from i4d.driver.plan import Plan, WindowPlan
 from i4d.driver.protocols import Table
 from i4d.driver.state import RunState
 from i4d.errors import I4DError
+from i4d.pairs import pairs_within
 from i4d.types import FrameAddress
 
 Pair = tuple[FrameAddress, FrameAddress]
@@ -30,8 +31,8 @@ def _pulled(plan: Plan, window: WindowPlan) -> list[tuple[int, int]]:
 
 
 def _blended(plan: Plan, window: WindowPlan) -> list[tuple[int, int]]:
-    at = (window.reference_frame, *window.frames)
-    return [(at[i], at[j]) for i in range(len(at)) for j in range(i + 1, min(len(at), i + plan.settings.blend + 1))]
+    at = (*window.frames, window.reference_frame)  # -1 is the reference
+    return [(at[i], at[j]) for i, j in pairs_within(len(window.frames), plan.settings.blend)]
 
 
 def look_ahead(state: RunState) -> None:

@@ -72,19 +72,17 @@ class Convergence:
         self._full = self._full or [table.lookup(view, frame) for view, frame in self._judge.likened]
         renders, edits = self._probed(part, checkpoint), self._edited(table)
         keys = [table.lookup(view, self._state.plan.key_frame) for view in self._state.plan.views]
-        changes: tuple[float | None, float | None] = (None, None)
-        if self._last is not None:
-            changes = self._judge.change(self._last[1], edits), self._judge.change(self._last[0], renders)
+        changes = None if self._last is None else (self._judge.change(self._last[1], edits), self._judge.change(self._last[0], renders))
         parts = self._judge.disagreement(renders, keys, self._full)
         self._last = renders, edits
-        found = Measured(part.index, *changes, sum(parts.values()) / len(parts), parts)
-        best = min((other.disagreement, other.round) for other in self._measured) if self._measured else None
+        found = Measured(part.index, *(changes or (None, None)), sum(parts.values()) / len(parts), parts)
+        before = [(other.disagreement, other.round) for other in self._measured]
         self._measured.append(found)
-        told = (math.nan if change is None else change for change in changes)
-        self._state.emit(events.RoundMeasured(part.index, *told, found.disagreement))
+        self._state.emit(events.RoundMeasured(part.index, *(changes or (math.nan, math.nan)), found.disagreement))
         threshold = self._state.plan.stop_change
-        if changes[0] is None or changes[1] is None or best is None or threshold == 0:
+        if changes is None or threshold == 0:  # the first round has none before it
             return False
+        best = min(before)
         if max(changes[0], changes[1]) < threshold:
             self.reason = f"edited frames moved by {changes[0]:.4f} and renders by {changes[1]:.4f}, both under {threshold:g}"
         elif found.disagreement >= best[0]:

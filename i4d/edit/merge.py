@@ -76,11 +76,6 @@ def merged(current: torch.Tensor, pulls: Sequence[Pull]) -> tuple[torch.Tensor, 
     return torch.where(explained, total / weight.clamp_min(1), current), float(explained.float().mean())
 
 
-def pairs_within(count: int, radius: int) -> list[tuple[int, int]]:
-    """Return the pairs (i, j), i < j, of a window's frames that are at most `radius` apart; -1 is the reference before the first."""
-    return [(i, j) for i in range(-1, count) for j in range(max(i + 1, 0), min(count, i + radius + 1))]
-
-
 def blended(
     frames: torch.Tensor, reference: torch.Tensor, flows: Mapping[tuple[int, int], tuple[torch.Tensor, torch.Tensor]],
     use_mask: bool = True, detail: float = 0.0,

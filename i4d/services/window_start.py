@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from i4d.edit.merge import Pull, merged, pairs_within, pull_by_depth, pull_by_flow
+from i4d.edit.merge import Pull, merged, pull_by_depth, pull_by_flow
+from i4d.pairs import pairs_within
 from i4d.services.flow_store import FlowStore
 from i4d.store.blocks import BlockReader
 from i4d.types import FrameAddress, WindowTask

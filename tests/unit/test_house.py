@@ -4,7 +4,7 @@ import ast
 import pathlib
 
 TOP = pathlib.Path(__file__).parents[2] / "i4d"
-VALUES = {"errors", "config", "types", "seeds"}
+VALUES = {"errors", "config", "types", "seeds", "pairs"}
 NUMERICS = {"geometry", "flow", "field", "edit", "metrics"}
 MAY_IMPORT = {
     **{name: VALUES | {name, "geometry"} for name in NUMERICS},

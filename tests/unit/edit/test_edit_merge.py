@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from i4d.edit.merge import Pull, adapted, blended, merged, pairs_within, pull_by_depth, pull_by_flow, smoothed
+from i4d.edit.merge import Pull, adapted, blended, merged, pull_by_depth, pull_by_flow, smoothed
+from i4d.pairs import pairs_within
 from i4d.types import Camera, Strength
 
 pytestmark = pytest.mark.usefixtures("one_thread")
