@@ -62,7 +62,12 @@ def standing(events: Sequence[dict]) -> Standing:
             if values.get("stage") in ("fit", "refit"):
                 values |= {"done": event["step"], "total": event["total"]}
                 moved.append((event["at_s"], event["step"]))
+        elif name == "StageFinished":
+            values["stage"] = ""
         elif "done" in event:
+            if not values.get("stage"):  # what the judge of the rounds asks for, after the refit
+                values["stage"] = "comparing rounds"
+                moved = []
             values |= {"done": event["done"], "total": event["total"]}
             moved.append((event["at_s"], event["done"]))
         elif name == "WindowRetried":

@@ -80,7 +80,7 @@ class Viewer:
         self.frame.on_update(lambda _: self._redraw())
         self.round.on_update(lambda _: self._changed())
         self.look.on_click(self._choose_look)
-        self.photos.on_update(lambda _: self._show_photos())
+        self.photos.on_update(lambda _: self.show_photos())
         self.go.on_update(lambda event: self._fly(event.client))
 
     def _about(self) -> str:
@@ -123,14 +123,16 @@ class Viewer:
         self._redraw()
 
     def _redraw(self) -> None:
-        self._show_photos()
+        self.show_photos()
         for painter in list(self._painters.values()):
             painter.ask()
 
-    def _show_photos(self) -> None:
+    def show_photos(self) -> None:
+        """Show the cameras with their pictures, or none, as is chosen; not the one that somebody looks through."""
+        looked_through = {painter.stands_at for painter in self._painters.values()}  # its picture would hide the field
         for view, handle in enumerate(self._frustums):
-            handle.visible = self.photos.value
-            if self.photos.value:
+            handle.visible = self.photos.value and self.views.scene.cameras[view].name not in looked_through
+            if handle.visible:
                 handle.image = self._photo(view)
 
     def camera_of(self, name: str, frame: int) -> Camera:
@@ -178,7 +180,7 @@ class Viewer:
                 self._changed()
             elif told or self.status.content != self._about():  # the driver has ended
                 self.status.content = self._about()
-                self._show_photos()
+                self.show_photos()
 
 
 class Painter:
@@ -187,6 +189,7 @@ class Painter:
     def __init__(self, viewer: Viewer, client: Any) -> None:
         self._viewer, self._client = viewer, client
         self._wanted, self._closed = threading.Event(), False
+        self.stands_at = ""  # the camera that is looked through, by name
         self.painted = 0  # pictures brought to their full size
         threading.Thread(target=self._paint, name=f"view-{client.client_id}", daemon=True).start()
 
@@ -223,8 +226,11 @@ class Painter:
         camera, frame = pinhole(seen.fov, seen.aspect, height, pose), int(viewer.frame.value)
         image = viewer.views.render(camera, frame, int(viewer.round.value), viewer.chosen_look)
         through = viewer.camera_of(viewer.go.value, frame)
-        if stands_at(camera, through, viewer.views.scene.bounds.unit):
+        before, self.stands_at = self.stands_at, viewer.go.value if stands_at(camera, through, viewer.views.scene.bounds.unit) else ""
+        if self.stands_at:
             image = as_finder(image, camera, through)
+        if before != self.stands_at:
+            viewer.show_photos()
         if self._closed:
             return
         self._client.scene.set_background_image(image, format="jpeg")
