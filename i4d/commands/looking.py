@@ -104,15 +104,16 @@ def report(
     tensorboard: Annotated[
         Path | None, typer.Option("--tensorboard", help="Also write the run's course as TensorBoard files there")
     ] = None,
+    camera: Annotated[str, typer.Option("--camera", help="Whose key frame and warps to show; else the middle one")] = "",
     debug: Debug = False,
 ) -> None:
     """Write a run's report and videos again from what is stored.
 
-    Example:  i4d report runs/demo
+    Example:  i4d report runs/demo --camera cam03
     """
     from i4d.commands.show import report as carry_out
 
-    carry_out(run, tensorboard)
+    carry_out(run, tensorboard, camera)
 
 
 def view(

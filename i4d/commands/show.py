@@ -36,12 +36,12 @@ from i4d.types import Camera, FrameAddress, Scene
 PATHS = ("spiral", "held-out", "side-by-side")
 
 
-def report(run: Path, tensorboard: Path | None = None) -> None:
-    """Write a run's videos and page again, and its course as TensorBoard files where a folder is given."""
+def report(run: Path, tensorboard: Path | None = None, camera: str = "") -> None:
+    """Write a run's videos and page again, which looks into `camera`, and its course as TensorBoard files where a folder is given."""
     if tensorboard is not None:
         count = write_tensorboard(RunFolder.open(run), tensorboard)
         print(f"tensorboard: {tensorboard} ({count} scalars)")
-    for what, place in write_report(RunFolder.open(run), Console()).items():
+    for what, place in write_report(RunFolder.open(run), Console(), camera).items():
         print(f"{what}: {place}")
 
 

@@ -81,12 +81,10 @@ def curves(rounds: Sequence[dict[str, Any]], threshold: float) -> str:
         return ""
     charts = [_chart(rounds, "from the known answer, dB (higher is nearer)", {"": lambda r: r.get("known_answer_psnr_db")})]
     charts += [_chart(rounds, f"{title}, lower is better", {"": lambda r, p=part: r["parts"].get(p)}) for part, title in _PARTS.items()]
+    charts.append(_chart(rounds, "disagreement, the mean of the three: the least is kept", {"": lambda r: r["disagreement"]}))
     moved = {"edited frames": lambda r: r["change_edits"], "renders": lambda r: r["change_renders"]}
-    charts.append(_chart(rounds, "moved since the round before", moved, threshold))
-    hint = (
-        "The ring marks the round that is kept: the one with the least disagreement, the mean of these figures. "
-        "The dashed line is where rounds end."
-    )
+    charts.append(_chart(rounds, "moved since the round before, mean difference of [0, 1]", moved, threshold or None))
+    hint = "The ring marks the round that is kept." + (" The dashed line is where rounds end by themselves." if threshold else "")
     cells = "".join(f"<figure>{chart}</figure>" for chart in charts if chart)
     columns = "grid-template-columns: repeat(auto-fit, minmax(260px, 1fr))"
     return f"<h2>Round by round</h2><p class='hint'>{hint}</p><div class='card'><div class='sheet' style='{columns}'>{cells}</div></div>"
@@ -109,7 +107,7 @@ def _chart(
     parts = []
     for value in (low + spare, high - spare):
         parts.append(f'<line class="grid" x1="{_LEFT}" y1="{y(value):.1f}" x2="{_WIDTH - _RIGHT}" y2="{y(value):.1f}"/>')
-        parts.append(f'<text class="tick end" x="{_LEFT - 6}" y="{y(value) + 4:.1f}">{value:.4g}</text>')
+        parts.append(f'<text class="tick end" x="{_LEFT - 6}" y="{y(value) + 4:.1f}">{_tick(value)}</text>')
     if threshold is not None:
         parts.append(f'<line class="cut" x1="{_LEFT}" y1="{y(threshold):.1f}" x2="{_WIDTH - _RIGHT}" y2="{y(threshold):.1f}"/>')
     parts += [f'<text class="tick" x="{x(r["round"]):.1f}" y="{_HEIGHT - 8:.1f}">{r["round"]}</text>' for r in rounds]
@@ -122,8 +120,13 @@ def _chart(
             ring = ' fill="none" stroke="currentColor" stroke-width="2"' if index in kept else ' fill="currentColor"'
             parts.append(f'<circle cx="{x(index):.1f}" cy="{y(value):.1f}" r="{6 if index in kept else 2.5}"{ring}/>')
         if name and found:
-            parts.append(f'<text class="tick end" x="{_WIDTH - _RIGHT}" y="{y(found[-1][1]) - 6:.1f}">{escape(name)}</text>')
+            parts.append(f'<text class="tick end" x="{x(found[0][0]) - 6:.1f}" y="{y(found[0][1]) + 4:.1f}">{escape(name)}</text>')
     told = "; ".join(f"{name + ' ' if name else ''}" + ", ".join(f"round {i}: {v:.4g}" for i, v in found) for name, found in points.items())
     label = f'role="img" aria-label="{escape(f"{title}: {told}", quote=True)}"'
     box = f'viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}"'
     return f"<svg {box} {label}><title>{escape(title)}</title>{''.join(parts)}</svg><figcaption>{escape(title)}</figcaption>"
+
+
+def _tick(value: float) -> str:
+    """Return a value as it fits left of a chart."""
+    return f"{value:.4g}" if abs(value) >= 0.1 else f"{value:.4f}"

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import torch
 
+from i4d.errors import ConfigError
 from i4d.flow.classical import DisFlow
 from i4d.flow.warp import consistency_mask, warp
 from i4d.report.embed import picture_uri
@@ -20,12 +21,22 @@ _MOST_STEPS = 8  # pictures of a row: more are thinned evenly
 _OCCLUDED = (220, 40, 40)  # colour over what the flow cannot explain
 
 
-def evolution(footage: Footage) -> str:
+def shown_view(footage: Footage, camera: str = "") -> int:
+    """Return the edited view that a report looks into: the named one, else the middle one; ConfigError for a name that is none."""
+    views = footage.scene.train_views
+    if not camera:
+        return views[len(views) // 2]
+    names = {footage.camera(view).name: view for view in views}
+    if camera not in names:
+        raise ConfigError(f"--camera {camera}: no edited camera", f"one of {', '.join(names)}")
+    return names[camera]
+
+
+def evolution(footage: Footage, view: int) -> str:
     """Return a section with one camera's key frame after every joint edit of every round, and the rounds' figures."""
     if not footage.edited:
         return ""
     views, key = footage.scene.train_views, footage.key_frame
-    view = views[len(views) // 2]
     camera = footage.camera(view).name
     rows = []
     for index, manifest in sorted(footage.manifests.items()):
@@ -53,7 +64,8 @@ def evolution(footage: Footage) -> str:
     hint = f"{when}: after each joint edit and its average between the cameras; last, what the windows start from."
     return (
         f"<h2>How the key frame came about</h2><p class='hint'>{hint}</p><div class='card scroll'>"
-        f"<div class='sheet' style='{columns}'>{''.join(cells)}</div></div>{again(footage.run.path.name, 'report')}"
+        f"<div class='sheet' style='{columns}'>{''.join(cells)}</div></div>"
+        f"{again(footage.run.path.name, 'report', '--camera', camera)}"
     )
 
 
@@ -69,12 +81,11 @@ def _row(footage: Footage, digest: str, row: int) -> np.ndarray:
     return (image.astype(np.float32).clip(0, 1) * 255).round().astype(np.uint8)
 
 
-def flow_overlays(footage: Footage) -> str:
+def flow_overlays(footage: Footage, view: int) -> str:
     """Return a section about one window: the reference, what its warp says of later frames, what it cannot say, the edit."""
     if not footage.edited or footage.scene.num_frames < 2:
         return ""
-    views, key, frames = footage.scene.train_views, footage.key_frame, footage.scene.num_frames
-    view = views[len(views) // 2]
+    key, frames = footage.key_frame, footage.scene.num_frames
     step = 1 if key + 1 < frames else -1
     later = [key + step * d for d in (1, 2, 4, 8) if 0 <= key + step * d < frames]
     original, edited = footage.original(view, key), footage.edited_frame(view, key)
@@ -98,7 +109,7 @@ def flow_overlays(footage: Footage) -> str:
     words = "the edited key frame pulled along the original video's flow (DIS), and where it cannot be trusted."
     hint = f"<p class='hint'>Camera {escape(footage.camera(view).name)}: {words}</p>"
     strip = f"<div class='card scroll'><div class='sheet' style='{grid}'>{''.join(cells)}</div></div>"
-    return f"<h2>What the flow carries</h2>{hint}{strip}{again(footage.run.path.name, 'report')}"
+    return f"<h2>What the flow carries</h2>{hint}{strip}{again(footage.run.path.name, 'report', '--camera', footage.camera(view).name)}"
 
 
 def warped_frame(reference: np.ndarray, frame: np.ndarray, edited: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -18,10 +18,12 @@ def is_tall(camera: Camera) -> bool:
 def sheet(columns: int, camera: Camera, least_px: int = 150) -> str:
     """Return the style of a sheet with a column of row names and `columns` of pictures of one camera's shape.
 
-    Wide pictures are at least `least_px` wide and share the width; tall ones are as wide as two rows of them on a screen allow.
+    Wide pictures are at least `least_px` wide and share the width, up to about twice that where they are few; tall ones are as
+    wide as two rows of them on a screen allow.
     """
     if not is_tall(camera):
-        return f"grid-template-columns: auto repeat({columns}, minmax({least_px}px, 1fr))"
+        widest = f"{2 * least_px + 40}px" if columns < 4 else "1fr"
+        return f"grid-template-columns: auto repeat({columns}, minmax({least_px}px, {widest}))" + "; justify-content: start" * (columns < 4)
     each = f"minmax({round(0.55 * least_px)}px, calc({_TALLEST} * {camera.width / camera.height:.3f}))"
     return f"grid-template-columns: auto repeat({columns}, {each}); justify-content: start"
 

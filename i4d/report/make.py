@@ -7,6 +7,8 @@ from pathlib import Path
 
 from i4d.report.console import Console, duration
 from i4d.report.evaluate import PARTS, evaluate
+from i4d.report.evolution import shown_view
+from i4d.report.footage import Footage
 from i4d.report.page import LITTLE_DETAIL, LITTLE_SHARE, detail_kept, write_report
 from i4d.report.videos import NO_VIDEOS, write_videos
 from i4d.scenes.video import available
@@ -35,8 +37,9 @@ def measure(run: RunFolder, console: Console) -> dict:
     return metrics
 
 
-def report(run: RunFolder, console: Console) -> dict[str, Path]:
-    """Write videos and page of a run; measures it first where that was not done."""
+def report(run: RunFolder, console: Console, camera: str = "") -> dict[str, Path]:
+    """Write videos and page of a run, which looks into `camera`; measures it first where that was not done."""
+    shown_view(Footage(run), camera)
     began = time.monotonic()
     if available():
         console.begin("videos", 0)
@@ -44,7 +47,7 @@ def report(run: RunFolder, console: Console) -> dict[str, Path]:
         console.close()
     else:
         console.line(f"  {NO_VIDEOS}")
-    place = write_report(run)
+    place = write_report(run, camera)
     console.line(f"  report: done in {duration(time.monotonic() - began)}")
     return {"report": place, "videos": run.path / "videos", "metrics": run.path / "metrics.json"}
 

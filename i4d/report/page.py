@@ -13,7 +13,7 @@ from i4d import config as cfg
 from i4d.report.by_round import curves
 from i4d.report.embed import picture_uri, video_uri
 from i4d.report.evaluate import evaluate
-from i4d.report.evolution import evolution, flow_overlays
+from i4d.report.evolution import evolution, flow_overlays, shown_view
 from i4d.report.figures import Figure, Group, groups, number
 from i4d.report.footage import Footage
 from i4d.report.layout import abreast, again, sheet, which
@@ -31,20 +31,21 @@ MAIN_BYTES, MORE_BYTES = 14 << 20, 5 << 20  # of video: watched cameras and path
 _CSP = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
-def write_report(run: RunFolder) -> Path:
+def write_report(run: RunFolder, camera: str = "") -> Path:
     """Write RUN/report/index.html and return its path; measures and makes videos first where that was not done.
 
-    I4DError where nothing is committed yet.
+    `camera`: whose key frame and warps are shown; empty: the middle one of the edited cameras. I4DError where nothing is committed yet.
     """
     footage, load = Footage(run), workload_of(run)
     metrics = run.read_json("metrics.json") or evaluate(run)
     path = run.path / "report" / "index.html"
-    write_atomically(path, page(footage, load, metrics).encode())
+    write_atomically(path, page(footage, load, metrics, camera).encode())
     return path
 
 
-def page(footage: Footage, load: Workload, metrics: dict) -> str:
-    """Return the whole page."""
+def page(footage: Footage, load: Workload, metrics: dict, camera: str = "") -> str:
+    """Return the whole page; `camera` as in `write_report`."""
+    view = shown_view(footage, camera)
     title = footage.prompt or f"{footage.scene.name}: reconstruction"
     style, script = ((ASSETS / name).read_text() for name in ("page.css", "page.js"))
     body = "\n".join(
@@ -52,8 +53,8 @@ def page(footage: Footage, load: Workload, metrics: dict) -> str:
             header(footage, load, metrics),
             videos(footage),
             key_frames(footage),
-            evolution(footage),
-            flow_overlays(footage),
+            evolution(footage, view),
+            flow_overlays(footage, view),
             curves(metrics.get("rounds", ()), footage.plan.get("stop_change", 0.0)),
             figures_table(groups(metrics), footage.run.path.name),
             timeline(load, notices(footage)),

@@ -48,14 +48,15 @@ def test_every_round_is_held_against_the_known_answer(run):
 
 def test_curves_name_their_figures_mark_the_kept_round_and_the_threshold(run):
     section = curves(by_round(Footage(run)), 0.01)
-    assert section.count("<svg") == 4 == section.count('role="img"') == section.count("<figcaption>")
+    assert section.count("<svg") == 5 == section.count('role="img"') == section.count("<figcaption>")
     assert "round 2: 100" in section and section.count('class="cut"') == 1
-    assert len(re.findall(r'fill="none" stroke="currentColor"', section)) == 5, "a ring per line: three figures, two kinds of change"
+    assert len(re.findall(r'fill="none" stroke="currentColor"', section)) == 6, "a ring per line: four figures, two kinds of change"
+    assert 'class="cut"' not in curves(by_round(Footage(run)), 0.0), "no threshold, no line"
 
 
 def test_rounds_without_answers_have_the_other_curves():
     section = curves([measured(i, known_answer_psnr_db=None, kept=i == 2) for i in (1, 2)], 0.01)
-    assert section.count("<svg") == 3
+    assert section.count("<svg") == 4
 
 
 def test_one_round_has_no_curves(tmp_path):

@@ -1,11 +1,13 @@
 """The sections about how an edit came about: warps of a known motion, occlusions tinted, every picture named."""
 
 import numpy as np
+import pytest
 from reported_run import build, rig, videos
 
 from i4d.driver.journal import plain
+from i4d.errors import ConfigError
 from i4d.report.embed import picture_uri
-from i4d.report.evolution import evolution, flow_overlays, tinted, warped_frame
+from i4d.report.evolution import evolution, flow_overlays, shown_view, tinted, warped_frame
 from i4d.report.footage import Footage
 from i4d.store.blocks import write_block
 
@@ -37,9 +39,9 @@ def test_an_unedited_run_has_neither_and_an_edited_one_names_its_pictures(tmp_pa
     scene = rig(width=40, height=30)
     shown = videos(scene)
     plain = Footage(build(tmp_path / "plain", scene, shown, {"before/cam00": shown[0]}))
-    assert evolution(plain) == "" == flow_overlays(plain)
+    assert evolution(plain, 1) == "" == flow_overlays(plain, 1)
     run = build(tmp_path / "edited", scene, shown, {"before/cam00": shown[0]}, {v: shown[v] for v in scene.train_views})
-    page = flow_overlays(Footage(run))
+    page = flow_overlays(Footage(run), 1)
     assert "What the flow carries" in page and page.count("<img alt=") == page.count("data:image/png") > 2
     assert "not explained" in page and "%)" in page
 
@@ -56,9 +58,12 @@ def test_every_round_shows_what_its_own_windows_began_with_and_the_kept_one_says
         run.write_manifest(index, {"overrides": runs, "receipts": {f"r{index}/key00": {"block": keys, "unet_forwards": 1}}})
     run.write_json("rounds.json", {"kept": 1, "reason": "", "rounds": []})
     footage, view = Footage(run), scene.train_views[1]
-    section = evolution(footage)
+    assert shown_view(footage) == view == shown_view(footage, "cam02") and shown_view(footage, "cam01") == 1
+    with pytest.raises(ConfigError, match="cam00: no edited camera .one of cam01, cam02"):
+        shown_view(footage, "cam00")
+    section = evolution(footage, view)
     assert section.count("windows start here</figcaption>") == 2 and section.count("<small>kept</small>") == 1
     first, second = (picture_uri(edited[index][1][1]) for index in (1, 2))
     assert first != second and section.count(first) == 2 == section.count(second), "the joint edit, and what its round began with"
     assert np.array_equal(footage.edited_frame(view, 1), edited[1][1][1]), "of the kept round"
-    assert "i4d report run" in section
+    assert "i4d report run --camera cam02" in section
