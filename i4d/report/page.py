@@ -191,7 +191,8 @@ def videos(footage: Footage) -> str:
             out.append("<h2>Along a novel path</h2><p class='hint'>The camera moves where no camera was, while time runs.</p>")
         else:
             out.append("<h2>What the field was fitted to</h2>")
-            out.append("<p class='hint'>The training cameras' videos as the editor left them, before the last refit.</p>")
+            whose = "cameras' videos as the editor left them" if len(group) > 1 else "camera's video as the editor left it"
+            out.append(f"<p class='hint'>The training {whose}, before the last refit.</p>")
             out.append(_group(footage, group, MORE_BYTES // len(group), "videos many"))
             out.append(again(footage.run.path.name, "report"))
             continue
@@ -246,7 +247,8 @@ def key_frames(footage: Footage) -> str:
             label = escape(f"{row} key frame of {footage.camera(view).name}")
             cells.append(f'<img alt="{label}" src="{picture_uri(read(view, key))}">')
     when = which(key, footage.scene.num_frames).capitalize()
-    hint = f"{when}: all training cameras are edited together at this instant, then each along time."
+    many = "all training cameras are edited together at this instant, then each along time."
+    hint = f"{when}: {many if len(views) > 1 else 'this instant is edited first, the others follow it along time.'}"
     columns = sheet(len(views), footage.camera(views[0]))
     shown = f"<div class='card scroll'><div class='sheet' style='{columns}'>{''.join(cells)}</div></div>"
     return f"<h2>Key frame</h2><p class='hint'>{hint}</p>{shown}{again(footage.run.path.name, 'report')}"

@@ -9,6 +9,7 @@ from i4d.errors import ConfigError
 from i4d.report.embed import picture_uri
 from i4d.report.evolution import evolution, flow_overlays, shown_view, tinted, warped_frame
 from i4d.report.footage import Footage
+from i4d.report.page import key_frames
 from i4d.store.blocks import write_block
 
 
@@ -67,3 +68,16 @@ def test_every_round_shows_what_its_own_windows_began_with_and_the_kept_one_says
     assert first != second and section.count(first) == 2 == section.count(second), "the joint edit, and what its round began with"
     assert np.array_equal(footage.edited_frame(view, 1), edited[1][1][1]), "of the kept round"
     assert "i4d report run --camera cam02" in section
+
+
+def test_a_single_edited_camera_is_not_told_of_others(tmp_path):
+    pages = {}
+    for views in (2, 3):
+        scene = rig(views, width=40, height=30)
+        shown = videos(scene)
+        run = build(tmp_path / str(views), scene, shown, {"before/cam00": shown[0]}, {v: shown[v] for v in scene.train_views})
+        keys = plain(write_block(run.store, np.stack([shown[v][1] for v in scene.train_views])))
+        manifest = run.manifests()[1]
+        run.write_manifest(1, {**manifest, "receipts": {"r1/key00": {"block": keys, "unet_forwards": 1}}})
+        pages[views] = evolution(Footage(run), 1) + key_frames(Footage(run))
+    assert "cameras" in pages[3] and "after its edit" in pages[2] and "edited first" in pages[2] and "cameras" not in pages[2]
