@@ -186,7 +186,9 @@ def videos(footage: Footage) -> str:
     main = sum(len(group) for name, group in found.items() if name != "edited views")
     for name, group in found.items():
         if name.startswith("camera"):
-            out.append(f"<h2>From {escape(name)}</h2><p class='hint'>Fixed camera, {seen}. Rendered from the field.</p>")
+            moves = any(f"camera {camera.name}" == name and camera.path is not None for camera in footage.scene.cameras)
+            kind = "The camera on its own way" if moves else "Fixed camera"
+            out.append(f"<h2>From {escape(name)}</h2><p class='hint'>{kind}, {seen}. Rendered from the field.</p>")
         elif name == "path":
             out.append("<h2>Along a novel path</h2><p class='hint'>The camera moves where no camera was, while time runs.</p>")
         else:

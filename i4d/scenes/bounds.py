@@ -43,8 +43,11 @@ def frustum_bounds(cameras: Sequence[Camera], kind: str, near: float, far: float
     """Return the bounds of what at least two cameras (or all, where there are fewer) see in common.
 
     The point nearest to all optical axes is the scene's middle; its median distance along the axes is the scene's unit.
-    A box around the middle is sampled, and the samples that most cameras see span the result.
+    A box around the middle is sampled, and the samples that most cameras see span the result. Cameras that all stand at one place tell
+    no depth: then the box is what they see between `near` and `far`, or `aabb`, whose middle's depth is the unit; SceneError without either.
     """
+    if np.ptp([camera.centre for camera in cameras], axis=0).max() == 0:
+        return _from_one_place(cameras, kind, near, far, aabb)
     middle, depths = scene_middle(cameras)
     unit = float(np.median(depths))
     near = near or 0.05 * unit
@@ -54,6 +57,19 @@ def frustum_bounds(cameras: Sequence[Camera], kind: str, near: float, far: float
     else:
         low, high = _common_box(cameras, middle, unit)
     return Bounds(kind, (tuple(map(float, low)), tuple(map(float, high))), near, far, unit)
+
+
+def _from_one_place(cameras: Sequence[Camera], kind: str, near: float, far: float, aabb: Sequence) -> Bounds:
+    if len(aabb):
+        low, high = (tuple(map(float, corner)) for corner in aabb)
+        middle = (np.array(low) + high) / 2
+        unit = float(np.median([(middle - c.centre) @ c.world_from_camera[:3, 2] for c in cameras]))
+        if unit <= 0:
+            raise SceneError("scene.aabb lies behind the camera", "two corners of a box in world units that the camera sees")
+        return Bounds(kind, (low, high), near or 0.05 * unit, far or 3.0 * unit, unit)
+    if not (near and far):
+        raise SceneError("one camera that stands still tells no depth", "set scene.near and scene.far (world units), or scene.aabb")
+    return swept_bounds(cameras, kind, near, far)
 
 
 def swept_bounds(cameras: Sequence[Camera], kind: str, near: float, far: float) -> Bounds:

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import cv2
@@ -227,3 +228,16 @@ def test_the_page_says_where_the_edit_could_act_and_what_was_given(tmp_path):
     run.write_json("plan.json", {**run.read_json("plan.json"), "reference_view": 2})
     told = limits(Footage(run))
     assert "key frame of cam02 was given" in told and "inside a box only" in told
+
+
+def test_a_camera_that_moves_is_not_called_fixed(tmp_path):
+    said = []
+    for moves in (False, True):
+        scene = rig(2, held_out=0)
+        first = scene.cameras[0]
+        way = replace(first, path=np.stack([first.world_from_camera] * scene.num_frames)) if moves else first
+        scene = replace(scene, cameras=(way, *scene.cameras[1:]))
+        shown = videos(scene)
+        page = write_report(build(tmp_path / str(moves), scene, shown, {"before/cam00": shown[0], "path/before": shown[0]})).read_text()
+        said.append(("Fixed camera" in page, "on its own way" in page))
+    assert said == [(True, False), (False, True)]

@@ -152,6 +152,18 @@ def test_a_rig_comes_out_pinhole_at_one_size(tmp_path):
     assert scene_middle(scene.cameras)[1].min() > 0
 
 
+def test_one_camera_that_stands_still_needs_a_depth(tmp_path):
+    root, only = rig_folder(tmp_path), {"reader": "rig", "width": W, "height": H, "drop": ["c1"]}
+    with pytest.raises(SceneError, match="tells no depth .*scene.near and scene.far"):
+        read_rig(config(**only), root)
+    swept = read_rig(config(near=2.0, far=4.0, **only), root).bounds  # it stands 3 m from the origin and looks along z
+    assert (swept.aabb[0][2], swept.aabb[1][2], swept.unit) == pytest.approx((-1, 1, 3))
+    boxed = read_rig(config(aabb=[[-2.0, -1.0, -0.5], [0.0, 1.0, 1.5]], **only), root).bounds
+    assert boxed.aabb == ((-2.0, -1.0, -0.5), (0.0, 1.0, 1.5)) and boxed.unit == pytest.approx(3.5)
+    with pytest.raises(SceneError, match="behind the camera"):
+        read_rig(config(aabb=[[-2.0, -1.0, -9.0], [0.0, 1.0, -5.0]], **only), root)
+
+
 def test_prepare_is_resumable_and_undistorts(tmp_path):
     scene = read_rig(config(reader="rig", width=W, height=H, block_frames=2), rig_folder(tmp_path / "rig"))
     store, calls = open_store(tmp_path / "store"), []
