@@ -78,6 +78,9 @@ def evaluate(
     like: Annotated[
         Path | None, typer.Option("--like", help="For a folder of videos: a run with the same cameras (depth, answers)")
     ] = None,
+    masks: Annotated[
+        Path | None, typer.Option("--masks", help="For a folder of videos: masks of where the edit may act, of the same names")
+    ] = None,
     prompt: Annotated[str, typer.Option("--prompt", help="For a folder of videos: what they were edited by")] = "",
     caption: Annotated[
         list[str], typer.Option("--caption", help="Twice: the scene before and after, in words, for CLIP")
@@ -94,7 +97,7 @@ def evaluate(
     from i4d.commands.show import evaluate_videos
 
     if originals or like:
-        evaluate_videos(run, originals, like, prompt, caption)
+        evaluate_videos(run, originals, like, prompt, caption, masks)
     else:
         carry_out(run, each)
 

@@ -64,7 +64,9 @@ def evaluate(run: Path, each: int) -> None:
     print(f"metrics: {folder.path / 'metrics.json'}")
 
 
-def evaluate_videos(folder: Path, originals: Path | None, like: Path | None, prompt: str, captions: Sequence[str]) -> None:
+def evaluate_videos(
+    folder: Path, originals: Path | None, like: Path | None, prompt: str, captions: Sequence[str], masks: Path | None = None
+) -> None:
     """Measure a folder of edited videos against originals (a folder) or a run, and write FOLDER/metrics.json."""
     if originals and like:
         raise ConfigError("--originals and --like exclude each other", "a run has its originals in it")
@@ -74,10 +76,12 @@ def evaluate_videos(folder: Path, originals: Path | None, like: Path | None, pro
     prompt = prompt or (footage.prompt if footage else "")
     if not prompt:
         raise ConfigError("--prompt is missing", "say what the videos were edited by")
+    if masks is not None and not masks.is_dir():
+        raise ConfigError(f"--masks {masks}: no such folder", "masks named as the videos are: cam00.mp4, cam00/ or cam00.png")
     pairs = foreign.pairs_with_run(folder, footage) if footage else foreign.pairs_with_folder(folder, originals)
     console = Console()
     console.begin("measure", len(pairs))
-    found = foreign.measure(pairs, prompt, footage, (captions[0], captions[1]) if captions else None, console.progress)
+    found = foreign.measure(pairs, prompt, footage, (captions[0], captions[1]) if captions else None, console.progress, masks)
     console.close()
     write_atomically(folder / "metrics.json", json.dumps(found, indent=1).encode())
     for name, figures in [*found["cameras"].items(), ("between cameras", {"cross_view": found["cross_view"]})]:

@@ -1,7 +1,9 @@
 """Measuring videos that anybody's method made, by the figures that i4d's own runs are measured by.
 
-The videos lie in one folder, one per camera, named as the cameras are. What they were edited from is a folder of originals with the
-same names, or a run of i4d, which also has depth (for the agreement between cameras) and exact answers where its scene has them.
+The videos lie in one folder, one per camera, named as the cameras are: cam00.mp4, or a folder cam00/ of pictures in the order of their
+names; a single video may also be pictures in the folder itself. What they were edited from is a folder of originals with the same names,
+or a run of i4d, which also has depth (for the agreement between cameras) and exact answers where its scene has them. Masks (white: where
+the edit may act) are named likewise, and may be one picture a camera.
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ from i4d.report.footage import Footage
 from i4d.report.shots import KEY_BEFORE
 from i4d.report.steadiness import FLOW, temporal_errors, view_errors
 from i4d.scenes.repertoire.phrases import edit_named_by
-from i4d.scenes.video import probe, read_video
+from i4d.scenes.video import image_file, probe, read_video
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
+PICTURES = (".png", ".jpg", ".jpeg")
+ALONE = "video"  # what a camera is called whose pictures lie in the folder itself
 Progress = Callable[[int, int], None]
 
 
@@ -39,16 +43,46 @@ class Pair:
 
 
 def video_files(folder: Path) -> dict[str, Path]:
-    """Return the videos of a folder by name; SceneError where there are none."""
-    found = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES} if folder.is_dir() else {}
-    if not found:
-        raise SceneError(f"{folder}: no videos there", f"one file per camera, ending in {', '.join(SUFFIXES)}")
-    return found
+    """Return the videos and the folders of pictures in a folder, by name; SceneError where there are none."""
+    if not folder.is_dir():
+        raise SceneError(f"{folder}: no such folder", "one video or folder of pictures per camera in it")
+    found = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES or (p.is_dir() and _pictures(p))}
+    if found:
+        return found
+    if _pictures(folder):
+        return {ALONE: folder}
+    hint = f"per camera a file ending in {', '.join(SUFFIXES)}, or a folder of PNG or JPEG pictures"
+    raise SceneError(f"{folder}: no videos there", hint)
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES)
 
 
 def frames_of(path: Path) -> np.ndarray:
-    """Return all frames of a video, uint8 (time, h, w, 3)."""
-    return np.stack(list(read_video(path, 0, probe(path).num_frames)))
+    """Return all frames of a video, of a folder of pictures or of one picture, uint8 (time, h, w, 3); SceneError for sizes that differ."""
+    if path.suffix.lower() in SUFFIXES:
+        return np.stack(list(read_video(path, 0, probe(path).num_frames)))
+    frames = [image_file(p) for p in (_pictures(path) if path.is_dir() else [path])]
+    if len({frame.shape for frame in frames}) > 1:
+        raise SceneError(f"{path}: pictures of different sizes", "one size per camera")
+    return np.stack(frames)
+
+
+def masks_of(folder: Path, name: str, pair: Pair) -> np.ndarray | None:
+    """Return where a camera's edit may act, bool (time, h, w), brought to the size of its videos; None where the folder has none of it.
+
+    SceneError where there are more or fewer than frames, unless it is one picture for all.
+    """
+    places = [folder / name, *(folder / f"{name}{suffix}" for suffix in (*SUFFIXES, *PICTURES))]
+    place = folder if name == ALONE and _pictures(folder) else next((p for p in places if p.exists()), None)
+    if place is None:
+        return None
+    found, (count, height, width) = frames_of(place).max(-1), pair.original.shape[:3]
+    if len(found) not in (1, count):
+        raise SceneError(f"{place}: {len(found)} masks for {count} frames", "one per frame, or one for all")
+    inside = np.stack([cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR) > 127 for mask in found])
+    return np.broadcast_to(inside, (count, height, width))
 
 
 def pairs_with_folder(folder: Path, originals: Path) -> list[Pair]:
@@ -64,6 +98,8 @@ def pairs_with_run(folder: Path, footage: Footage) -> list[Pair]:
     """Return the cameras of a run that the folder has videos of; SceneError where there is none."""
     edited = video_files(folder)
     views = {footage.camera(v).name: v for v in range(len(footage.scene.cameras))}
+    if list(edited) == [ALONE] and len(views) == 1:
+        edited = {next(iter(views)): edited[ALONE]}
     names = [name for name in edited if name in views]
     if not names:
         raise SceneError(f"{folder}: no video is named as a camera of {footage.run.path}", f"cameras: {', '.join(views)}")
@@ -82,12 +118,13 @@ def _pair(name: str, edited: np.ndarray, original: np.ndarray) -> Pair:
 
 
 def measure(
-    pairs: list[Pair], prompt: str, footage: Footage | None, captions: tuple[str, str] | None, progress: Progress
-) -> dict[str, Any]:
-    """Return the figures of every camera, and those between cameras."""
+    pairs: list[Pair], prompt: str, footage: Footage | None, captions: tuple[str, str] | None, progress: Progress,
+    masks: Path | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the figures of every camera, and those between cameras; `masks` is a folder as `masks_of` reads it."""
     cameras = {}
     for done, pair in enumerate(pairs, 1):
-        cameras[pair.name] = _camera(pair, prompt, footage, captions)
+        cameras[pair.name] = _camera(pair, prompt, footage, captions) | {"background_kept_db": _background(pair, masks)}
         progress(done, len(pairs))
     return {"prompt": prompt, "cameras": cameras, "cross_view": _between(pairs, footage), "flow": FLOW}
 
@@ -105,6 +142,18 @@ def _camera(pair: Pair, prompt: str, footage: Footage | None, captions: tuple[st
     else:
         out["temporal_warp_error"] = out["long_range"] = look.missing("a video of one frame has no steadiness")
     return {**out, **_answers(pair, prompt, footage)}
+
+
+def _background(pair: Pair, folder: Path | None) -> look.Cell:
+    """Return the PSNR of edited against original frames where the masks are black."""
+    if folder is None:
+        return look.missing("no masks of where the edit may act: --masks FOLDER")
+    inside = masks_of(folder, pair.name, pair)
+    if inside is None:
+        return look.missing(f"{folder} has no masks of {pair.name}")
+    triples = zip(pair.edited, pair.original, ~inside, strict=True)
+    values = [image_psnr(edited, original, outside) for edited, original, outside in triples if outside.any()]
+    return look.cell(values, 3) if values else look.missing(f"the masks of {pair.name} are white everywhere")
 
 
 def _answers(pair: Pair, prompt: str, footage: Footage | None) -> dict[str, look.Cell]:

@@ -4,12 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 from reported_run import build, rig, videos
 
 from i4d import cli
 from i4d.errors import SceneError
 from i4d.report.footage import Footage
-from i4d.report.foreign import frames_of, measure, pairs_with_folder, pairs_with_run
+from i4d.report.foreign import Pair, frames_of, masks_of, measure, pairs_with_folder, pairs_with_run, video_files
 from i4d.scenes.video import VideoWriter
 
 
@@ -38,6 +39,44 @@ def test_a_static_scene_has_no_error_and_flicker_is_measured(tmp_path):
     assert steady["sharpness_kept"]["value"] == pytest.approx(1, abs=0.05)
     assert shaking["temporal_warp_error"]["value"] > 5 * max(steady["temporal_warp_error"]["value"], 0.05)
     assert found["cross_view"]["value"] is None and "--like RUN" in found["cross_view"]["reason"]
+
+
+def test_pictures_are_videos_too_and_masks_say_what_was_to_stay(tmp_path, capsys):
+    """Left half changed by 10 of 255: outside a mask of that half nothing has changed; outside one of the right half all has."""
+    still, made = textured(), textured()
+    made[:, :32] = made[:, :32] + 10
+    for folder, frame in (("edited", made), ("originals", still)):
+        for camera in ("cam00", "cam01"):
+            (tmp_path / folder / camera).mkdir(parents=True)
+            for i in range(3):
+                Image.fromarray(frame).save(tmp_path / folder / camera / f"{i:03d}.png")
+    left = np.zeros((24, 32), np.uint8)  # half the size
+    left[:, :16] = 255
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(left).save(tmp_path / "masks" / "cam00.png")
+    Image.fromarray(255 - left).save(tmp_path / "masks" / "cam01.png")
+    arguments = ["eval", tmp_path / "edited", "--originals", tmp_path / "originals", "--masks", tmp_path / "masks"]
+    with pytest.raises(SystemExit) as end:
+        cli.main([*map(str, arguments), "--prompt", "make it night"])
+    assert not end.value.code and "background_kept_db" in capsys.readouterr().out
+    found = json.loads((tmp_path / "edited" / "metrics.json").read_text())["cameras"]
+    assert found["cam00"]["background_kept_db"]["value"] == pytest.approx(100, abs=0.01)
+    assert found["cam01"]["background_kept_db"]["value"] == pytest.approx(20 * np.log10(255 / 10), abs=0.15)
+    alone = video_files(tmp_path / "edited" / "cam00")
+    assert list(alone) == ["video"] and frames_of(alone["video"]).shape == (3, 48, 64, 3)
+
+
+def test_masks_that_do_not_fit_are_named(tmp_path):
+    pair = Pair("cam00", *np.zeros((2, 3, 8, 8, 3), np.uint8))
+    (tmp_path / "cam00").mkdir()
+    for i in range(2):
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "cam00" / f"{i}.png")
+    with pytest.raises(SceneError, match="2 masks for 3 frames"):
+        masks_of(tmp_path, "cam00", pair)
+    assert masks_of(tmp_path, "cam01", pair) is None
+    Image.fromarray(np.zeros((8, 9), np.uint8)).save(tmp_path / "cam00" / "2.png")
+    with pytest.raises(SceneError, match="different sizes"):
+        masks_of(tmp_path, "cam00", pair)
 
 
 def test_with_a_run_its_originals_and_cameras_are_used(tmp_path, capsys):
