@@ -11,6 +11,7 @@ from i4d.driver import events
 from i4d.driver.events import Event
 
 CPU_RAYS_PER_S = 10_000  # of a small field on two cores; larger ones are slower
+CARRIES_BELOW = 900  # timesteps: above it nothing of what a window starts from outlives the noise
 PLAIN_EVERY_S = 10.0  # between two lines about one stage, where there is no terminal
 
 
@@ -75,6 +76,9 @@ class Console:
             f"plan: fit {plan.fit_steps} steps; {len(plan.rounds)} round(s) of {len(plan.rounds[0].key_steps)} key-frame edits, "
             f"{windows // max(1, len(plan.rounds))} windows and {plan.refit_steps} refit steps; {forwards} UNet forwards in all"
         )
+        if plan.reference_view is not None and plan.window_strength.T > CARRIES_BELOW:
+            self.line(f"note: with schedule.refine_num_steps = {plan.window_strength.T} windows start from noise: the key frame keeps the "
+                      "picture's own look, the other frames follow the sentence. --refine-num-steps 800 carries more of it")  # fmt: skip
 
     def making(self, done: int, total: int) -> None:
         """Show that the demo scene is being made (frames)."""
