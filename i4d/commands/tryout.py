@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from i4d import compose
 from i4d.commands.layers import fitted_to, layered, settled
@@ -25,6 +26,8 @@ from i4d.scenes.load import load_scene
 from i4d.scenes.prepare import working_frames
 from i4d.services.device import choose_device
 from i4d.types import EditSettings, Scene, Strength
+
+SMALL_EDITOR = 100_000_000  # weights: smaller ones are loaded once per core, and edit as many cells at once
 
 
 def numbers(text: str, option: str, low: float, high: float) -> list[float]:
@@ -64,7 +67,7 @@ def try_out(
         console.line(f"guidance recommended for {card.name or first.place.name}, text / image: {told}")
     weights, image_weights = asked or [config.editor.text_guidance], asked_image or [config.editor.image_guidance]
     originals = _frames(loaded, config, view, frames)
-    model = load_editor(first.place, device, config.editor.dtype)
+    models = [load_editor(first.place, device, config.editor.dtype)]
     estimator, sentence = find_estimator(config.flow.method, config.flow.checkpoint, device=device, iterations=config.flow.iterations)
     first_frame = config.schedule.key_frame
     console.line(f"camera {loaded.cameras[view].name}, frames {first_frame} to {first_frame + len(originals) - 1}; {sentence}")
@@ -76,7 +79,10 @@ def try_out(
     strengths = Strengths(Strength(1000, s.diffusion_steps), Strength(s.refine_num_steps, s.refine_diffusion_steps))
     answers = {p: _answers(loaded, config, view, chosen[p].card.knows(p), originals) for p in texts}
     console.begin("try", len(grid))
-    trials = try_grid(model, estimator, originals, grid, strengths, answers, console.progress)
+    if device.type == "cpu" and models[0].num_parameters < SMALL_EDITOR:
+        side_by_side = min(len(grid), torch.get_num_threads())
+        models += [load_editor(first.place, device, config.editor.dtype) for _ in range(side_by_side - 1)]
+    trials = try_grid(models, estimator, originals, grid, strengths, answers, console.progress)
     console.close()
     out.mkdir(parents=True, exist_ok=True)
     extra = _passed_on(presets, files, sets)

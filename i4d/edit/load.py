@@ -149,7 +149,7 @@ def _schedule(place: str) -> Schedule:
 
 
 def _notes(model: EditorModel) -> tuple[str, ...]:
-    millions = sum(p.numel() for part in (model.unet, model.vae, model.text_encoder) for p in part.parameters()) / 1e6
+    millions = model.num_parameters / 1e6
     schedule = model.schedule
     notes = [
         f"editor: {model.source} ({millions:.1f} M parameters, {str(model.dtype).removeprefix('torch.')}, "

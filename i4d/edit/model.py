@@ -73,6 +73,11 @@ class EditorModel:
         return self.unet.dtype
 
     @property
+    def num_parameters(self) -> int:
+        """Return how many weights all networks have together."""
+        return sum(p.numel() for part in (self.unet, self.vae, self.text_encoder) for p in part.parameters())
+
+    @property
     def factor(self) -> int:
         """Return how many pixels one latent cell spans."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)

@@ -6,8 +6,10 @@ one window, as a run would edit them (without cross-view agreement and refit, wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from queue import SimpleQueue
 
 import numpy as np
 import torch
@@ -47,22 +49,48 @@ class Trial:
 
 
 def try_grid(
-    model: EditorModel, estimator: FlowEstimator, originals: np.ndarray, grid: Sequence[EditSettings], strengths: Strengths,
+    models: Sequence[EditorModel], estimator: FlowEstimator, originals: np.ndarray, grid: Sequence[EditSettings], strengths: Strengths,
     answers: dict[str, list[np.ndarray]], progress: Progress,
 ) -> list[Trial]:  # fmt: skip
     """Return a trial for every settings of `grid`, on frames uint8 (time, h, w, 3) of one camera; frame 0 is the key frame.
 
-    `answers` maps prompts to what each frame should exactly become, where the scene knows.
+    `models` are copies of one editor: each edits cells of its own, on a share of the cores. `answers` maps prompts to what each frame
+    should exactly become, where the scene knows.
     """
     video = torch.stack([planes(frame) for frame in originals])
     flows = list(neighbour_flows(video, estimator)) if len(video) > 1 else []
     key_flows = _from_key(video, estimator)
     out = []
-    for done, settings in enumerate(grid, 1):
-        frames = _edited(model, video, key_flows, settings, strengths)
+    for done, (settings, frames) in enumerate(zip(grid, _all_edited(models, video, key_flows, grid, strengths), strict=True), 1):
         out.append(_judged(originals, video, frames, flows, settings, answers.get(settings.instruction, [])))
         progress(done, len(grid))
     return out
+
+
+def _all_edited(
+    models: Sequence[EditorModel], video: torch.Tensor, flows: FlowPair, grid: Sequence[EditSettings], strengths: Strengths
+) -> Iterator[torch.Tensor]:
+    """Yield the edited frames of every cell in order; several small networks on a core each are faster than one on all of them."""
+    if len(models) == 1:
+        yield from (_edited(models[0], video, flows, settings, strengths) for settings in grid)
+        return
+    free: SimpleQueue[EditorModel] = SimpleQueue()
+    for model in models:
+        free.put(model)
+
+    def one(settings: EditSettings) -> torch.Tensor:
+        model = free.get()
+        try:
+            return _edited(model, video, flows, settings, strengths)
+        finally:
+            free.put(model)
+
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(len(models), "try", torch.set_num_threads, (max(1, threads // len(models)),)) as pool:
+            yield from pool.map(one, grid)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _from_key(video: torch.Tensor, estimator: FlowEstimator) -> FlowPair:

@@ -7,10 +7,13 @@ import pytest
 from PIL import Image
 
 from i4d.commands.tryout import numbers, try_out
+from i4d.edit.load import load_editor
 from i4d.errors import ConfigError, SceneError
+from i4d.flow.classical import DisFlow
 from i4d.report.contact_sheet import WIDE, command_of, sheet_html, sheet_png
-from i4d.report.tryout import Trial, best
+from i4d.report.tryout import Strengths, Trial, best, try_grid
 from i4d.scenes.procedural.demo import write_demo
+from i4d.types import EditSettings, Strength
 
 SMALL = ["schedule.diffusion_steps=2", "schedule.refine_diffusion_steps=1", "schedule.key_frame=1", "scene.reader=n3dv"]
 
@@ -37,6 +40,21 @@ def test_the_sheet_shows_every_cell_and_the_page_runs_without_a_server(scene, tm
     page = (tmp_path / "out" / "sheet.html").read_text()
     assert page.count("<figure class=best>") == 2 and page.count("<figure") == 6 and page.count("alt=") == 18
     assert "http" not in page.replace("https://", "http").split("<style>")[0] and "src='data:image/png" in page
+
+
+def test_cells_side_by_side_are_the_same_as_one_after_the_other(tiny_editor_folder):
+    originals = np.random.default_rng(1).integers(0, 256, (2, 24, 32, 3), dtype=np.uint8)
+    grid = [EditSettings(prompt, text, 1.0) for prompt in ("make it night", "make it gold") for text in (1.0, 2.5)]
+    strengths, seen = Strengths(Strength(1000, 2), Strength(600, 1)), []
+    models = [load_editor(str(tiny_editor_folder)) for _ in range(3)]
+    alone, together = (
+        try_grid(chosen, DisFlow(), originals, grid, strengths, {}, lambda done, of: seen.append(done)) for chosen in (models[:1], models)
+    )
+    assert seen == [1, 2, 3, 4] * 2
+    for one, other in zip(alone, together, strict=True):
+        assert (one.prompt, one.text_guidance) == (other.prompt, other.text_guidance)
+        assert np.abs(one.frames.astype(int) - other.frames).max() <= 1
+    assert not np.array_equal(alone[0].frames, alone[1].frames)
 
 
 def trial(prompt, score, value):
