@@ -135,7 +135,7 @@ def choose_editor(config: Config, prompt: str, device: str) -> Chosen:
         prompt, editor.text_guidance, editor.image_guidance, editor.attention, norm, config.flow.method, config.flow.mask,
         keep_unchanged=editor.keep_unchanged, mode=editor.mode, turbo=turbo, noise=editor.noise,
         references=config.schedule.references, blend=config.schedule.blend,
-        blend_detail=config.schedule.blend_detail, adaptive=config.schedule.method == "adaptive",
+        blend_sigma=config.schedule.blend_sigma, blend_detail=config.schedule.blend_detail, adaptive=config.schedule.method == "adaptive",
     )  # fmt: skip
     return Chosen(place_, card, settings)
 

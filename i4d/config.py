@@ -153,10 +153,17 @@ class ScheduleConfig:
         choices=("last", "both", "none"),
     )  # fmt: skip
     blend: int = opt(0, "average each edited frame with its neighbours along the flow, up to so many frames away", low=0, high=16)
-    blend_detail: float = opt(0.016, "blending leaves a frame its own detail finer than this share of the image height; 0: averages all", low=0.0, high=0.5)
+    blend_sigma: float = opt(
+        0.04, "blending: how far a neighbour's original, pulled along, may be from the frame's own to count (standard deviation, of [0, 1]);"
+        " 0: flow alone decides", low=0.0, high=1.0,
+    )  # fmt: skip
+    blend_detail: bool = opt(True, "blending: give a neighbour's pixels the frame's own light and detail, as the edit would render them")
     forwards: int = opt(0, "each_frame, in2n: UNet forwards (images times branches) to spend; 0: as many as key_frame would", low=0)
     rounds: int = opt(1, "edit-and-refit rounds, at most", low=1, high=100)
     round_share: float = opt(0.7, "strengths of a round relative to the round before", low=0.05, high=1.0)
+    accumulate: bool = opt(
+        False, "rounds edit at full strength, and edited frames are the mean of what all rounds so far made of them; round_share does not apply"
+    )  # fmt: skip
     stop_change: float = opt(0.01, "rounds end when edited frames and renders move by less than this share of full scale", low=0.0, high=1.0)
     key_frame: int = opt(0, "frame of the key instant", low=0)
     key_steps: int = opt(12, "joint edits of the key frame", low=1, high=100)

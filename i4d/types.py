@@ -188,9 +188,8 @@ class EditSettings:
     says what the latter approximates. `noise` "shared": all images of a (view, round) start from one noise, so that it does not
     flicker; "frame": each its own, so that errors average out. `keep_unchanged` gives the original's pixels back where the edit only
     copied them. `references`: what is pulled into a frame of a window, the edited frame before the window ("last"), the average of
-    that and of the edited key frame ("both") or nothing ("none"). `blend`: each edited frame becomes the average of itself and of its
-    neighbours up to so many frames away, pulled along the flow where it is consistent; `blend_detail`: it keeps its own detail finer than
-    this share of the image height. `adaptive`: the less of a window its warps leave unexplained, the weaker its repaint.
+    that and of the edited key frame ("both") or nothing ("none"). `blend`: frames up to so many away that each edited frame is averaged
+    with, as `i4d.edit.merge.blended` does by `blend_sigma` and `blend_detail`. `adaptive`: what warps explain is repainted more weakly.
     """
 
     instruction: str
@@ -206,7 +205,8 @@ class EditSettings:
     turbo: Turbo = Turbo()
     references: Literal["last", "both", "none"] = "last"
     blend: int = 0
-    blend_detail: float = 0.0
+    blend_sigma: float = 0.0
+    blend_detail: bool = False
     adaptive: bool = False
 
 
@@ -237,6 +237,7 @@ class KeyFrameTask:
     edited: tuple[FrameAddress, ...] = ()  # the sample, edited already by several editors (`RepaintTask.share`); empty: edit it
     region: tuple[FrameAddress, ...] = ()  # uint8 masks (height, width) per edited view: outside, originals stay; empty: everywhere
     fill_share: float = 0.5  # how much of the warped average the other views take where it covers them
+    earlier: tuple[FrameAddress, ...] = ()  # a row each: the mean of the rounds before, which this one joins; empty: it stands alone
 
 
 @dataclass(frozen=True)
@@ -258,6 +259,7 @@ class RepaintTask:
     settings: EditSettings
     share: int | None = None
     region: tuple[FrameAddress, ...] = ()  # as of KeyFrameTask, one per view
+    earlier: tuple[FrameAddress, ...] = ()  # a row each: the mean of the rounds before, which this one joins; empty: it stands alone
 
 
 @dataclass(frozen=True)
@@ -304,6 +306,7 @@ class WindowTask:
     depths: tuple[FrameAddress, ...] = ()
     sights: tuple[Sight, ...] = ()
     match_threshold: float = 0.0
+    earlier: tuple[FrameAddress, ...] = ()  # a row each: the mean of the rounds before, which this one joins; empty: it stands alone
 
 
 @dataclass(frozen=True, slots=True)

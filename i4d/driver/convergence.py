@@ -2,7 +2,7 @@
 
 After every round a judge looks at the field (a few probe renders) and at the edited frames: how far both have moved since the
 round before, how much they disagree in time and between cameras, and how far the field is from what the editor made at full strength,
-in the first round. Rounds end when what moves falls under the plan's threshold, when a round is no better than the best before it, or
+in the first round (where rounds accumulate, all are, and the mean so far counts). Rounds end when what moves falls under the plan's threshold, when a round is no better than the best before it, or
 with the plan; the round with the least disagreement is kept. Everything follows from stored blocks, so a resumed run decides alike.
 """
 
@@ -50,7 +50,7 @@ class Judge(Protocol):
         self, probes: Sequence[FrameAddress], keys: Sequence[FrameAddress], full: Sequence[FrameAddress]
     ) -> dict[str, float]:
         """Return errors of the probe renders in time, of the edited key frames between views, and the distance of the likened probes
-        from `full`, their edits of the first round, by name; lower is better."""
+        from `full`, their edits at full strength (of the first round, or of this one where rounds accumulate), by name; lower is better."""
         ...
 
 
@@ -69,7 +69,8 @@ class Convergence:
         """Measure a committed round; True when nothing moves any more, or nothing gets better."""
         if self._judge is None:
             return False
-        self._full = self._full or [table.lookup(view, frame) for view, frame in self._judge.likened]
+        full = [table.lookup(view, frame) for view, frame in self._judge.likened]
+        self._full = full if self._state.plan.accumulate else self._full or full
         renders, edits = self._probed(part, checkpoint), self._edited(table)
         keys = [table.lookup(view, self._state.plan.key_frame) for view in self._state.plan.views]
         changes = None if self._last is None else (self._judge.change(self._last[1], edits), self._judge.change(self._last[0], renders))

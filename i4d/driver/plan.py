@@ -122,6 +122,7 @@ class Plan:
     refit: Literal["overlap", "barrier"]
     method: str = "key_frame"
     depth_warp: bool = True
+    accumulate: bool = False  # a round's edited frames are the mean of its own and of those of all rounds before
     stop_change: float = 0.0  # rounds end when edited frames and renders move by less, of [0, 1]
     region: Region | None = None  # where the edit may act; None: everywhere
     reference_view: int | None = None  # whose key frame is given, and where it lies (a float16 row)
@@ -174,7 +175,7 @@ def _cut(frames: range, key_frame: int, length: int, first_index: int) -> tuple[
 def _round(index: int, config: Config, views: Sequence[int], num_frames: int, key_frame: int) -> RoundPlan:
     schedule = config.schedule
     size = min(schedule.key_views, len(views))
-    share = schedule.round_share ** (index - 1)
+    share = 1.0 if schedule.accumulate else schedule.round_share ** (index - 1)
     steps = []
     for step in range(schedule.key_steps):
         rng = np.random.default_rng(seed_for(config.seed, index, None, step, "sample"))
@@ -220,6 +221,7 @@ def make_plan(scene: Scene, config: Config, settings: EditSettings, num_rounds: 
         refit_steps=config.field.refit_steps,
         refit=schedule.refit,
         depth_warp=schedule.depth_warp,
+        accumulate=schedule.accumulate,
         stop_change=schedule.stop_change,
     )
 

@@ -187,12 +187,13 @@ def _round(state: RunState, part: RoundPlan, table: Table, start: CheckpointRece
         table, overrides, receipt = edit_while_fitting(state, part, table, start)
         _commit(state, part.index, table, overrides, receipt)
         return table, receipt
-    look, keys, results = _key_stage(state, part, start)
+    before = table if plan.accumulate and part.index > 1 else None
+    look, keys, results = _key_stage(state, part, start, before)
     key_frames = []
     if part.key_steps:
         at_rest = state.record.gather([keys[view] for view in plan.views], as_frames=True)
         key_frames = key_runs(plan, at_rest.digest)
-    jobs = window_jobs(plan, part, state.originals, look, keys)
+    jobs = window_jobs(plan, part, state.originals, look, keys, before)
     loop = edit_loop(state, part, jobs)
     if plan.refit == "overlap" and state.overlap:
         table, receipt = _overlap(state, part, loop, table, key_frames, start)
@@ -209,7 +210,9 @@ def _round(state: RunState, part: RoundPlan, table: Table, start: CheckpointRece
     return table, receipt
 
 
-def _key_stage(state: RunState, part: RoundPlan, start: CheckpointReceipt) -> tuple[Look, dict[int, FrameAddress], Results]:
+def _key_stage(
+    state: RunState, part: RoundPlan, start: CheckpointReceipt, before: Table | None
+) -> tuple[Look, dict[int, FrameAddress], Results]:
     """Return what the field shows, the edited key frame of every view and the receipts; without key steps, the originals."""
     plan = state.plan
     if not part.key_steps:
@@ -218,7 +221,7 @@ def _key_stage(state: RunState, part: RoundPlan, start: CheckpointReceipt) -> tu
         return Look("", {}, tuple(key.values()), state.regions), key, {}
     look = look_at(state, part, start)
     state.turn_to("editors")
-    jobs = key_jobs(plan, part, state.originals, look)
+    jobs = key_jobs(plan, part, state.originals, look, before)
     with state.stage(part.index, "key frame", len(jobs)):
         results = edit_loop(state, part, jobs).run()
     return look, anchors(plan, part, results), results

@@ -43,13 +43,21 @@ def window_id(part: RoundPlan, view: int, window: int) -> str:
     return f"r{part.index}/v{view:02d}/w{window:02d}"
 
 
-def key_jobs(plan: Plan, part: RoundPlan, originals: Table, look: Look) -> list[Job]:
-    """Return the key-frame steps, one after the other, and the repaints of the rest views after the last."""
+def earlier_of(before: Table | None, places: Iterable[tuple[int, int]]) -> tuple[FrameAddress, ...]:
+    """Return what the rounds before made of (view, frame) places; empty where rounds do not accumulate, or this is the first."""
+    return () if before is None else tuple(before.lookup(*place) for place in places)
+
+
+def key_jobs(plan: Plan, part: RoundPlan, originals: Table, look: Look, before: Table | None = None) -> list[Job]:
+    """Return the key-frame steps, one after the other, and the repaints of the rest views after the last.
+
+    `before`: the frames of the round before, where rounds accumulate; likewise in `window_jobs`.
+    """
     key_originals = tuple(originals.lookup(view, plan.key_frame) for view in plan.views)
 
     def step_job(index: int) -> Job:
-        step = part.key_steps[index]
-        before = key_id(part, index - 1) if index else ""
+        step, last = part.key_steps[index], index == len(part.key_steps) - 1
+        previous = key_id(part, index - 1) if index else ""
 
         def make(results: Results) -> KeyFrameTask:
             return KeyFrameTask(
@@ -62,7 +70,7 @@ def key_jobs(plan: Plan, part: RoundPlan, originals: Table, look: Look) -> list[
                 sample=step.sample,
                 cameras=tuple(camera.at(plan.key_frame) for camera in plan.cameras),
                 originals=key_originals,
-                current=_rows(results[before], len(plan.views)) if before else look.key,
+                current=_rows(results[previous], len(plan.views)) if previous else look.key,
                 depth=look.depth,
                 strength=step.strength,
                 settings=plan.settings,
@@ -71,10 +79,11 @@ def key_jobs(plan: Plan, part: RoundPlan, originals: Table, look: Look) -> list[
                 fill_share=0.5 if plan.reference is None else 1.0,
                 edited=_edited(plan, part, step, results) if plan.reference is None else (plan.reference,),
                 region=look.masks((view, plan.key_frame) for view in plan.views),
+                earlier=earlier_of(before, ((view, plan.key_frame) for view in plan.views)) if last else (),
             )
 
         left = len(part.key_steps) - index + (1 if part.rest else 0)
-        after = (*((before,) if before else ()), *share_ids(plan, part, step))
+        after = (*((previous,) if previous else ()), *share_ids(plan, part, step))
         return Job(key_id(part, index), "edit_key_frame", make, len(plan.views), after, left, "key")
 
     jobs = []
@@ -83,13 +92,14 @@ def key_jobs(plan: Plan, part: RoundPlan, originals: Table, look: Look) -> list[
         jobs.append(step_job(index))
     last = jobs[-1].id
 
-    rest = [_rest_job(plan, part, window.index, window.views, key_originals, last, look) for window in part.rest]
+    rest = [_rest_job(plan, part, window.index, window.views, key_originals, last, look, before) for window in part.rest]
     return jobs + rest + ([_told_again(plan, part, jobs[-1], rest)] if rest and plan.reference is not None else [])
 
 
 def _rest_job(
-    plan: Plan, part: RoundPlan, window: int, views: tuple[int, ...], key_originals: tuple[FrameAddress, ...], last: str, look: Look
-) -> Job:
+    plan: Plan, part: RoundPlan, window: int, views: tuple[int, ...], key_originals: tuple[FrameAddress, ...], last: str, look: Look,
+    before: Table | None,
+) -> Job:  # fmt: skip
     """Return the repaint of some views that were not in the sample of the `last` key-frame step."""
     where = [plan.views.index(view) for view in views]
 
@@ -107,6 +117,7 @@ def _rest_job(
             strength=weakened(plan.rest_strength, part.strength_share),
             settings=plan.settings,
             region=look.masks((view, plan.key_frame) for view in views),
+            earlier=earlier_of(before, ((view, plan.key_frame) for view in views)),
         )
 
     return Job(rest_id(part, window), "repaint", make, len(views), (last,))
@@ -195,26 +206,30 @@ def _repainted(plan: Plan, part: RoundPlan, results: Results) -> dict[int, Frame
     return found
 
 
-def window_jobs(plan: Plan, part: RoundPlan, originals: Table, look: Look, edited_keys: Mapping[int, FrameAddress]) -> list[Job]:
+def window_jobs(
+    plan: Plan, part: RoundPlan, originals: Table, look: Look, edited_keys: Mapping[int, FrameAddress], before: Table | None = None
+) -> list[Job]:
     """Return the windows of every chain."""
     return [
-        _window_job(plan, part, originals, look, edited_keys[chain.view], chain, place)
+        _window_job(plan, part, originals, look, edited_keys[chain.view], chain, place, before)
         for chain in part.chains
         for place in range(len(chain.windows))
     ]
 
 
-def _window_job(plan: Plan, part: RoundPlan, originals: Table, look: Look, anchor: FrameAddress, chain: Chain, place: int) -> Job:
+def _window_job(
+    plan: Plan, part: RoundPlan, originals: Table, look: Look, anchor: FrameAddress, chain: Chain, place: int, before: Table | None
+) -> Job:
     window = chain.windows[place]
     view = chain.view
-    before = window_id(part, view, chain.windows[place - 1].index) if place else ""
+    previous = window_id(part, view, chain.windows[place - 1].index) if place else ""
     leaders = plan.leaders if plan.leaders and view not in plan.leaders else ()
 
     def make(results: Results) -> WindowTask:
         frames = tuple(originals.lookup(view, frame) for frame in window.frames)
         reference = anchor
-        if before:
-            block = results[before].block
+        if previous:
+            block = results[previous].block
             reference = FrameAddress(block.digest, block.num_rows - 1)
         sights = tuple(_sight(plan, look, leader, window, results[window_id(part, leader, window.index)]) for leader in leaders)
         return WindowTask(
@@ -239,12 +254,13 @@ def _window_job(plan: Plan, part: RoundPlan, originals: Table, look: Look, ancho
             depths=tuple(look.depths[view, frame] for frame in window.frames) if sights else (),
             sights=sights,
             match_threshold=plan.match_threshold,
+            earlier=earlier_of(before, ((view, frame) for frame in window.frames)),
         )
 
     job_id = window_id(part, view, window.index)
     leads = bool(plan.leaders) and not leaders
     left = len(chain.windows) - place + (len(chain.windows) if leads else 0)  # others wait for a leader
-    after = ((before,) if before else ()) + tuple(window_id(part, leader, window.index) for leader in leaders)
+    after = ((previous,) if previous else ()) + tuple(window_id(part, leader, window.index) for leader in leaders)
     return Job(job_id, "edit_window", make, len(window.frames), after, left, f"v{view:02d}")
 
 

@@ -20,6 +20,9 @@ from i4d.types import Camera, Strength
 STEPS_WHOLE_AT = 0.25  # unexplained share of a window from which on an adaptive repaint has all of its steps
 T_WHOLE_AT = 0.02  # likewise all of its T: no average over pixels helps those that start unedited
 LEAST_T = 0.5  # share of T that an adaptive repaint has where everything is explained
+SLOPE_EPS = 1e-4  # variance of luma, of [0, 1], below which a surface counts as flat
+
+FlowPair = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,41 +80,64 @@ def merged(current: torch.Tensor, pulls: Sequence[Pull]) -> tuple[torch.Tensor, 
 
 
 def blended(
-    frames: torch.Tensor, reference: torch.Tensor, flows: Mapping[tuple[int, int], tuple[torch.Tensor, torch.Tensor]],
-    use_mask: bool = True, detail: float = 0.0,
+    frames: torch.Tensor, reference: torch.Tensor, originals: torch.Tensor, flows: Mapping[tuple[int, int], FlowPair],
+    use_mask: bool = True, sigma: float = 0.0, detail: bool = False,
 ) -> torch.Tensor:  # fmt: skip
     """Return each frame averaged with its neighbours, pulled into it where flows agree; every frame counts as it came in.
 
     `flows` has, per pair of `pairs_within`, the flow (2, h, w) from frame i to frame j of the unedited video and the one back; frame -1
-    is the edited `reference` (1, 3, h, w), which others see and which is not changed. A frame keeps its own detail finer than
-    `detail` (standard deviation of a Gaussian, as a share of the image height): what flow pulls is interpolated and never lies
-    exactly right, so averaging fine detail blurs it, and flicker is mostly coarser than that. 0 averages everything.
+    is the edited `reference` (1, 3, h, w), which others see and which is not changed. `originals` (1 + frames, 3, h, w) are the unedited
+    frames, the reference's first.
+
+    `sigma`: a neighbour's pixel weighs as much as its *original*, pulled along the same flow, resembles the original that it is laid
+    over (`resemblance`): the range weight of a joint bilateral filter (Petschnigg et al., SIGGRAPH 2004; Eisemann and Durand 2004)
+    between frames. What flow has missed shows there, whatever the edit looks like. 0: every pixel where the flows agree weighs 1.
+    `detail`: what the two originals still differ by (light that changed, detail that interpolation took away) is added as the edit
+    would render it, by its local slope over the original's luma (`slope_over_luma`, after the guided filter of He et al., ECCV 2010).
     """
+    edited = torch.cat([reference, frames])
+    slopes = slope_over_luma(edited, originals) if detail else originals[:, :0]
+    sources = torch.cat([edited, originals, slopes], 1)
     total, weight = frames.clone(), torch.ones_like(frames[:, :1])
     for (i, j), (there, back) in flows.items():
-        source = reference[0] if i < 0 else frames[i]
-        _add(total, weight, j, pull_by_flow(source[None], there[None], back[None], use_mask))
-        if i >= 0:
-            _add(total, weight, i, pull_by_flow(frames[j : j + 1], back[None], there[None], use_mask))
-    average = total / weight
-    return average if detail == 0 else frames + smoothed(average - frames, detail * frames.shape[-2])
+        for into, source, forward, backward in ((j, i, there, back), (i, j, back, there)):
+            if into < 0:
+                continue
+            pull = pull_by_flow(sources[source + 1 : source + 2], forward[None], backward[None], use_mask)
+            pixels, unedited, slope = pull.frames[:, :3], pull.frames[:, 3:6], pull.frames[:, 6:]
+            original, share = originals[into + 1 : into + 2], pull.mask.to(frames.dtype)
+            if sigma:
+                share = share * resemblance(unedited, original, sigma)
+            if detail:
+                pixels = pixels + slope * luma(original - unedited)
+            total[into] += (share * pixels)[0]
+            weight[into] += share[0]
+    return total / weight
 
 
-def smoothed(images: torch.Tensor, sigma: float) -> torch.Tensor:
-    """Return images (frames, channel, h, w) under a Gaussian of `sigma` pixels, cut off at three; the border's pixels go on outside."""
-    reach = max(1, round(3 * sigma))
-    at = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
-    kernel = torch.exp(-0.5 * (at / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).expand(images.shape[1], 1, 1, -1)
-    for lines in (kernel, kernel.transpose(-1, -2)):
-        pads = [lines.shape[-1] // 2] * 2 + [lines.shape[-2] // 2] * 2
-        images = F.conv2d(F.pad(images, pads, mode="replicate"), lines, groups=images.shape[1])
-    return images
+def luma(images: torch.Tensor) -> torch.Tensor:
+    """Return (n, 1, h, w): ITU-R BT.601 luma of images (n, 3, h, w)."""
+    return images[:, :1] * 0.299 + images[:, 1:2] * 0.587 + images[:, 2:3] * 0.114
 
 
-def _add(total: torch.Tensor, weight: torch.Tensor, index: int, pull: Pull) -> None:
-    total[index] += torch.where(pull.mask, pull.frames, torch.zeros_like(pull.frames))[0]
-    weight[index] += pull.mask[0].to(weight.dtype)
+def slope_over_luma(edited: torch.Tensor, originals: torch.Tensor) -> torch.Tensor:
+    """Return by how much each channel of edited (n, 3, h, w) grows with the luma of its original: least squares over squares of 5
+    pixels, drawn to zero where the original is flat (a of the guided filter, He et al., eq. 5; eps 1e-4)."""
+    bright = luma(originals)
+    mean, mean_bright = mean_around(edited), mean_around(bright)
+    together = mean_around(edited * bright) - mean * mean_bright
+    return together / (mean_around(bright * bright) - mean_bright.square() + SLOPE_EPS)
+
+
+def mean_around(images: torch.Tensor, radius: int = 2) -> torch.Tensor:
+    """Return the mean of every pixel's square of 2 radius + 1 pixels; the border's pixels go on outside."""
+    return F.avg_pool2d(F.pad(images, (radius,) * 4, mode="replicate"), 2 * radius + 1, stride=1)
+
+
+def resemblance(pulled: torch.Tensor, original: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Return exp(-d / (2 sigma^2)), (n, 1, h, w) in (0, 1], where d is the mean squared difference of two pictures (n, 3, h, w) over
+    the channels and a square of 3 pixels: noise of a camera is averaged, a line that lies beside itself is not."""
+    return torch.exp(mean_around((pulled - original).square().mean(1, keepdim=True), 1) / (-2 * sigma**2))
 
 
 def adapted(strength: Strength, explained: float, least_steps: int = 1) -> Strength:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from i4d.metrics.interval import bootstrap_interval
 from i4d.report.footage import Footage
 from i4d.report.shots import after
 from i4d.report.videos import NO_VIDEOS, Clip, enlarged, write_clip
@@ -40,28 +41,48 @@ class Figure:
     digits: int
     read: Callable[[dict], Any]
     interval: Callable[[dict], Any] = lambda metrics: None
+    each: Callable[[dict], Any] = lambda metrics: None  # what it is a mean of, frame by frame or pair by pair
 
 
 def _look(name: str, part: str) -> Callable[[dict], Any]:
     return lambda metrics: metrics["edit"]["look"].get(name, {}).get(part)
 
 
-def _agreement(part: str) -> Callable[[dict], Any]:
-    return lambda metrics: ((metrics["edit"].get(part) or {}).get("edited") or {}).get("interval")
+def _frames(metrics: dict, part: str = "") -> dict:
+    found = metrics["edit"].get("edited_frames") or {}
+    return found if not part else ((found.get(part) or {}).get("edited") or {})
+
+
+def _renders(metrics: dict, part: str) -> dict:
+    return (metrics["edit"].get(part) or {}).get("edited") or {}
 
 
 FIGURES = (
-    Figure("temporal_error", "temporal error", -1, 3, lambda m: m["edit"]["temporal_warp_error"], _agreement("temporal")),
-    Figure("cross_view_error", "cross-view error", -1, 3, lambda m: m["edit"]["cross_view_error"], _agreement("cross_view")),
     Figure(
-        "known_answer_psnr_db", "known answer, dB", 1, 2, lambda m: m["edit"]["known_answer_psnr_db"],
-        lambda m: m["edit"].get("known_answer_interval_db"),
-    ),  # fmt: skip
+        "frames_temporal_error", "temporal error, frames", -1, 3, lambda m: _frames(m, "temporal").get("relative"),
+        lambda m: _frames(m, "temporal").get("interval"), lambda m: _frames(m, "temporal").get("each"),
+    ),
+    Figure(
+        "cross_view_error", "cross-view error, frames", -1, 3, lambda m: m["edit"]["cross_view_error"],
+        lambda m: _renders(m, "cross_view").get("interval"), lambda m: _renders(m, "cross_view").get("each"),
+    ),
+    Figure(
+        "frames_known_answer_psnr_db", "known answer, frames, dB", 1, 2, lambda m: _frames(m).get("known_answer_psnr_db"),
+        lambda m: _frames(m).get("known_answer_interval_db"), lambda m: _frames(m).get("known_answer_each_db"),
+    ),
+    Figure(
+        "temporal_error", "temporal error, renders", -1, 3, lambda m: m["edit"]["temporal_warp_error"],
+        lambda m: _renders(m, "temporal").get("interval"), lambda m: _renders(m, "temporal").get("each"),
+    ),
+    Figure(
+        "known_answer_psnr_db", "known answer, renders, dB", 1, 2, lambda m: m["edit"]["known_answer_psnr_db"],
+        lambda m: m["edit"].get("known_answer_interval_db"), lambda m: m["edit"].get("known_answer_each_db"),
+    ),
     Figure("object_db", "inside the object, dB", 1, 2, lambda m: (m["edit"].get("object") or {}).get("inside_db")),
     Figure("known_answer_lpips", "LPIPS to it", -1, 3, _look("known_answer_lpips", "value"), _look("known_answer_lpips", "interval")),
     Figure("unet_forwards", "forwards", 0, 0, lambda m: m["unet_forwards"]),
     Figure("seconds", "seconds", 0, 0, lambda m: own_seconds(m["timing"])),
-)
+)  # fmt: skip
 
 
 def own_seconds(timing: dict) -> float:
@@ -123,13 +144,43 @@ def markdown(title: str, rows: Rows) -> str:
     for cell, metrics in rows:
         texts = [f"**{_text(f, metrics)}**" if cell.method in _best(f, rows, cell.prompt) else _text(f, metrics) for f in figures]
         lines.append(f"| {cell.prompt} | {cell.method} | " + " | ".join(texts) + " |")
-    return "\n".join([*lines, "", _notes(rows), ""])
+    return "\n".join([*lines, "", _notes(rows), "", *differences(rows)])
+
+
+def differences(rows: Rows) -> list[str]:
+    """Return lines of a second table: the first method of a prompt minus each other, frame by frame, with the interval of the mean.
+
+    Frames (or pairs of cameras) are the same for all methods, so their differences are surer than the figures themselves. A difference
+    is bold where its 95 % bootstrap interval leaves zero out and the first method is the better one. Empty for a single method.
+    """
+    figures = [f for f in FIGURES if any(f.each(metrics) for _, metrics in rows)]
+    lines = []
+    for prompt in _prompts(rows):
+        (first, ours), *others = [(cell.method, metrics) for cell, metrics in rows if cell.prompt == prompt]
+        for method, theirs in others:
+            texts = [_difference(figure, figure.each(ours), figure.each(theirs)) for figure in figures]
+            lines.append(f"| {prompt} | {first} - {method} | " + " | ".join(texts) + " |")
+    if not lines or not figures:
+        return []
+    heads = "| prompt | difference | " + " | ".join(f.title for f in figures) + " |"
+    note = "Differences of the same frames (pairs of cameras) with their 95 % bootstrap interval; bold: the first method is better, beyond it."
+    return [heads, "|---|---|" + "---:|" * len(figures), *lines, "", note, ""]
+
+
+def _difference(figure: Figure, ours: Sequence[float] | None, theirs: Sequence[float] | None) -> str:
+    if not ours or not theirs or len(ours) != len(theirs):
+        return "-"
+    each = [a - b for a, b in zip(ours, theirs, strict=True)]
+    low, high = bootstrap_interval(each)
+    text = f"{np.mean(each):+.{figure.digits}f} [{low:+.{figure.digits}f}, {high:+.{figure.digits}f}]"
+    return f"**{text}**" if figure.better * (low if figure.better > 0 else high) > 0 else text
 
 
 def _notes(rows: Rows) -> str:
     cameras = ", ".join(rows[0][1]["cameras"])
     kind = "held-out" if rows[0][1]["held_out"] else "trained"
-    text = f"Temporal error and known answer: renders of {kind} camera {cameras}; cross-view error: the edited frames of the key instant. "
+    text = f"Renders: of {kind} camera {cameras}. Frames: as the editor left them, before any field; temporal error of the middle edited "
+    text += "camera, cross-view error at the key instant, known answer of every edited camera. "
     text += "In brackets: 95 % bootstrap interval over frames (cross-view: over pairs of cameras). "
     text += "Seconds: without decoding and reconstruction."
     absent = [f.title for f in FIGURES if f not in _shown(rows)]

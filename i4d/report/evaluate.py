@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
@@ -12,22 +11,23 @@ import torch
 
 from i4d import __version__
 from i4d.metrics.image import ssim
-from i4d.metrics.interval import bootstrap_interval
-from i4d.metrics.temporal import FLOOR, Unsteadiness
+from i4d.metrics.temporal import FLOOR
 from i4d.report import look
 from i4d.report.answers import ObjectAnswers, picture_answer
 from i4d.report.appearance import appearance
 from i4d.report.by_round import by_round
+from i4d.report.edited_frames import edited_frames
 from i4d.report.footage import Footage
+from i4d.report.mean import Mean, image_psnr
 from i4d.report.shots import KEY_BEFORE, after, before
-from i4d.report.steadiness import FLOW, bound_threads, temporal_errors, view_errors
+from i4d.report.steadiness import FLOW, bound_threads, figure, temporal_errors, view_errors
 from i4d.report.workload import Workload, stage_seconds, workload_of
 from i4d.scenes.repertoire.objects import OBJECTS
 from i4d.scenes.repertoire.phrases import edit_named_by
 from i4d.store.run_folder import RunFolder
 
 _SMALLEST_FOR_SSIM = 11
-PARTS = ("reconstruction", "known answer", "flicker", "agreement of cameras", "look", "rounds")  # in the order they are measured
+PARTS = ("reconstruction", "known answer", "flicker", "agreement of cameras", "edited frames", "look", "rounds")  # in the order they are measured
 Progress = Callable[[int, int, str], None]
 
 
@@ -69,31 +69,6 @@ def evaluate(run: RunFolder, progress: Progress = _quiet) -> dict:
     return metrics
 
 
-class Mean:
-    """Collects PSNRs (or any figure) image by image."""
-
-    def __init__(self) -> None:
-        self._values: list[float] = []
-
-    def add(self, value: float) -> None:
-        self._values.append(value)
-
-    def value(self, digits: int = 4) -> float | None:
-        """Return the mean, or None where nothing was added."""
-        return round(float(np.mean(self._values)), digits) if self._values else None
-
-    def interval(self, digits: int = 4) -> list[float] | None:
-        """Return the 95 % bootstrap interval of the mean, or None where nothing was added."""
-        return [round(bound, digits) for bound in bootstrap_interval(self._values)] if self._values else None
-
-
-def image_psnr(image: np.ndarray, reference: np.ndarray, mask: np.ndarray | None = None) -> float:
-    """Return the PSNR in dB of two uint8 images, inside a mask (height, width) where given; at most 100."""
-    error = (image.astype(np.float64) - reference) / 255
-    error = (error if mask is None else error[mask]) ** 2
-    return min(100.0, -10 * math.log10(max(float(error.mean()), 1e-12)))
-
-
 # ------------------------------------------------------------------------------------------------ reconstruction
 def reconstruction(footage: Footage) -> dict:
     """Return PSNR and SSIM of the unedited field on the held-out cameras, against their original frames."""
@@ -109,7 +84,7 @@ def reconstruction(footage: Footage) -> dict:
     figures["ssim_interval"] = likeness.interval()
     if watched:
         figures["lpips"] = _distance(footage, watched[0])
-    about = {"frames": frames, "cameras": [footage.camera(v).name for v in watched], "ssim_frames": len(likeness._values)}
+    about = {"frames": frames, "cameras": [footage.camera(v).name for v in watched], "ssim_frames": len(likeness)}
     if not watched:
         reason = "nothing was rendered from the unedited field"
         return {"psnr_db": None, "ssim": None, "lpips": look.missing(reason), **about, "reason": reason}
@@ -133,8 +108,8 @@ def _pairs(footage: Footage, view: int, name: str) -> Iterator[tuple[np.ndarray,
 def edit(footage: Footage, tell: Callable[[str], None] = lambda part: None) -> dict:
     """Return the figures of the edit: nearness to the known answer, steadiness in time, agreement of the views.
 
-    `temporal_warp_error` and `cross_view_error` are relative to the images' mean gradient; what they are made of stands under
-    `temporal` and `cross_view`. `tell` is called with each part's name before it is measured.
+    `temporal_warp_error` (of renders) and `cross_view_error` (of edited key frames) are relative to the images' mean gradient; what they
+    are made of stands under `temporal` and `cross_view`. `edited_frames` has the same about the frames before any field. `tell` is called with each part's name before it is measured.
     """
     name = edit_named_by(footage.prompt) if footage.prompt else None
     reasons = [reason for v in footage.watched if (reason := footage.why_not_after(v))]
@@ -146,11 +121,13 @@ def edit(footage: Footage, tell: Callable[[str], None] = lambda part: None) -> d
     parts = {"temporal": _temporal(footage, views) if views else _nothing(reasons[0])}
     tell("agreement of cameras")
     parts["cross_view"] = _cross_view(footage)
-    for part, figure in (("temporal", "temporal_warp_error"), ("cross_view", "cross_view_error")):
+    for part, title in (("temporal", "temporal_warp_error"), ("cross_view", "cross_view_error")):
         found = parts[part]
         for key, whose in (("", "edited"), ("_unedited", "unedited_field")):
-            out[figure + key] = found[whose]["relative"] if found[whose] else None
+            out[title + key] = found[whose]["relative"] if found[whose] else None
         out[f"{part}_ratio"] = found["ratio"]
+    tell("edited frames")
+    parts["edited_frames"] = edited_frames(footage, name)
     tell("look")
     return {**out, **parts, "look": appearance(footage, name, views, reasons)}
 
@@ -183,7 +160,7 @@ def _known_answer(footage: Footage, name: str | None, views: list[int], reasons:
             if exact:
                 unedited = footage.rendered(before(camera.name), i)
                 inside.add(edited, original, unedited, answer, exact.inside(source[i]), exact.outside(source[i]))
-    out = {"known_answer_psnr_db": near.value(3), "known_answer_interval_db": near.interval(3)}
+    out: dict = {"known_answer_psnr_db": near.value(3), "known_answer_interval_db": near.interval(3), "known_answer_each_db": near.each(3)}
     out |= {"unedited_to_answer_psnr_db": far.value(3), "known_answer_frames": frames}
     if name not in OBJECTS:
         return {**out, "object": None, "object_reason": f"{name} changes the whole image"}
@@ -227,13 +204,6 @@ class _ObjectFigures:
 
 
 # ------------------------------------------------------------------------------------------------ agreement
-def _figure(found: Unsteadiness) -> dict:
-    return {
-        "error": round(found.error, 6), "gradient": round(found.gradient, 6), "relative": round(found.relative, 4),
-        "compared": round(found.compared, 4), "interval": [round(bound, 4) for bound in found.interval() or ()] or None,
-    }  # fmt: skip
-
-
 def _temporal(footage: Footage, views: list[int]) -> dict:
     """Return the warp error of the first watched camera's renders, edited and unedited, and the originals' own."""
     view = views[0]
@@ -249,7 +219,7 @@ def _temporal(footage: Footage, views: list[int]) -> dict:
     found = temporal_errors(videos["originals"], videos, count)
     ratio = found["edited"].ratio_to(found["unedited_field"])
     about = {"ratio": round(ratio, 4), "floor": round(FLOOR, 6), "frames": count, "camera": name, "flow": FLOW}
-    return {**{key: _figure(value) for key, value in found.items()}, **about}
+    return {**{key: figure(value) for key, value in found.items()}, **about}
 
 
 def _cross_view(footage: Footage) -> dict:
@@ -273,7 +243,7 @@ def _cross_view(footage: Footage) -> dict:
         return {**_nothing("no two cameras see a common surface point within the threshold"), "frames": len(views)}
     ratio = found["edited"].ratio_to(found["unedited_field"])
     about = {"ratio": round(ratio, 4), "floor": round(FLOOR, 6), "frames": len(views), "key_frame": key, "threshold": threshold}
-    return {**{name: _figure(value) for name, value in found.items()}, **about}
+    return {**{name: figure(value) for name, value in found.items()}, **about}
 
 
 # ------------------------------------------------------------------------------------------------ cost

@@ -106,6 +106,15 @@ def _answer(edit: dict, metrics: dict) -> tuple[Figure, ...]:
             span(edit.get("known_answer_interval_db")),
         )
     ]  # fmt: skip
+    before = edit.get("edited_frames")
+    if before and before["known_answer_psnr_db"] is not None:
+        rows.append(
+            Figure(
+                "Edited frames to the known answer", number(before["known_answer_psnr_db"], "dB"), "", HIGHER,
+                _frames(before, "known_answer_frames"), "The same for the frames as the editor left them, of all edited cameras, before any field.",
+                interval=span(before["known_answer_interval_db"]),
+            )
+        )  # fmt: skip
     part = edit.get("object")
     if part:
         rows += [
@@ -131,9 +140,20 @@ def _agreement(edit: dict) -> tuple[Figure, ...]:
     return (
         *_pair("Flicker in time", temporal, moved),
         _ratio("Flicker, edited over unedited", temporal, _frames(temporal), one),
+        *_of_frames(edit.get("edited_frames"), relative),
         *_pair("Disagreement between cameras", views, seen + relative),
         _ratio("Disagreement, edited over unedited", views, _views(views), one),
     )
+
+
+def _of_frames(part: dict | None, relative: str) -> list[Figure]:
+    """Return the flicker of the frames that the field was fitted to; the second column is of a field, so it stays empty."""
+    if not part or not part["temporal"]:
+        return []
+    edited, originals = part["temporal"]["edited"], part["temporal"]["originals"]
+    meaning = f"The same change in the edited frames of camera {part['camera']}, before any field averages them, {relative}"
+    meaning += f" Its originals: {number(originals['relative'], 'px')}."
+    return [Figure("Flicker of the edited frames", number(edited["relative"], "px"), "", LOWER, _frames(part), meaning, interval=span(edited["interval"]))]
 
 
 def _ratio(name: str, part: dict, over: str, meaning: str) -> Figure:

@@ -20,8 +20,8 @@ from i4d.errors import SceneError
 from i4d.metrics.temporal import Unsteadiness
 from i4d.report import look
 from i4d.report.answers import answers_of
-from i4d.report.evaluate import image_psnr
 from i4d.report.footage import Footage
+from i4d.report.mean import image_psnr
 from i4d.report.shots import KEY_BEFORE
 from i4d.report.steadiness import FLOW, temporal_errors, view_errors
 from i4d.scenes.repertoire.phrases import edit_named_by

@@ -34,6 +34,15 @@ def planes(frame: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(frame.copy()).permute(2, 0, 1).float() / 255
 
 
+def figure(found: Unsteadiness) -> dict:
+    """Return an error of agreement as it stands in metrics.json; `each` are those of single frames or pairs, relative as well."""
+    return {
+        "error": round(found.error, 6), "gradient": round(found.gradient, 6), "relative": round(found.relative, 4),
+        "compared": round(found.compared, 4), "interval": [round(bound, 4) for bound in found.interval() or ()] or None,
+        "each": [round(error / max(found.gradient, 1e-8), 4) for error in found.each],
+    }  # fmt: skip
+
+
 def temporal_errors(originals: Reader, videos: dict[str, Reader], num_frames: int) -> dict[str, Unsteadiness]:
     """Return the warp error of each video, all measured with one flow, that of the originals.
 

@@ -11,6 +11,7 @@ import resource
 import socket
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -185,7 +186,7 @@ class EditorService:
                 given = (model, images, sample, task.strength, task.settings, seeds)
                 out = edit_key_frame(*given, *thresholds, cost, condition, region)
         out = out if region is None else inside_of(out, images.originals, region)
-        return self._finish(task_id, began, cost, _rows(out, np.float16))
+        return self._finish(task_id, began, cost, _rows(self._joined(out, task), np.float16))
 
     def repaint(self, task: RepaintTask) -> EditReceipt:
         """Repaint some views at the key instant, anchored on the first; a float16 block, one row per view.
@@ -204,7 +205,7 @@ class EditorService:
             out = repaint(model, originals, current, task.strength, task.settings, seeds, cost, condition=condition, region=padded)
         count = len(task.views)
         out = out[:count] if region is None else inside_of(out[:count], originals[:count], region)
-        return self._finish(task_id, began, cost, _rows(out, np.float16))
+        return self._finish(task_id, began, cost, _rows(self._joined(out, task), np.float16))
 
     def edit_window(self, task: WindowTask) -> EditReceipt:
         """Edit one window along time; a uint8 block, one row per frame."""
@@ -250,19 +251,22 @@ class EditorService:
                 key, lambda: trace_anchor(model, *anchor, strength, settings, anchor_seed, cost, known)
             )
 
+        blend, settings = task.settings.blend, task.settings
+        if blend:  # first average, then see what was left unchanged: giving originals back twice draws the edit towards them
+            settings = replace(settings, keep_unchanged=False)
         with _naming(task_id):
-            out, _ = edit_window(model, images, strength, task.settings, anchor_seed, seeds, task.batch, cost, trace)
-            if task.settings.blend:
-                pairs = start.pairs(task.settings.blend)
-                out = blended(out, images.reference_edited, pairs, task.settings.flow_mask, task.settings.blend_detail)
-                if task.settings.keep_unchanged:  # neighbours pulled over it are not what it was
-                    out = with_unchanged_given_back(out, images.originals)
+            out, _ = edit_window(model, images, strength, settings, anchor_seed, seeds, task.batch, cost, trace)
+            if blend:
+                unedited = torch.cat([self._images([task.reference_original]), images.originals])
+                how = settings.flow_mask, settings.blend_sigma, settings.blend_detail
+                out = blended(out, images.reference_edited, unedited, start.pairs(blend), *how).clamp(0, 1)
+                out = with_unchanged_given_back(out, images.originals) if task.settings.keep_unchanged else out
         out = out if images.region is None else inside_of(out, images.originals, images.region)
         return self._finish(
             task_id,
             began,
             cost,
-            _rows(out, np.uint8),
+            _rows(self._joined(out, task), np.uint8),
             kept_share=kept,
             flow_passes=start.flow_passes,
             flow_seconds=start.flow_seconds,
@@ -311,6 +315,12 @@ class EditorService:
         white = torch.tensor(255.0, device=self._device)  # as a tensor: a GPU multiplies by the reciprocal of a number
         images = torch.stack([row.float() / white if row.dtype == torch.uint8 else row.float() for row in rows])
         return images.permute(0, 3, 1, 2).contiguous()
+
+    def _joined(self, images: torch.Tensor, task: KeyFrameTask | RepaintTask | WindowTask) -> torch.Tensor:
+        """Return the mean of this round's answer and of all rounds' before; the answer itself where the task names none."""
+        if not task.earlier:
+            return images
+        return images + (self._images(task.earlier).to(images.device) - images) * (1 - 1 / task.round)
 
     def _region(self, addresses: Sequence[FrameAddress]) -> torch.Tensor | None:
         """Return the masks (n, 1, h, w) of a local edit in [0, 1]; None where it acts everywhere."""

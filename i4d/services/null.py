@@ -73,6 +73,7 @@ class NullEditor:
         for view, address in zip(task.sample, task.edited, strict=False):
             images[task.views.index(view)] = self._reader.images([address])[0]
         images = images + 0.01 * np.tanh(depth)[..., None]
+        images = self._joined(images, task)
         for view in set(task.views) - set(task.sample):
             row = task.views.index(view)
             images[row] = self._reader.images([task.current[row]])[0]
@@ -83,7 +84,7 @@ class NullEditor:
         seed = seed_for(task.run_seed, task.round, None, task.window, part)
         images = self._blend(task.originals, task.current, seed)
         id = f"r{task.round}/{part}{task.window:02d}" + (f"/s{task.share}" if task.share is not None else "")
-        return self._receipt(id, images.astype(np.float16), task.batch)
+        return self._receipt(id, self._joined(images, task).astype(np.float16), task.batch)
 
     def edit_window(self, task: WindowTask) -> EditReceipt:
         seed = seed_for(task.run_seed, task.round, task.view, task.window, "window")
@@ -94,8 +95,13 @@ class NullEditor:
             seen = np.stack([self._reader.row(address) for address in (*sight.depths, *task.depths)])
             assert seen.dtype == np.float32 and len(seen) == 2 * len(images) and task.camera is not None
             images = 0.8 * images + 0.2 * self._reader.images(sight.frames) + 0.01 * np.tanh(seen.mean())
-        pixels = np.round(images * 255).clip(0, 255).astype(np.uint8)
+        pixels = np.round(self._joined(images, task) * 255).clip(0, 255).astype(np.uint8)
         return self._receipt(f"r{task.round}/v{task.view:02d}/w{task.window:02d}", pixels, task.batch, 0.5)
+
+    def _joined(self, images: np.ndarray, task: KeyFrameTask | RepaintTask | WindowTask) -> np.ndarray:
+        if not task.earlier:
+            return images
+        return (images + (task.round - 1) * self._reader.images(task.earlier)) / task.round
 
     def _blend(self, originals: Sequence[FrameAddress], current: Sequence[FrameAddress], seed: int) -> np.ndarray:
         tint = np.random.default_rng(seed).random(3, dtype=np.float32)

@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from i4d.edit.merge import Pull, merged, pull_by_depth, pull_by_flow
+from i4d.edit.merge import FlowPair, Pull, merged, pull_by_depth, pull_by_flow
 from i4d.pairs import pairs_within
 from i4d.services.flow_store import FlowStore
 from i4d.store.blocks import BlockReader
 from i4d.types import FrameAddress, WindowTask
 
 Images = Callable[[Sequence[FrameAddress]], torch.Tensor]
-FlowPair = tuple[torch.Tensor, torch.Tensor]
 
 
 class WindowStart:

@@ -5,8 +5,10 @@ import pytest
 from null_rig import SETTINGS, NullRig, config, scene
 
 from i4d.driver import events
+from i4d.driver.journal import receipt_from
 from i4d.driver.plan import make_plan, predicted_forwards, weakened
 from i4d.driver.renders import RenderJob, Shot
+from i4d.driver.stages import Look, key_jobs, window_jobs
 from i4d.exec.local import LocalExecutor
 from i4d.report.footage import kept_round
 from i4d.report.judging import RoundJudge, likened_frames
@@ -103,6 +105,37 @@ def test_a_stop_between_rounds_resumes_to_the_same_round(tmp_path, executor):
     result = NullRig(tmp_path / "two", rounds_plan(), fresh=False).go(executor, judge=script())
     assert result.digest == expected.digest and result.renders == expected.renders
     assert sorted(rig.folder.manifests()) == [0, 1, 2, 3]
+
+
+class Latest(Script):
+    """As Script, for rounds that accumulate: what counts as edited is that of this round."""
+
+    def disagreement(self, probes, keys, full):
+        self.seen = [*getattr(self, "seen", []), full]
+        return {"temporal": self.disagreements.pop(0)}
+
+
+def test_rounds_that_accumulate_edit_at_full_strength_and_join_what_was_before(tmp_path, executor):
+    plan = rounds_plan(accumulate=True, rounds=3, stop_change=0.0, key_views=2)
+    assert {part.strength_share for part in plan.rounds} == {1.0} and plan.rounds[0].rest
+    rig = NullRig(tmp_path / "run", plan)
+    judge = Latest([0.3, 0.2], [0.9, 0.5, 0.4])
+    result = rig.go(executor, judge=judge)
+    assert len(set(judge.seen[0] + judge.seen[1] + judge.seen[2])) == 6, "the mean so far, not the first round's edits"
+    manifest = rig.folder.manifests()[1]
+    table = rig.originals.override(TableRun(*run) for run in manifest["overrides"])
+    second, key = plan.rounds[1], plan.key_frame
+    look = Look("d" * 64, {}, tuple(rig.originals.lookup(view, key) for view in plan.views))
+    edited = {view: table.lookup(view, key) for view in plan.views}
+    receipts = {r["id"]: receipt_from("edit", r["receipt"]) for r in rig.folder.records() if r["kind"] == "edit"}
+    for jobs in (key_jobs(plan, second, rig.originals, look, table), window_jobs(plan, second, rig.originals, look, edited, table)):
+        for task in (job.make(receipts) for job in jobs):
+            places = [(v, key) for v in task.views] if hasattr(task, "views") else [(task.view, f) for f in task.frames]
+            last = getattr(task, "step", 2) == 2 and getattr(task, "share", None) is None
+            assert task.earlier == (tuple(table.lookup(*place) for place in places) if last else ()), task
+    assert not any(job.make(receipts).earlier for job in window_jobs(plan, plan.rounds[0], rig.originals, look, edited))
+    again = NullRig(tmp_path / "run", plan, fresh=False)
+    assert again.go(executor, judge=Latest([0.3, 0.2], [0.9, 0.5, 0.4])).digest == result.digest
 
 
 def test_strengths_fall_from_round_to_round():

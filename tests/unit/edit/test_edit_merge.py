@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from i4d.edit.merge import Pull, adapted, blended, merged, pull_by_depth, pull_by_flow, smoothed
+from i4d.edit.merge import Pull, adapted, blended, merged, pull_by_depth, pull_by_flow, resemblance, slope_over_luma
 from i4d.pairs import pairs_within
 from i4d.types import Camera, Strength
 
@@ -47,17 +47,17 @@ def test_blending_averages_noise_away_where_the_flow_is_right():
     video, reference, flow = shifting(4, 1)
     noisy = video + 0.2 * (noise(4, 3, H, W, seed=1) - 0.5)
     flows = {(i, j): (flow(i, j), flow(j, i)) for i, j in pairs_within(4, 2)}
-    out = blended(noisy, reference, flows)
+    out = blended(noisy, reference, torch.cat([reference, video]), flows)
     inner = (..., slice(3, -3))
     before, after = ((x - video)[inner].square().mean().sqrt() for x in (noisy, out))
     assert after < 0.75 * before
-    assert torch.equal(blended(noisy, reference, {}), noisy)
+    assert torch.equal(blended(noisy, reference, torch.cat([reference, video]), {}), noisy)
 
 
 def test_blending_equals_a_plain_loop():
     video, reference, flow = shifting(3, 2)
     flows = {(i, j): (flow(i, j), flow(j, i)) for i, j in pairs_within(3, 1)}
-    out = blended(video, reference, flows)
+    out = blended(video, reference, torch.cat([reference, video]), flows)
     for j in range(3):
         near = [(i, reference[0] if i < 0 else video[i]) for i in (j - 1, j + 1) if i < 3]
         total, weight = video[j].clone(), torch.ones(1, H, W)
@@ -68,32 +68,71 @@ def test_blending_equals_a_plain_loop():
         torch.testing.assert_close(out[j], total / weight)
 
 
-def test_blending_leaves_a_frame_its_own_detail_and_takes_flicker_away():
+def test_blending_with_resemblance_equals_a_plain_loop():
+    video, reference, flow = shifting(3, 1)
+    originals = noise(4, 3, H, W, seed=5) * 0.1 + torch.cat([reference, video])
+    flows = {(i, j): (flow(i, j), flow(j, i)) for i, j in pairs_within(3, 2)}
+    out = blended(video, reference, originals, flows, sigma=0.05)
+    for j in range(3):
+        total, weight = video[j].clone(), torch.ones(1, H, W)
+        for i in range(-1, 3):
+            if i == j or (i < 0 and j > 1):
+                continue
+            source = (reference[0] if i < 0 else video[i])[None]
+            pull, unedited = (pull_by_flow(x, flow(i, j)[None], flow(j, i)[None]) for x in (source, originals[i + 1 : i + 2]))
+            share = pull.mask[0] * resemblance(unedited.frames, originals[j + 1 : j + 2], 0.05)[0]
+            total, weight = total + share * pull.frames[0], weight + share
+        torch.testing.assert_close(out[j], total / weight)
+
+
+def test_flow_that_is_wrong_where_the_originals_tell_blends_hardly_anything():
     video, reference, flow = shifting(4, 1)
-    flicker = torch.tensor([0.1, -0.1, 0.1, -0.1]).view(4, 1, 1, 1)
+    originals = torch.cat([reference, video])
+    still = {(i, j): (torch.zeros(2, H, W), torch.zeros(2, H, W)) for i, j in pairs_within(4, 2)}  # consistent, and wrong
+    error = {sigma: (blended(video, reference, originals, still, sigma=sigma) - video).abs().mean() for sigma in (0.0, 0.04)}
+    assert error[0.04] < 0.02 * error[0.0]
+
+
+def test_detail_follows_the_frame_when_the_light_changes():
+    video, reference, flow = shifting(4, 1)
+    light = torch.tensor([1.0, 0.9, 0.8, 0.7, 0.6]).view(5, 1, 1, 1)
+    originals = torch.cat([reference, video]) * light
+    tone = torch.tensor([0.8, 0.5, 0.3]).view(1, 3, 1, 1)
+    edited = tone * (originals * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
     flows = {(i, j): (flow(i, j), flow(j, i)) for i, j in pairs_within(4, 2)}
-    out = blended(video + flicker, reference, flows, detail=0.1)
-    inner = (..., slice(3, -3))
-    assert (out - video)[inner].mean((1, 2, 3)).abs().max() < 0.06 < 0.1
-    fine = lambda x: (x - smoothed(x, 0.8))[inner]  # noqa: E731
-    torch.testing.assert_close(fine(out), fine(video), atol=0.02, rtol=0)
+    error = {
+        detail: (blended(edited[1:], edited[:1], originals, flows, detail=detail) - edited[1:])[..., 3:-3].abs().mean() for detail in (False, True)
+    }
+    assert error[True] < 0.05 * error[False], "an edit that is a function of luma is carried over exactly"
 
 
-def test_smoothing_is_the_gaussian_it_says():
-    dot = torch.zeros(1, 3, 25, 25)
-    dot[..., 12, 12] = 1
-    out = smoothed(dot, 2.0)
-    assert out.sum((-1, -2)) == pytest.approx(1.0, abs=1e-5)
-    spread = (out[0, 1].sum(0) * (torch.arange(25) - 12.0) ** 2).sum()
-    assert spread.item() == pytest.approx(4.0, rel=0.05)
-    torch.testing.assert_close(out, out.transpose(-1, -2))
-    torch.testing.assert_close(smoothed(torch.ones(1, 3, 9, 9), 3.0), torch.ones(1, 3, 9, 9))
+def test_the_slope_is_that_of_a_plain_regression():
+    edited, originals = noise(2, 3, 9, 9, seed=3), noise(2, 3, 9, 9, seed=4)
+    found = slope_over_luma(edited, originals)
+    bright = (originals[1] * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(0)[2:7, 3:8].flatten()
+    for channel in range(3):
+        part = edited[1, channel, 2:7, 3:8].flatten()
+        covariance = (part * bright).mean() - part.mean() * bright.mean()
+        assert found[1, channel, 4, 5].item() == pytest.approx((covariance / (bright.var(correction=0) + 1e-4)).item(), abs=1e-4)
+    flat = slope_over_luma(edited, torch.full_like(originals, 0.5))
+    assert flat.abs().max() < 1e-3, "a flat original says nothing about slopes"
+
+
+def test_resemblance_is_the_gaussian_it_says():
+    a = torch.full((1, 3, 6, 6), 0.5)
+    assert torch.equal(resemblance(a, a, 0.04), torch.ones(1, 1, 6, 6))
+    torch.testing.assert_close(resemblance(a + 0.04, a, 0.04), torch.full((1, 1, 6, 6), np.exp(-0.5)).float())
+    dot = a.clone()
+    dot[..., 2, 2] += 0.3
+    near = resemblance(dot, a, 0.04)
+    torch.testing.assert_close(near[0, 0, 1:4, 1:4], torch.full((3, 3), np.exp(-0.3**2 / 9 / (2 * 0.04**2))).float())
+    assert near[0, 0, 4, 4] == 1
 
 
 def test_inconsistent_flow_blends_nothing():
     video, reference, flow = shifting(2, 1)
     broken = {(0, 1): (flow(0, 1) + 9.0, flow(1, 0))}
-    assert torch.equal(blended(video, reference, broken), video)
+    assert torch.equal(blended(video, reference, torch.cat([reference, video]), broken), video)
 
 
 def test_pairs_are_those_within_the_radius_each_once():

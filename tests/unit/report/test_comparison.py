@@ -15,7 +15,7 @@ from i4d.commands.compare import METHODS, Layers, Method, Study, chosen, sentenc
 from i4d.driver.plan import predicted_forwards
 from i4d.driver.schedules import scheduled_plan
 from i4d.errors import ConfigError
-from i4d.report.comparison import Cell, as_csv, grid, latex, markdown
+from i4d.report.comparison import Cell, as_csv, differences, grid, latex, markdown
 from i4d.types import EditSettings
 
 
@@ -41,6 +41,20 @@ def test_markdown_marks_the_best_of_each_prompt_as_printed():
     assert lines[5] == "| 50 % & more | in2n | **0.300** | 22.00 | 100 | 40 |"
     assert lines[6] == "| night | i4d | - | 20.00 | 100 | 40 |", "alone, nothing is best"
     assert "Not measured here" in lines[8] and "cross-view error" in lines[8]
+
+
+def test_differences_are_of_the_same_frames_and_bold_where_they_are_sure():
+    drift = [24.0, 26.0, 22.0, 25.0, 23.0]
+    rows = [
+        (Cell("p", "i4d", None), metrics(0.3, 24.0, known_answer_each_db=[x + 0.1 for x in drift])),
+        (Cell("p", "per-frame", None), metrics(0.3, 24.0, known_answer_each_db=drift)),
+        (Cell("p", "in2n", None), metrics(0.3, 24.0, known_answer_each_db=[x + s for x, s in zip(drift, (1, -1, 1, -1, 0.2), strict=True)])),
+        (Cell("p", "authors", None), metrics(0.3, 24.0)),
+    ]
+    lines = differences(rows)
+    assert lines[2] == "| p | i4d - per-frame | **+0.10 [+0.10, +0.10]** |", "beyond what the frames differ by among themselves"
+    assert lines[3].startswith("| p | i4d - in2n | +0.06 [-") and lines[4] == "| p | i4d - authors | - |"
+    assert differences(rows[:1]) == [] and "Differences of the same frames" in markdown("title", rows)
 
 
 def test_latex_escapes_and_csv_keeps_what_latex_rounds():
@@ -119,7 +133,7 @@ def test_a_study_goes_on_where_it_stopped_and_refuses_other_settings(tmp_path, m
     monkeypatch.setattr(Stub, "stop_at", "snow")
     assert study().carry_out("comparison", "t") == module.STOPPED
     assert Stub.ran == ["field", "i4d", "other"]
-    assert (tmp_path / "out" / "comparison.md").read_text().count("| night |") == 2
+    assert (tmp_path / "out" / "comparison.md").read_text().count("| night |") == 3, "two rows and their difference"
     monkeypatch.setattr(Stub, "stop_at", "")
     assert study().carry_out("comparison", "t") == 0
     assert Stub.ran == ["field", "i4d", "other", "i4d", "other"], "finished cells and the reconstruction stand"

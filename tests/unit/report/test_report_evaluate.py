@@ -9,7 +9,8 @@ from reported_run import NIGHT, build, noise, rig, videos
 from i4d.commands.run_request import Request
 from i4d.errors import ConfigError, I4DError
 from i4d.report.answers import ObjectAnswers, picture_answer
-from i4d.report.evaluate import evaluate, image_psnr
+from i4d.report.evaluate import evaluate
+from i4d.report.mean import image_psnr
 from i4d.report.shots import render_jobs
 from i4d.scenes.procedural.demo import demo_cameras, render_frames, write_demo
 from i4d.store.run_folder import RunFolder
@@ -91,6 +92,21 @@ def test_an_object_edit_is_measured_inside_and_outside_its_mask(tmp_path, demo):
     part = evaluate(edited_run(tmp_path / "run", scene, shown, answers, request, before=grainy))["edit"]["object"]
     assert part["inside_db"] == 100 and part["unedited_inside_db"] < 25
     assert part["outside_db"] == 100 and 35 < part["unedited_field_outside_db"] < 45 and part["frames"] == FRAMES
+
+
+def test_edited_frames_are_measured_before_any_field(tmp_path, demo):
+    scene, shown = demo
+    answers = {v: np.stack([picture_answer("night", frame) for frame in shown[v]]) for v in scene.train_views}
+    renders = {"before/cam00": shown[0], "after/cam00": shown[0]}
+    exact = evaluate(build(tmp_path / "exact", scene, shown, renders, answers, None, NIGHT))["edit"]["edited_frames"]
+    assert exact["known_answer_psnr_db"] == 100 and exact["known_answer_each_db"] == [100.0] * FRAMES * len(scene.train_views)
+    flickering = {v: np.stack([darker(f, 40 * (i % 2)) for i, f in enumerate(shown[v])]) for v in scene.train_views}
+    edit = evaluate(build(tmp_path / "flicker", scene, shown, renders, flickering, None, NIGHT))["edit"]
+    part = edit["edited_frames"]["temporal"]
+    assert part["edited"]["error"] > 0.05 > part["originals"]["error"], "the renders are steady, the edited frames are not"
+    assert len(part["edited"]["each"]) == FRAMES - 1 and edit["temporal_ratio"] <= 1
+    other = evaluate(edited_run(tmp_path / "other", scene, shown, shown[0], Request("edit", "a new thing", editor="tiny")))["edit"]
+    assert other["edited_frames"]["known_answer_psnr_db"] is None and "names no" in other["edited_frames"]["known_answer_reason"]
 
 
 def test_steadiness_and_agreement_are_relative_to_the_unedited_field(tmp_path, demo):

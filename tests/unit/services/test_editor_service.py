@@ -104,6 +104,20 @@ def test_seed_round_view_and_instruction_change_the_answer_the_window_number_doe
     assert service.edit_window(window_task(scene, window=9)).block == base  # noise belongs to view and round
 
 
+def test_a_later_round_joins_the_mean_of_those_before(scene):
+    service, reader = scene[3](), BlockReader(scene[0])
+    alone = window_task(scene, round=3)
+    earlier = tuple(FrameAddress(scene[1], row) for row in alone.frames)
+    single, joined = (reader.rows(service.edit_window(t).block.digest).astype(float) for t in (alone, dataclasses.replace(alone, earlier=earlier)))
+    before = np.stack([reader.row(address) for address in earlier]).astype(float)
+    assert np.abs(joined - (2 * before + single) / 3).max() <= 1, "two rounds before and this one, each a third"
+    key = dataclasses.replace(key_task(scene), round=2)
+    rows = tuple(FrameAddress(scene[1], row) for row in range(len(key.views)))
+    one, two = (reader.rows(service.edit_key_frame(t).block.digest).astype(float) for t in (key, dataclasses.replace(key, earlier=rows)))
+    before = np.stack([reader.row(address) for address in rows]) / 255.0
+    np.testing.assert_allclose(two, (one + before) / 2, atol=2e-3)
+
+
 def test_a_frame_that_is_its_own_reference_needs_no_flow(scene):
     task = window_task(scene, frames=(0,), reference=0)
     receipt = scene[3]().edit_window(task)

@@ -4,8 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from test_editor_service import FRAMES, HEIGHT, SETTINGS, WIDTH, scene, window_task  # noqa: F401
 
+from i4d.edit.unchanged import with_unchanged_given_back
 from i4d.store.blocks import BlockReader, write_block
 from i4d.types import Camera, FrameAddress, Sight, Strength
 
@@ -44,7 +46,8 @@ def test_each_way_of_starting_changes_the_answer_and_only_the_task_decides(scene
     tasks = {
         "plain": later(scene), "both": later(scene, settings=settings(references="both")),
         "none": later(scene, settings=settings(references="none")), "blend": later(scene, settings=settings(blend=1)),
-        "fine": later(scene, settings=settings(blend=1, blend_detail=0.1)),
+        "fine": later(scene, settings=settings(blend=1, blend_sigma=0.1)),
+        "detail": later(scene, settings=settings(blend=1, blend_detail=True)),
         "frame noise": later(scene, settings=settings(noise="frame")), "seen": seen(scene), "alone": window_task(scene),
     }  # fmt: skip
     blocks = {name: service.edit_window(task).block.digest for name, task in tasks.items()}
@@ -72,6 +75,17 @@ def test_blending_takes_flow_of_neighbours_and_nothing_where_there_is_none(scene
     none = later(scene, settings=settings(flow="none"))
     same = dataclasses.replace(none, settings=settings(flow="none", blend=2))
     assert service.edit_window(none).block == service.edit_window(same).block
+
+
+def test_what_was_left_unchanged_is_found_once_after_blending(scene):  # noqa: F811
+    service, reader = scene[3](), BlockReader(scene[0])
+    rows = {
+        keep: reader.rows(service.edit_window(later(scene, settings=settings(blend=1, keep_unchanged=keep))).block.digest) for keep in (False, True)
+    }
+    planes = {keep: torch.from_numpy(found.astype(np.float32) / 255).permute(0, 3, 1, 2) for keep, found in rows.items()}
+    originals = reader.images(later(scene).originals)
+    once = with_unchanged_given_back(planes[False], torch.from_numpy(originals).permute(0, 3, 1, 2).float())
+    torch.testing.assert_close(planes[True], once, atol=1.1 / 255, rtol=0)
 
 
 def test_an_adaptive_window_that_is_explained_takes_fewer_forwards(scene):  # noqa: F811
