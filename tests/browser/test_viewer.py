@@ -111,6 +111,19 @@ def test_the_switch_changes_what_is_shown(page, viewer, look):
     assert viewer.status.content.count(look) == 1
 
 
+def test_the_camera_looked_through_does_not_hide_the_field_behind_its_picture(page, viewer):
+    """All cameras are shown but the one that the page looks through; turned away from it, that one is shown as well."""
+    viewer.go.value = "cam05"
+    wait_for(page, lambda: [p.stands_at for p in viewer._painters.values()] == ["cam05"], "looking through a camera")
+    viewer.photos.value = True
+    wait_for(page, lambda: [f.visible for f in viewer._frustums] == [True, True, False], "the others' pictures")
+    (client,) = viewer.server.get_clients().values()
+    client.camera.position = tuple(np.asarray(client.camera.position) + [0.2, 0.0, 0.0])
+    wait_for(page, lambda: [f.visible for f in viewer._frustums] == [True, True, True], "all pictures")
+    viewer.photos.value = False
+    wait_for(page, lambda: not any(f.visible for f in viewer._frustums), "no picture")
+
+
 def test_nothing_went_wrong_and_nothing_left_the_machine(page, viewer):
     page.js("1")
     assert page.errors == [] and page.console == []
