@@ -43,8 +43,9 @@ def frustum_bounds(cameras: Sequence[Camera], kind: str, near: float, far: float
     """Return the bounds of what at least two cameras (or all, where there are fewer) see in common.
 
     The point nearest to all optical axes is the scene's middle; its median distance along the axes is the scene's unit.
-    A box around the middle is sampled, and the samples that most cameras see span the result. Cameras that all stand at one place tell
-    no depth: then the box is what they see between `near` and `far`, or `aabb`, whose middle's depth is the unit; SceneError without either.
+    A box around the middle is sampled, and the samples that most cameras see span the result. Cameras that all stand at one place
+    tell no depth: then the box is what they see between `near` and `far`, or `aabb`, whose middle's depth is the unit; SceneError
+    without either.
     """
     if np.ptp([camera.centre for camera in cameras], axis=0).max() == 0:
         return _from_one_place(cameras, kind, near, far, aabb)
