@@ -122,7 +122,7 @@ class EditorConfig:
     image_guidance: float = opt(0.0, "s_I (--image-guidance-scale); 0: likewise, else 1.5", low=0.0, high=20.0)
     dtype: str = opt("auto", "auto: float16 on GPUs, float32 on CPUs", choices=("auto", "float32", "float16", "bfloat16"))
     noise: str = opt("shared", "noise of a view's windows: one for all frames, or each its own", choices=("shared", "frame"))
-    keep_unchanged: bool = opt(True, "where an edit only copies its original (mean difference under 0.03), keep the original's pixels")
+    keep_unchanged: bool = opt(True, "where an edit only copies its original (mean difference under 0.03, blended 0.02), keep the original's pixels")
     memory_cap_gb: float = opt(0.0, "cap on device memory per process; 0: none", low=0.0)
 
 

@@ -22,7 +22,7 @@ from i4d.edit.load import load_editor
 from i4d.edit.merge import adapted, blended
 from i4d.edit.model import EditCost, EditorModel, Guidance
 from i4d.edit.repaint import AnchorCache, AnchorTrace, ConditionCache, conditions_of, repaint, trace_anchor
-from i4d.edit.unchanged import with_unchanged_given_back
+from i4d.edit.unchanged import BLENDED_COPY_ERROR, with_unchanged_given_back
 from i4d.edit.window import WindowImages, edit_window, padded_batch, uses_trace
 from i4d.errors import EditError
 from i4d.flow.find import find_estimator
@@ -260,7 +260,8 @@ class EditorService:
                 unedited = torch.cat([self._images([task.reference_original]), images.originals])
                 how = settings.flow_mask, settings.blend_sigma, settings.blend_detail
                 out = blended(out, images.reference_edited, unedited, start.pairs(blend), *how).clamp(0, 1)
-                out = with_unchanged_given_back(out, images.originals) if task.settings.keep_unchanged else out
+                if task.settings.keep_unchanged:
+                    out = with_unchanged_given_back(out, images.originals, BLENDED_COPY_ERROR)
         out = out if images.region is None else inside_of(out, images.originals, images.region)
         return self._finish(
             task_id,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from test_editor_service import FRAMES, HEIGHT, SETTINGS, WIDTH, scene, window_task  # noqa: F401
 
-from i4d.edit.unchanged import with_unchanged_given_back
+from i4d.edit.unchanged import BLENDED_COPY_ERROR, with_unchanged_given_back
 from i4d.store.blocks import BlockReader, write_block
 from i4d.types import Camera, FrameAddress, Sight, Strength
 
@@ -84,7 +84,7 @@ def test_what_was_left_unchanged_is_found_once_after_blending(scene):  # noqa: F
     }
     planes = {keep: torch.from_numpy(found.astype(np.float32) / 255).permute(0, 3, 1, 2) for keep, found in rows.items()}
     originals = reader.images(later(scene).originals)
-    once = with_unchanged_given_back(planes[False], torch.from_numpy(originals).permute(0, 3, 1, 2).float())
+    once = with_unchanged_given_back(planes[False], torch.from_numpy(originals).permute(0, 3, 1, 2).float(), BLENDED_COPY_ERROR)
     torch.testing.assert_close(planes[True], once, atol=1.1 / 255, rtol=0)
 
 
