@@ -10,7 +10,7 @@ import numpy as np
 from i4d import config as cfg
 from i4d.commands.run_request import Request
 from i4d.driver.journal import plain
-from i4d.report.shots import KEY_BEFORE
+from i4d.report.shots import KEY_BEFORE, OTHERS_BEFORE
 from i4d.scenes.prepare import scene_to_dict
 from i4d.store.blocks import write_block
 from i4d.store.run_folder import RunFolder
@@ -79,7 +79,8 @@ def build(
     path: Path, scene: Scene, originals: list[np.ndarray], renders: dict[str, np.ndarray], edited: dict[int, np.ndarray] | None = None,
     depths: list[np.ndarray] | None = None, request: Request = NIGHT, told: list[dict] | None = None,
 ) -> RunFolder:  # fmt: skip
-    """Write a run: `renders` by name as (n, h, w, 3); `edited` whole videos by view; `depths` (h, w) beside `key/before`."""
+    """Write a run: `renders` by name as (n, h, w, 3); `edited` whole videos by view; `depths` (h, w) beside `key/before`, and the same again
+    as `others/before` for the first and the last instant."""
     run = RunFolder.create(path, cfg.to_dict(cfg.Config()))
     table = FrameTable.of(TableRun(v, 0, len(x), write_block(run.store, x).digest) for v, x in enumerate(originals))
     run.write_json("scene.json", scene_to_dict(scene))
@@ -96,6 +97,9 @@ def build(
         if name == KEY_BEFORE and depths:
             blocks["depth"] = plain(write_block(run.store, np.stack(depths).astype(np.float32)))
         made[name] = [{"frames": list(range(len(images))), "blocks": blocks}]
+    if depths:
+        elsewhere = np.stack([*depths, *depths]).astype(np.float32)
+        made[OTHERS_BEFORE] = [{"frames": list(range(len(elsewhere))), "blocks": {"depth": plain(write_block(run.store, elsewhere))}}]
     run.write_json("renders.json", made)
     for event in told if told is not None else events():
         run.append_event(event)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from i4d.report.answers import answers_of
+from i4d.report.edited_frames import disagreement_elsewhere
 from i4d.report.footage import Footage
 from i4d.report.judging import probe_frames
 from i4d.scenes.repertoire.phrases import edit_named_by
@@ -27,7 +28,8 @@ def by_round(footage: Footage) -> list[dict[str, Any]]:
     """Return what rounds.json says of every round and, where the scene has exact answers, how near its probe renders come (dB).
 
     Probes are the few neighbouring frames of the first watched camera that the judge of the rounds looks at. Empty for runs of one
-    round. `known_answer_psnr_db` is None where there is no answer.
+    round. `known_answer_psnr_db` is None where there is no answer. `cross_view_elsewhere` is how far the edited frames of different cameras
+    disagree at the first and last instant (pixels), where depth was rendered there.
     """
     told = footage.run.read_json("rounds.json") or {"rounds": []}
     answers, probes = _answers(footage) if told["rounds"] else None, _probes(footage)
@@ -37,7 +39,9 @@ def by_round(footage: Footage) -> list[dict[str, Any]]:
         near = None
         if answers is not None and len(rows) == len(answers):
             near = round(float(np.mean([_psnr(footage.pixels(at), answer) for at, answer in zip(rows, answers, strict=True)])), 3)
-        out.append({**found, "known_answer_psnr_db": near, "kept": found["round"] == told["kept"]})
+        others = disagreement_elsewhere(footage, lambda view, frame, r=found["round"]: footage.edited_frame(view, frame, r))
+        away = {} if others is None else {"cross_view_elsewhere": round(others.relative, 4)}
+        out.append({**found, **away, "known_answer_psnr_db": near, "kept": found["round"] == told["kept"]})
     return out
 
 
@@ -82,6 +86,8 @@ def curves(rounds: Sequence[dict[str, Any]], threshold: float) -> str:
     charts = [_chart(rounds, "from the known answer, dB (higher is nearer)", {"": lambda r: r.get("known_answer_psnr_db")})]
     charts += [_chart(rounds, f"{title}, lower is better", {"": lambda r, p=part: r["parts"].get(p)}) for part, title in _PARTS.items()]
     charts.append(_chart(rounds, "disagreement, the mean of the three: the least is kept", {"": lambda r: r["disagreement"]}))
+    elsewhere = {"": lambda r: r.get("cross_view_elsewhere")}
+    charts.append(_chart(rounds, "disagreement of cameras (first and last frames), lower is better", elsewhere))
     moved = {"edited frames": lambda r: r["change_edits"], "renders": lambda r: r["change_renders"]}
     charts.append(_chart(rounds, "moved since the round before, mean difference of [0, 1]", moved, threshold or None))
     hint = "The ring marks the round that is kept." + (" The dashed line is where rounds end by themselves." if threshold else "")

@@ -63,8 +63,12 @@ FIGURES = (
         lambda m: _frames(m, "temporal").get("interval"), lambda m: _frames(m, "temporal").get("each"),
     ),
     Figure(
-        "cross_view_error", "cross-view error, frames", -1, 3, lambda m: m["edit"]["cross_view_error"],
+        "cross_view_error", "cross-view error, key frames", -1, 3, lambda m: m["edit"]["cross_view_error"],
         lambda m: _renders(m, "cross_view").get("interval"), lambda m: _renders(m, "cross_view").get("each"),
+    ),
+    Figure(
+        "cross_view_elsewhere", "cross-view error, first and last frames", -1, 3, lambda m: _frames(m, "cross_view").get("relative"),
+        lambda m: _frames(m, "cross_view").get("interval"), lambda m: _frames(m, "cross_view").get("each"),
     ),
     Figure(
         "frames_known_answer_psnr_db", "known answer, frames, dB", 1, 2, lambda m: _frames(m).get("known_answer_psnr_db"),
@@ -163,7 +167,7 @@ def differences(rows: Rows) -> list[str]:
     if not lines or not figures:
         return []
     heads = "| prompt | difference | " + " | ".join(f.title for f in figures) + " |"
-    note = "Differences of the same frames (pairs of cameras) with their 95 % bootstrap interval; bold: the first method is better, beyond it."
+    note = "Differences of the same frames (pairs of cameras) with 95 % bootstrap intervals; bold: the first method is better beyond it."
     return [heads, "|---|---|" + "---:|" * len(figures), *lines, "", note, ""]
 
 
@@ -180,7 +184,7 @@ def _notes(rows: Rows) -> str:
     cameras = ", ".join(rows[0][1]["cameras"])
     kind = "held-out" if rows[0][1]["held_out"] else "trained"
     text = f"Renders: of {kind} camera {cameras}. Frames: as the editor left them, before any field; temporal error of the middle edited "
-    text += "camera, cross-view error at the key instant, known answer of every edited camera. "
+    text += "camera, cross-view error at the key instant (averaged through depth) and at first and last, known answer of all edited cameras. "
     text += "In brackets: 95 % bootstrap interval over frames (cross-view: over pairs of cameras). "
     text += "Seconds: without decoding and reconstruction."
     absent = [f.title for f in FIGURES if f not in _shown(rows)]

@@ -27,7 +27,8 @@ from i4d.scenes.repertoire.phrases import edit_named_by
 from i4d.store.run_folder import RunFolder
 
 _SMALLEST_FOR_SSIM = 11
-PARTS = ("reconstruction", "known answer", "flicker", "agreement of cameras", "edited frames", "look", "rounds")  # in the order they are measured
+# in the order they are measured
+PARTS = ("reconstruction", "known answer", "flicker", "agreement of cameras", "edited frames", "look", "rounds")
 Progress = Callable[[int, int, str], None]
 
 
@@ -109,7 +110,8 @@ def edit(footage: Footage, tell: Callable[[str], None] = lambda part: None) -> d
     """Return the figures of the edit: nearness to the known answer, steadiness in time, agreement of the views.
 
     `temporal_warp_error` (of renders) and `cross_view_error` (of edited key frames) are relative to the images' mean gradient; what they
-    are made of stands under `temporal` and `cross_view`. `edited_frames` has the same about the frames before any field. `tell` is called with each part's name before it is measured.
+    are made of stands under `temporal` and `cross_view`. `edited_frames` has the same about the frames before any field. `tell` is called
+    with each part's name before it is measured.
     """
     name = edit_named_by(footage.prompt) if footage.prompt else None
     reasons = [reason for v in footage.watched if (reason := footage.why_not_after(v))]

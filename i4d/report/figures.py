@@ -111,7 +111,7 @@ def _answer(edit: dict, metrics: dict) -> tuple[Figure, ...]:
         rows.append(
             Figure(
                 "Edited frames to the known answer", number(before["known_answer_psnr_db"], "dB"), "", HIGHER,
-                _frames(before, "known_answer_frames"), "The same for the frames as the editor left them, of all edited cameras, before any field.",
+                _frames(before, "known_answer_frames"), "The same for the frames as the editor left them, before any field.",
                 interval=span(before["known_answer_interval_db"]),
             )
         )  # fmt: skip
@@ -153,7 +153,8 @@ def _of_frames(part: dict | None, relative: str) -> list[Figure]:
     edited, originals = part["temporal"]["edited"], part["temporal"]["originals"]
     meaning = f"The same change in the edited frames of camera {part['camera']}, before any field averages them, {relative}"
     meaning += f" Its originals: {number(originals['relative'], 'px')}."
-    return [Figure("Flicker of the edited frames", number(edited["relative"], "px"), "", LOWER, _frames(part), meaning, interval=span(edited["interval"]))]
+    row = "Flicker of the edited frames", number(edited["relative"], "px"), "", LOWER, _frames(part), meaning
+    return [Figure(*row, interval=span(edited["interval"]))]
 
 
 def _ratio(name: str, part: dict, over: str, meaning: str) -> Figure:

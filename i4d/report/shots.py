@@ -7,7 +7,7 @@ from i4d.geometry.paths import spiral, standing
 from i4d.scenes.bounds import scene_middle
 from i4d.types import Camera, Scene
 
-PATH_BEFORE, PATH_AFTER, KEY_BEFORE = "path/before", "path/after", "key/before"
+PATH_BEFORE, PATH_AFTER, KEY_BEFORE, OTHERS_BEFORE = "path/before", "path/after", "key/before", "others/before"
 
 
 def watched_views(scene: Scene) -> tuple[int, ...]:
@@ -25,11 +25,16 @@ def after(camera: str) -> str:
     return f"after/{camera}"
 
 
+def other_instants(num_frames: int, key_frame: int) -> tuple[int, ...]:
+    """Return the first and the last instant, without the key instant: where agreement of cameras is not made, but comes about or not."""
+    return tuple(sorted({0, num_frames - 1} - {key_frame}))
+
+
 def render_jobs(scene: Scene, key_frame: int | None = 0) -> tuple[RenderJob, ...]:
     """Return the renders of a run that edits `key_frame` first, or (None) of one that edits nothing.
 
     `key/before` is colour and depth of every trained view at the key instant from the unedited field: what the
-    agreement between edited views is measured with.
+    agreement between edited views is measured with. `others/before` is depth alone at other instants, one after the other.
     """
     frames = tuple(range(scene.num_frames))
     watched = [scene.cameras[view] for view in watched_views(scene)]
@@ -38,11 +43,13 @@ def render_jobs(scene: Scene, key_frame: int | None = 0) -> tuple[RenderJob, ...
     if key_frame is None:
         return (*first, RenderJob(PATH_BEFORE, path, 0))
     keys = tuple(Shot(scene.cameras[view], (key_frame,)) for view in scene.train_views)
+    others = [Shot(scene.cameras[view], (t,)) for t in other_instants(scene.num_frames, key_frame) for view in scene.train_views]
     last = [RenderJob(after(camera.name), (Shot(camera, frames),), -1) for camera in watched]
     return (
         *first,
         RenderJob(PATH_BEFORE, path, 0),
         RenderJob(KEY_BEFORE, keys, 0, ("rgb", "depth")),
+        *([RenderJob(OTHERS_BEFORE, tuple(others), 0, ("depth",))] if len(scene.train_views) > 1 and others else []),
         *last,
         RenderJob(PATH_AFTER, path, -1),
     )

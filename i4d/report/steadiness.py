@@ -56,11 +56,12 @@ def temporal_errors(originals: Reader, videos: dict[str, Reader], num_frames: in
         for name, read in videos.items():
             frames = torch.stack([planes(read(i)) for i in indices])
             parts[name].append((temporal_warp_error(frames, flows), len(indices) - 1))
-    return {name: _joined(found) for name, found in parts.items()}
+    return {name: joined(found) for name, found in parts.items()}
 
 
-def _joined(parts: Sequence[tuple[Unsteadiness, int]]) -> Unsteadiness:
-    """Return what the whole video gives from its chunks: errors weigh by compared pixels, gradients by frames."""
+def joined(parts: Sequence[tuple[Unsteadiness, int]]) -> Unsteadiness:
+    """Return what the whole gives from parts (chunks of a video, instants) with the frames of each: errors weigh by
+    compared pixels, gradients by frames."""
     frames = sum(n for _, n in parts)
     compared = sum(part.compared * n for part, n in parts)
     error = sum(part.error * part.compared * n for part, n in parts) / max(compared, 1e-12)

@@ -9,6 +9,7 @@ from reported_run import build, rig, videos
 from i4d.driver.journal import plain
 from i4d.report.answers import picture_answer
 from i4d.report.by_round import by_round, curves
+from i4d.report.edited_frames import disagreement_elsewhere
 from i4d.report.footage import Footage
 from i4d.report.judging import probe_frames
 from i4d.store.blocks import write_block
@@ -44,6 +45,19 @@ def test_every_round_is_held_against_the_known_answer(run):
     assert near[1] == 100.0 and near[0] < 30 > near[2]
     assert [r["kept"] for r in found] == [False, True, False]
     assert found[0]["change_edits"] is None and found[2]["parts"]["cross_view"] == pytest.approx(0.11)
+
+
+def test_edited_frames_of_every_round_are_compared_between_cameras_elsewhere(tmp_path):
+    scene = rig()
+    shown = videos(scene)
+    keys = np.stack([shown[v][1] for v in scene.train_views])
+    flat = [np.full(keys.shape[1:3], 2.0)] * len(keys)
+    edited = {v: (shown[v] // 2).astype(np.uint8) for v in scene.train_views}
+    run = build(tmp_path / "run", scene, shown, {"before/cam00": shown[0], "key/before": keys}, edited, flat)
+    run.write_json("rounds.json", {"kept": 1, "reason": "", "rounds": [measured(1)]})
+    found = by_round(Footage(run))[0]
+    expected = disagreement_elsewhere(Footage(run), lambda view, frame: edited[view][frame])
+    assert found["cross_view_elsewhere"] == round(expected.relative, 4) > 0
 
 
 def test_curves_name_their_figures_mark_the_kept_round_and_the_threshold(run):

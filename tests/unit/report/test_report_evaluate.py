@@ -105,6 +105,15 @@ def test_edited_frames_are_measured_before_any_field(tmp_path, demo):
     part = edit["edited_frames"]["temporal"]
     assert part["edited"]["error"] > 0.05 > part["originals"]["error"], "the renders are steady, the edited frames are not"
     assert len(part["edited"]["each"]) == FRAMES - 1 and edit["temporal_ratio"] <= 1
+    keys = np.stack([shown[v][1] for v in scene.train_views])
+    apart = {v: darker(shown[v], 40 * place) for place, v in enumerate(scene.train_views)}  # one camera is darker, in all its frames
+    flat = [np.full(keys.shape[1:3], 2.0)] * len(keys)
+    alike, unlike = (
+        evaluate(build(tmp_path / name, scene, shown, {**renders, "key/before": keys}, edited, flat, NIGHT))["edit"]["edited_frames"]
+        for name, edited in (("alike", {v: shown[v] for v in scene.train_views}), ("unlike", apart))
+    )
+    assert alike["cross_view"]["instants"] == [0, FRAMES - 1] and len(alike["cross_view"]["edited"]["each"]) == 4, "two pairs each"
+    assert unlike["cross_view"]["edited"]["error"] > alike["cross_view"]["edited"]["error"] + 0.05
     other = evaluate(edited_run(tmp_path / "other", scene, shown, shown[0], Request("edit", "a new thing", editor="tiny")))["edit"]
     assert other["edited_frames"]["known_answer_psnr_db"] is None and "names no" in other["edited_frames"]["known_answer_reason"]
 
@@ -155,7 +164,9 @@ def test_a_folder_that_is_no_finished_run_is_refused(tmp_path):
 
 def test_the_renders_of_a_run(tmp_path):
     jobs = {job.name: job for job in render_jobs(rig(num_views=4), 2)}
-    assert set(jobs) == {"before/cam00", "after/cam00", "path/before", "path/after", "key/before"}
+    assert set(jobs) == {"before/cam00", "after/cam00", "path/before", "path/after", "key/before", "others/before"}
+    assert jobs["others/before"].want == ("depth",) and [shot.frames for shot in jobs["others/before"].shots] == [(0,)] * 3 + [(3,)] * 3
+    assert "others/before" not in {job.name for job in render_jobs(rig(num_views=2), 2)}, "one camera has nobody to disagree with"
     assert [job.round for job in jobs.values()].count(-1) == 2 and jobs["key/before"].want == ("rgb", "depth")
     assert [shot.frames for shot in jobs["path/after"].shots] == [(0,), (1,), (2,), (3,)]
     assert len(jobs["key/before"].shots) == 3 and jobs["key/before"].shots[0].frames == (2,)
