@@ -162,7 +162,8 @@ class ScheduleConfig:
     rounds: int = opt(1, "edit-and-refit rounds, at most", low=1, high=100)
     round_share: float = opt(0.7, "strengths of a round relative to the round before", low=0.05, high=1.0)
     accumulate: bool = opt(
-        False, "rounds edit at full strength, and edited frames are the mean of what all rounds so far made of them; round_share does not apply"
+        False, "every round edits the originals anew at full strength (round_share does not apply); frames are the mean of what all rounds so far"
+        " made of them"
     )  # fmt: skip
     stop_change: float = opt(0.01, "rounds end when edited frames and renders move by less than this share of full scale", low=0.0, high=1.0)
     key_frame: int = opt(0, "frame of the key instant", low=0)

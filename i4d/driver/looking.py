@@ -18,9 +18,12 @@ _DEPTH_SIDE = 480  # pixels
 
 
 def look_at(state: RunState, part: RoundPlan, start: CheckpointReceipt) -> Look:
-    """Render depth (and from round 2 on the current look) of every edited view from the field as it is now."""
+    """Render depth (and from round 2 on the current look) of every edited view from the field as it is now.
+
+    Rounds that accumulate begin anew from the originals, each as the first one does, so only depth is looked at.
+    """
     plan = state.plan
-    first = part.index == 1
+    first = part.index == 1 or plan.accumulate
     depth, key = [], []
     frames: dict[tuple[int, int], FrameAddress] = {}
     depths: dict[tuple[int, int], FrameAddress] = {}
