@@ -79,8 +79,8 @@ def build(
     path: Path, scene: Scene, originals: list[np.ndarray], renders: dict[str, np.ndarray], edited: dict[int, np.ndarray] | None = None,
     depths: list[np.ndarray] | None = None, request: Request = NIGHT, told: list[dict] | None = None,
 ) -> RunFolder:  # fmt: skip
-    """Write a run: `renders` by name as (n, h, w, 3); `edited` whole videos by view; `depths` (h, w) beside `key/before`, and the same again
-    as `others/before` for the first and the last instant."""
+    """Write a run: `renders` by name as (n, h, w, 3); `edited` whole videos by view; `depths` (h, w) beside `key/before`, and the same
+    again as `others/before` for the first and the last instant."""
     run = RunFolder.create(path, cfg.to_dict(cfg.Config()))
     table = FrameTable.of(TableRun(v, 0, len(x), write_block(run.store, x).digest) for v, x in enumerate(originals))
     run.write_json("scene.json", scene_to_dict(scene))

@@ -2,7 +2,8 @@
 
 After every round a judge looks at the field (a few probe renders) and at the edited frames: how far both have moved since the
 round before, how much they disagree in time and between cameras, and how far the field is from what the editor made at full strength,
-in the first round (where rounds accumulate, all are, and the mean so far counts). Rounds end when what moves falls under the plan's threshold, when a round is no better than the best before it, or
+in the first round (where rounds accumulate, all are, and the mean so far counts). Rounds end when what moves falls under the plan's
+threshold, when a round is no better than the best before it, or
 with the plan; the round with the least disagreement is kept. Everything follows from stored blocks, so a resumed run decides alike.
 """
 

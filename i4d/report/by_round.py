@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
@@ -13,6 +12,7 @@ from i4d.report.answers import answers_of
 from i4d.report.edited_frames import disagreement_elsewhere
 from i4d.report.footage import Footage
 from i4d.report.judging import probe_frames
+from i4d.report.mean import image_psnr
 from i4d.scenes.repertoire.phrases import edit_named_by
 from i4d.types import FrameAddress
 
@@ -38,16 +38,11 @@ def by_round(footage: Footage) -> list[dict[str, Any]]:
         rows = probes.get(found["round"], [])[: len(answers or [])]  # the others show edited cameras
         near = None
         if answers is not None and len(rows) == len(answers):
-            near = round(float(np.mean([_psnr(footage.pixels(at), answer) for at, answer in zip(rows, answers, strict=True)])), 3)
+            near = round(float(np.mean([image_psnr(footage.pixels(at), answer) for at, answer in zip(rows, answers, strict=True)])), 3)
         others = disagreement_elsewhere(footage, lambda view, frame, r=found["round"]: footage.edited_frame(view, frame, r))
         away = {} if others is None else {"cross_view_elsewhere": round(others.relative, 4)}
         out.append({**found, **away, "known_answer_psnr_db": near, "kept": found["round"] == told["kept"]})
     return out
-
-
-def _psnr(image: np.ndarray, reference: np.ndarray) -> float:
-    error = ((image.astype(np.float64) - reference) / 255) ** 2
-    return min(100.0, -10 * math.log10(max(float(error.mean()), 1e-12)))
 
 
 def _answers(footage: Footage) -> list[np.ndarray] | None:

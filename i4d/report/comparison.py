@@ -184,7 +184,7 @@ def _notes(rows: Rows) -> str:
     cameras = ", ".join(rows[0][1]["cameras"])
     kind = "held-out" if rows[0][1]["held_out"] else "trained"
     text = f"Renders: of {kind} camera {cameras}. Frames: as the editor left them, before any field; temporal error of the middle edited "
-    text += "camera, cross-view error at the key instant (averaged through depth) and at first and last, known answer of all edited cameras. "
+    text += "camera, cross-view error at the key instant (averaged through depth) and at first and last, known answer of all cameras. "
     text += "In brackets: 95 % bootstrap interval over frames (cross-view: over pairs of cameras). "
     text += "Seconds: without decoding and reconstruction."
     absent = [f.title for f in FIGURES if f not in _shown(rows)]

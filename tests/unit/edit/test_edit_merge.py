@@ -101,7 +101,8 @@ def test_detail_follows_the_frame_when_the_light_changes():
     edited = tone * (originals * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
     flows = {(i, j): (flow(i, j), flow(j, i)) for i, j in pairs_within(4, 2)}
     error = {
-        detail: (blended(edited[1:], edited[:1], originals, flows, detail=detail) - edited[1:])[..., 3:-3].abs().mean() for detail in (False, True)
+        detail: (blended(edited[1:], edited[:1], originals, flows, detail=detail) - edited[1:])[..., 3:-3].abs().mean()
+        for detail in (False, True)
     }
     assert error[True] < 0.05 * error[False], "an edit that is a function of luma is carried over exactly"
 

@@ -108,7 +108,8 @@ def test_a_later_round_joins_the_mean_of_those_before(scene):
     service, reader = scene[3](), BlockReader(scene[0])
     alone = window_task(scene, round=3)
     earlier = tuple(FrameAddress(scene[1], row) for row in alone.frames)
-    single, joined = (reader.rows(service.edit_window(t).block.digest).astype(float) for t in (alone, dataclasses.replace(alone, earlier=earlier)))
+    tasks = alone, dataclasses.replace(alone, earlier=earlier)
+    single, joined = (reader.rows(service.edit_window(task).block.digest).astype(float) for task in tasks)
     before = np.stack([reader.row(address) for address in earlier]).astype(float)
     assert np.abs(joined - (2 * before + single) / 3).max() <= 1, "two rounds before and this one, each a third"
     key = dataclasses.replace(key_task(scene), round=2)

@@ -80,7 +80,8 @@ def test_blending_takes_flow_of_neighbours_and_nothing_where_there_is_none(scene
 def test_what_was_left_unchanged_is_found_once_after_blending(scene):  # noqa: F811
     service, reader = scene[3](), BlockReader(scene[0])
     rows = {
-        keep: reader.rows(service.edit_window(later(scene, settings=settings(blend=1, keep_unchanged=keep))).block.digest) for keep in (False, True)
+        keep: reader.rows(service.edit_window(later(scene, settings=settings(blend=1, keep_unchanged=keep))).block.digest)
+        for keep in (False, True)
     }
     planes = {keep: torch.from_numpy(found.astype(np.float32) / 255).permute(0, 3, 1, 2) for keep, found in rows.items()}
     originals = reader.images(later(scene).originals)
