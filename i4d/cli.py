@@ -1,4 +1,6 @@
-"""The command line: parse, call, print. Everything heavy is imported inside the commands, so `--help` answers at once."""
+"""The command line: parse, call, print. Everything heavy is imported inside the commands, so `--help` answers
+at once.
+"""
 
 from __future__ import annotations
 
@@ -31,17 +33,20 @@ from i4d.commands.options import (
     takes_editing,
     use_data,
     who,
-)  # fmt: skip
+)
 
 app = typer.Typer(
     name="i4d",
-    help='Edit moving 3D scenes (4D) by a sentence.  Example:  i4d edit --scene demo --prompt "make it a pencil sketch" --out runs/demo',
+    help='Edit moving 3D scenes (4D) by a sentence.  Example:  i4d edit --scene demo --prompt "make it a '
+    'pencil sketch" --out runs/demo',
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-scenes_app = typer.Typer(help="List the scenes that can be named, or fetch one.  Example:  i4d scenes", rich_markup_mode=None)
+scenes_app = typer.Typer(
+    help="List the scenes that can be named, or fetch one.  Example:  i4d scenes", rich_markup_mode=None
+)
 app.add_typer(scenes_app, name="scenes", invoke_without_command=True)
 
 
@@ -55,7 +60,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def everywhere(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and end", callback=_version, is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end", callback=_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Edit moving 3D scenes (4D) by a sentence.
 
@@ -63,15 +70,27 @@ def everywhere(
     """
 
 
-# ------------------------------------------------------------------------------------------------ the main job
+# ------------------------------------------------------------------------------------------------ the main
+# job
 @app.command()
 @takes_editing
 def edit(
-    out: Out, prompt: Prompt = "", prompts_file: PromptsFile = None, scene: Scene = "", data: Data = "",
-    config: Configs = [], preset: Presets = [], set_: Sets = [],  # noqa: B006
-    ckpt: Ckpt = None, address: Address = None, local: Local = False, editors: Editors = None, device: Device = None, debug: Debug = False,
+    out: Out,
+    prompt: Prompt = "",
+    prompts_file: PromptsFile = None,
+    scene: Scene = "",
+    data: Data = "",
+    config: Configs = [],
+    preset: Presets = [],
+    set_: Sets = [],
+    ckpt: Ckpt = None,
+    address: Address = None,
+    local: Local = False,
+    editors: Editors = None,
+    device: Device = None,
+    debug: Debug = False,
     **editing: Any,
-) -> None:  # fmt: skip
+) -> None:
     """Edit a scene by a sentence, from its videos to the report.
 
     The stages: prepare, fit, edit and refit, render, evaluate, report.
@@ -90,9 +109,17 @@ def edit(
 
 @app.command()
 def train(
-    out: Out, scene: Scene = "", data: Data = "", config: Configs = [], preset: Presets = [], set_: Sets = [],  # noqa: B006
-    address: Address = None, local: Local = False, device: Device = None, debug: Debug = False,
-) -> None:  # fmt: skip
+    out: Out,
+    scene: Scene = "",
+    data: Data = "",
+    config: Configs = [],
+    preset: Presets = [],
+    set_: Sets = [],
+    address: Address = None,
+    local: Local = False,
+    device: Device = None,
+    debug: Debug = False,
+) -> None:
     """Fit a field to a scene and measure it on held-out cameras.
 
     `edit --ckpt` starts from it.
@@ -107,9 +134,14 @@ def train(
 
 @app.command()
 def prepare(
-    out: Out, scene: Scene = "", data: Data = "", config: Configs = [], preset: Presets = [], set_: Sets = [],  # noqa: B006
+    out: Out,
+    scene: Scene = "",
+    data: Data = "",
+    config: Configs = [],
+    preset: Presets = [],
+    set_: Sets = [],
     debug: Debug = False,
-) -> None:  # fmt: skip
+) -> None:
     """Decode a scene's videos into blocks, once.
 
     `train` and `edit` with the same --out find them there. Can be interrupted.
@@ -124,11 +156,22 @@ def prepare(
 
 @app.command()
 def resume(
-    run: Run, address: Address = None, local: Local = False, editors: Editors = None, device: Device = None, debug: Debug = False,
-    job: Annotated[str, typer.Option("--job", help="Go on as a job of this cluster: its dashboard, http://host:8265")] = "",
-    python: Annotated[str, typer.Option("--python", help="With --job: the interpreter on the cluster")] = sys.executable,
-    probe: Annotated[bool, typer.Option(help="With --job: first find out whether the run can be read there")] = True,
-) -> None:  # fmt: skip
+    run: Run,
+    address: Address = None,
+    local: Local = False,
+    editors: Editors = None,
+    device: Device = None,
+    debug: Debug = False,
+    job: Annotated[
+        str, typer.Option("--job", help="Go on as a job of this cluster: its dashboard, http://host:8265")
+    ] = "",
+    python: Annotated[
+        str, typer.Option("--python", help="With --job: the interpreter on the cluster")
+    ] = sys.executable,
+    probe: Annotated[
+        bool, typer.Option(help="With --job: first find out whether the run can be read there")
+    ] = True,
+) -> None:
     """Go on with a run that was stopped or killed.
 
     Nothing that is stored is done again.
@@ -151,26 +194,54 @@ for _name, _command in {**looking.COMMANDS, **studying.COMMANDS}.items():
 @app.command()
 @takes_editing
 def submit(
-    out: Out, prompt: Prompt = "", prompts_file: PromptsFile = None, address: Dashboard = "auto", scene: Scene = "", data: Data = "",
-    config: Configs = [],  # noqa: B006
-    preset: Presets = [], set_: Sets = [], ckpt: Ckpt = None,  # noqa: B006
+    out: Out,
+    prompt: Prompt = "",
+    prompts_file: PromptsFile = None,
+    address: Dashboard = "auto",
+    scene: Scene = "",
+    data: Data = "",
+    config: Configs = [],
+    preset: Presets = [],
+    set_: Sets = [],
+    ckpt: Ckpt = None,
     follow: Annotated[bool, typer.Option("--follow", help="Show the job's output until it ends")] = False,
     python: Annotated[str, typer.Option("--python", help="The interpreter on the cluster")] = sys.executable,
-    probe: Annotated[bool, typer.Option(help="First find out whether scene and storage can be read there")] = True,
-    editors: Editors = None, device: Device = None, debug: Debug = False,
+    probe: Annotated[
+        bool, typer.Option(help="First find out whether scene and storage can be read there")
+    ] = True,
+    editors: Editors = None,
+    device: Device = None,
+    debug: Debug = False,
     **editing: Any,
-) -> None:  # fmt: skip
+) -> None:
     """Send an edit to a Ray cluster as a job.
 
     Code and configuration travel; scene and storage must be reachable there.
 
-    Example:  i4d submit --address http://head:8265 --scene demo --prompt "make it night" --out /shared/runs/night --follow
+    Example:  i4d submit --address http://head:8265 --scene demo --prompt "make it night" --out
+    /shared/runs/night --follow
     """
     from i4d.commands.jobs import submit as carry_out
 
     use_data(data)
     options = {**settings_of(editing), **who(None, False, editors, device)}
-    raise typer.Exit(carry_out(address, prompt, out, scene, preset, config, options, set_, follow, python, probe, prompts_file, ckpt))
+    raise typer.Exit(
+        carry_out(
+            address,
+            prompt,
+            out,
+            scene,
+            preset,
+            config,
+            options,
+            set_,
+            follow,
+            python,
+            probe,
+            prompts_file,
+            ckpt,
+        )
+    )
 
 
 @app.command()
@@ -186,9 +257,14 @@ def jobs(address: Dashboard = "auto", debug: Debug = False) -> None:
 
 @app.command()
 def status(
-    run: RunOrJob, address: Dashboard = "auto", debug: Debug = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on telling until it ends: rounds, windows, it/s, time left, PSNR")] = False,
-) -> None:  # fmt: skip
+    run: RunOrJob,
+    address: Dashboard = "auto",
+    debug: Debug = False,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Go on telling until it ends: rounds, windows, it/s, time left, PSNR"),
+    ] = False,
+) -> None:
     """Say where a run or a job stands.
 
     Example:  i4d status runs/demo
@@ -230,7 +306,8 @@ def readable(paths: list[str], debug: Debug = False) -> None:
     carry_out(paths)
 
 
-# ------------------------------------------------------------------------------------------------ scenes, doctor
+# ------------------------------------------------------------------------------------------------ scenes,
+# doctor
 @scenes_app.callback()
 def scenes(context: typer.Context) -> None:
     """List the scenes that can be named, or fetch one.
@@ -263,9 +340,17 @@ def fetch(
 
 @app.command()
 def doctor(
-    scene: Scene = "", data: Data = "", config: Configs = [], preset: Presets = [], set_: Sets = [],  # noqa: B006
-    address: Address = None, local: Local = False, device: Device = None, weights: Weights = None, debug: Debug = False,
-) -> None:  # fmt: skip
+    scene: Scene = "",
+    data: Data = "",
+    config: Configs = [],
+    preset: Presets = [],
+    set_: Sets = [],
+    address: Address = None,
+    local: Local = False,
+    device: Device = None,
+    weights: Weights = None,
+    debug: Debug = False,
+) -> None:
     """Check this machine against what a configuration needs.
 
     Versions, devices, memory, weights, Ray and disk; each line has its fix.

@@ -4,7 +4,8 @@
     resume_run(path, console)                    goes on where a run stopped
     render_run(path, jobs, console)              more renders of a finished run
 
-The only modules above this one are the command line and its commands; everything below can be used without it.
+The only modules above this one are the command line and its commands; everything below can be used without
+it.
 """
 
 from __future__ import annotations
@@ -83,12 +84,16 @@ class Chosen:
 
 
 # ------------------------------------------------------------------------------------------------ scene
-def prepare_scene(scene: Scene, config: Config, folder: RunFolder, emit: Emitter, progress: Progress) -> Prepared:
+def prepare_scene(
+    scene: Scene, config: Config, folder: RunFolder, emit: Emitter, progress: Progress
+) -> Prepared:
     """Decode a scene into a run's store and write down what the run keeps of it."""
     total = len(scene.cameras) * scene.num_frames
     with stage(emit, "prepare", total):
         region = read_region(config.local, config.scene, scene, folder.store)
-        reference = read_reference(config.local, scene, reference_view(scene, config.local.reference_camera), folder.store)
+        reference = read_reference(
+            config.local, scene, reference_view(scene, config.local.reference_camera), folder.store
+        )
         originals = FrameTable.of(prepare(scene, config.scene, folder.store, progress))
     folder.write_json("originals.json", originals.to_json())
     folder.write_json("scene.json", scene_to_dict(scene))
@@ -103,7 +108,9 @@ def prepared_scene(folder: RunFolder) -> Prepared | None:
     if scene is None or originals is None:
         return None
     region, given = region_from_dict(folder.read_json("region.json")), folder.read_json("reference.json")
-    return Prepared(scene_from_dict(scene), FrameTable.from_json(originals), region, given and FrameAddress(**given))
+    return Prepared(
+        scene_from_dict(scene), FrameTable.from_json(originals), region, given and FrameAddress(**given)
+    )
 
 
 @contextmanager
@@ -117,7 +124,8 @@ def stage(emit: Emitter, name: str, total: int) -> Iterator[None]:
 
 # ------------------------------------------------------------------------------------------------ choices
 def choose_editor(config: Config, prompt: str, device: str) -> Chosen:
-    """Return the editor for a device, and write the weights and guidance that were chosen into the configuration.
+    """Return the editor for a device, and write the weights and guidance that were chosen into the
+    configuration.
 
     WeightsError when a folder is named that holds no editor.
     """
@@ -132,20 +140,37 @@ def choose_editor(config: Config, prompt: str, device: str) -> Chosen:
     switches = editor.turbo_keys, editor.turbo_depth, editor.turbo_guidance, editor.turbo_second_keys
     turbo = Turbo(*switches) if editor.mode == "turbo" else Turbo()
     settings = EditSettings(
-        prompt, editor.text_guidance, editor.image_guidance, editor.attention, norm, config.flow.method, config.flow.mask,
-        keep_unchanged=editor.keep_unchanged, mode=editor.mode, turbo=turbo, noise=editor.noise,
-        references=config.schedule.references, blend=config.schedule.blend,
-        blend_sigma=config.schedule.blend_sigma, blend_detail=config.schedule.blend_detail, adaptive=config.schedule.method == "adaptive",
-    )  # fmt: skip
+        prompt,
+        editor.text_guidance,
+        editor.image_guidance,
+        editor.attention,
+        norm,
+        config.flow.method,
+        config.flow.mask,
+        keep_unchanged=editor.keep_unchanged,
+        mode=editor.mode,
+        turbo=turbo,
+        noise=editor.noise,
+        references=config.schedule.references,
+        blend=config.schedule.blend,
+        blend_sigma=config.schedule.blend_sigma,
+        blend_detail=config.schedule.blend_detail,
+        adaptive=config.schedule.method == "adaptive",
+    )
     return Chosen(place_, card, settings)
 
 
 def notices_of(chosen: Chosen) -> tuple[str, ...]:
-    """Return what must be said of an editor: that it is a demonstration, that the prompt is outside its repertoire."""
+    """Return what must be said of an editor: that it is a demonstration, that the prompt is outside its
+    repertoire.
+    """
     out = []
     if chosen.card.demonstration:
         name = chosen.card.name or "this editor"
-        out.append(f"{name} is a demonstration editor: small, trained for a short list of edits; for real work use {HUB_DEFAULT} on a GPU")
+        out.append(
+            f"{name} is a demonstration editor: small, trained for a short list of edits; for real "
+            f"work use {HUB_DEFAULT} on a GPU"
+        )
     warning = chosen.card.warning(chosen.settings.instruction)
     return tuple([*out, warning] if warning else out)
 
@@ -165,12 +190,18 @@ def placement_for(work: Workplace, config: Config, scene: Scene, chosen: Chosen,
 
 # ------------------------------------------------------------------------------------------------ runs
 def start_run(
-    request: Request, config: Config, out: Path, console: Any, data: str | None = None, start_from: Callable | None = None
+    request: Request,
+    config: Config,
+    out: Path,
+    console: Any,
+    data: str | None = None,
+    start_from: Callable | None = None,
 ) -> RunResult:
-    """Carry out a request into a new run folder; `start_from` puts a trained field into it and returns its receipt.
+    """Carry out a request into a new run folder; `start_from` puts a trained field into it and returns its
+    receipt.
 
-    What the user got wrong is found before the folder is made: scene, prompt, weights, devices. An input that proves corrupt
-    while it is prepared leaves no folder behind either.
+    What the user got wrong is found before the folder is made: scene, prompt, weights, devices. An input that
+    proves corrupt while it is prepared leaves no folder behind either.
     """
     check_out(out)
     scene = load_scene(config.scene, data, console.making)
@@ -184,9 +215,15 @@ def start_run(
         known = chosen.card.knows(request.prompt) if request.kind == "edit" else ""
         notices = notices_of(chosen) if request.kind == "edit" else ()
         request = replace(
-            request, editor=chosen.place, demonstration=chosen.card.demonstration, known=known, notices=notices
+            request,
+            editor=chosen.place,
+            demonstration=chosen.card.demonstration,
+            known=known,
+            notices=notices,
         )
-        if text := fit_batch(config, scene, chosen.place, work.resources if work.device(config.cluster) == "cuda" else None):
+        if text := fit_batch(
+            config, scene, chosen.place, work.resources if work.device(config.cluster) == "cuda" else None
+        ):
             console.line(text)
         plan = plan_for(scene, config, request, chosen.settings)
         placement = placement_for(work, config, scene, chosen, plan)
@@ -197,7 +234,9 @@ def start_run(
         try:
             if work.shared:
                 require_shared(work, folder)
-            console.describe(request, config, scene, plan, predicted_forwards(plan), work.device(config.cluster))
+            console.describe(
+                request, config, scene, plan, predicted_forwards(plan), work.device(config.cluster)
+            )
             prepared = prepare_scene(scene, config, folder, emit, console.progress)
             if start_from is not None:
                 request = replace(request, start=start_from(folder))
@@ -208,7 +247,9 @@ def start_run(
         return drive(request, config, folder, prepared, plan, placement, chosen, work, emit, console)
 
 
-def resume_run(path: Path, console: Any, change: Callable[[Config], None] | None = None, data: str | None = None) -> RunResult:
+def resume_run(
+    path: Path, console: Any, change: Callable[[Config], None] | None = None, data: str | None = None
+) -> RunResult:
     """Go on with a run; `change` may alter who computes (cluster section), never what."""
     folder = RunFolder.open(path)
     config = cfg.from_dict(folder.config(), str(path / "config.yaml"))
@@ -229,7 +270,9 @@ def resume_run(path: Path, console: Any, change: Callable[[Config], None] | None
         return drive(request, config, folder, prepared, plan, placement, chosen, work, emit, console)
 
 
-def render_run(path: Path, jobs: Callable[[Scene], Sequence[RenderJob]], console: Any, change: Callable[[Config], None]) -> dict:
+def render_run(
+    path: Path, jobs: Callable[[Scene], Sequence[RenderJob]], console: Any, change: Callable[[Config], None]
+) -> dict:
     """Render more of a run from its committed checkpoints; returns images by job as in renders.json."""
     folder = RunFolder.open(path)
     config = cfg.from_dict(folder.config(), str(path / "config.yaml"))
@@ -247,19 +290,39 @@ def render_run(path: Path, jobs: Callable[[Scene], Sequence[RenderJob]], console
         with folder.lock():
             trainer = work.executor.start_all(specs, config.cluster.start_timeout_s)[0]
             session = TrainerSession(
-                work.executor, trainer, RetryPolicy(), folder, Journal(folder), _limits(config), emit, time.monotonic
+                work.executor,
+                trainer,
+                RetryPolicy(),
+                folder,
+                Journal(folder),
+                _limits(config),
+                emit,
+                time.monotonic,
             )
-            session.local = prepared.region and LocalRender(prepared.region, manifests[0]["checkpoint"]["digest"])
+            session.local = prepared.region and LocalRender(
+                prepared.region, manifests[0]["checkpoint"]["digest"]
+            )
             session.persist(session.warm_up)
             with stage(emit, "renders", 0):
                 return render_all(session, jobs(scene), known, scene.num_frames, emit)
 
 
 def drive(
-    request: Request, config: Config, folder: RunFolder, prepared: Prepared, plan: Plan, placement: Placement, chosen: Chosen,
-    work: Workplace, emit: Emitter, console: Any, running: Sequence[Any] = (),
-) -> RunResult:  # fmt: skip
-    """Drive a run from its plan to its renders. `running`: services that a run with the same store has started before."""
+    request: Request,
+    config: Config,
+    folder: RunFolder,
+    prepared: Prepared,
+    plan: Plan,
+    placement: Placement,
+    chosen: Chosen,
+    work: Workplace,
+    emit: Emitter,
+    console: Any,
+    running: Sequence[Any] = (),
+) -> RunResult:
+    """Drive a run from its plan to its renders. `running`: services that a run with the same store has
+    started before.
+    """
     plan = replace(plan, region=prepared.region, reference=prepared.reference)
     emit(events.Placed(placement.sentence, placement.mode))
     for text in request.notices:
@@ -267,30 +330,58 @@ def drive(
     if text := (advice(plan, config.cluster.editors) if config.cluster.editors else ""):
         emit(events.Warned(text))
     count = 1 + len(placement.editors)
-    trainer, *editors = running or start_services(config, folder, prepared, plan, placement, chosen, work, emit)
+    trainer, *editors = running or start_services(
+        config, folder, prepared, plan, placement, chosen, work, emit
+    )
     editors, joining = editors[: count - 1], editors[count - 1 :]
     jobs = render_jobs(prepared.scene, plan.key_frame if plan.rounds else None)
     start = CheckpointReceipt(**request.start) if request.start else None
     sinks = [console, _to_file(folder), lambda event: work.measure(event.to_json())]
     with stopping_on_signals(folder, console):
         return run(
-            plan, prepared.originals, folder, work.executor, editors, trainer, sinks,
-            RetryPolicy(max_retries=config.cluster.max_retries), _limits(config), placement.turns, placement.overlap, jobs, start, joining,
+            plan,
+            prepared.originals,
+            folder,
+            work.executor,
+            editors,
+            trainer,
+            sinks,
+            RetryPolicy(max_retries=config.cluster.max_retries),
+            _limits(config),
+            placement.turns,
+            placement.overlap,
+            jobs,
+            start,
+            joining,
             RoundJudge(folder, prepared.scene, prepared.originals, plan.key_frame, plan.match_threshold),
-        )  # fmt: skip
+        )
 
 
 def start_services(
-    config: Config, folder: RunFolder, prepared: Prepared, plan: Plan, placement: Placement, chosen: Chosen, work: Workplace, emit: Emitter
-) -> list[Any]:  # fmt: skip
-    """Return the trainer, the editors, and the editors that join when there is room; without rounds only the trainer."""
-    specs = _specs(config, folder, prepared.scene, placement, chosen.place, plan.batch, plan.settings, work.in_process)
+    config: Config,
+    folder: RunFolder,
+    prepared: Prepared,
+    plan: Plan,
+    placement: Placement,
+    chosen: Chosen,
+    work: Workplace,
+    emit: Emitter,
+) -> list[Any]:
+    """Return the trainer, the editors, and the editors that join when there is room; without rounds only the
+    trainer.
+    """
+    specs = _specs(
+        config, folder, prepared.scene, placement, chosen.place, plan.batch, plan.settings, work.in_process
+    )
     now = 1 + len(placement.editors) if plan.rounds else 1
     with stage(emit, "start services", now):
         if placement.trainers > 1:
             ranks = work.executor.start_group(specs[0], placement.trainers, config.cluster.start_timeout_s)
             work.executor = Together(work.executor, Handle(specs[0].name), ranks, ONLY_FIRST)
-            handles = [Handle(specs[0].name), *work.executor.start_all(specs[1:now], config.cluster.start_timeout_s)]
+            handles = [
+                Handle(specs[0].name),
+                *work.executor.start_all(specs[1:now], config.cluster.start_timeout_s),
+            ]
         else:
             handles = work.executor.start_all(specs[:now], config.cluster.start_timeout_s)
     return handles + [work.executor.start_later(spec) for spec in (specs[now:] if plan.rounds else [])]
@@ -301,8 +392,14 @@ def _to_file(folder: RunFolder) -> events.Sink:
 
 
 def _specs(
-    config: Config, folder: RunFolder, scene: Scene, placement: Placement, editor: str, batch: int,
-    settings: EditSettings | None, in_process: bool,
+    config: Config,
+    folder: RunFolder,
+    scene: Scene,
+    placement: Placement,
+    editor: str,
+    batch: int,
+    settings: EditSettings | None,
+    in_process: bool,
 ) -> list:
     known = TrainerScene(scene.cameras, scene.bounds, scene.num_frames, scene.train_views)
     cap = config.editor.memory_cap_gb
@@ -313,11 +410,18 @@ def _specs(
     camera = scene.cameras[scene.train_views[0]]
     trainer = {**common, "scene": known, "field": config.field, "seed": config.seed}
     editor_kwargs = {
-        **common, "weights": editor, "dtype": config.editor.dtype, "flow_method": config.flow.method,
-        "flow_checkpoint": config.flow.checkpoint, "flow_iterations": config.flow.iterations,
-        "warm_up_size": (camera.height, camera.width), "warm_up_batch": batch, "mode": config.editor.mode,
-        "compiled": config.editor.compile, "settings": settings,
-    }  # fmt: skip
+        **common,
+        "weights": editor,
+        "dtype": config.editor.dtype,
+        "flow_method": config.flow.method,
+        "flow_checkpoint": config.flow.checkpoint,
+        "flow_iterations": config.flow.iterations,
+        "warm_up_size": (camera.height, camera.width),
+        "warm_up_batch": batch,
+        "mode": config.editor.mode,
+        "compiled": config.editor.compile,
+        "settings": settings,
+    }
     return service_specs(placement, (TRAINER, trainer), (EDITOR, editor_kwargs), in_process)
 
 
@@ -326,10 +430,13 @@ def _limits(config: Config) -> Limits:
 
 
 def require_shared(work: Workplace, folder: RunFolder) -> None:
-    """Raise ClusterError naming a node that does not see what is written to the store here; a URI is trusted."""
+    """Raise ClusterError naming a node that does not see what is written to the store here; a URI is
+    trusted.
+    """
     if "://" in folder.store.uri:
         return
-    key = f"probe/{uuid.uuid4().hex}"  # a folder of the same name may be there on every node and be another one on each
+    # a folder of the same name may be there on every node and be another one on each
+    key = f"probe/{uuid.uuid4().hex}"
     folder.store.put(key, b"seen")
     place = str(folder.store.local_path(key))
     try:
@@ -341,7 +448,9 @@ def require_shared(work: Workplace, folder: RunFolder) -> None:
 
 
 def _forget(folder: RunFolder, fresh: bool) -> None:
-    """Remove what was begun of a run that cannot start; a folder that was there before keeps its other files."""
+    """Remove what was begun of a run that cannot start; a folder that was there before keeps its other
+    files.
+    """
     if fresh:
         shutil.rmtree(folder.path, ignore_errors=True)
     else:
@@ -352,7 +461,9 @@ def check_out(out: Path) -> None:
     """Raise ConfigError where a run stands in the folder already, I4DError where it cannot be written."""
     check_run_id(out.name)
     if (out / "config.yaml").exists():
-        raise ConfigError(f"{out} holds a run already", f"choose another --out, or continue it with `i4d resume {out}`")
+        raise ConfigError(
+            f"{out} holds a run already", f"choose another --out, or continue it with `i4d resume {out}`"
+        )
     try:
         made = not out.exists()
         out.mkdir(parents=True, exist_ok=True)
@@ -366,9 +477,11 @@ def check_out(out: Path) -> None:
 
 @contextmanager
 def stopping_on_signals(folder: RunFolder, console: Any) -> Iterator[None]:
-    """Turn the first Ctrl-C or SIGTERM into a request to stop after the work in hand, a later one into KeyboardInterrupt.
+    """Turn the first Ctrl-C or SIGTERM into a request to stop after the work in hand, a later one into
+    KeyboardInterrupt.
 
-    Signals of one second count once: `timeout` and terminals deliver the same one to a process and to its group.
+    Signals of one second count once: `timeout` and terminals deliver the same one to a process and to its
+    group.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,7 +1,8 @@
 """The configuration of a run: dataclasses with defaults, YAML files on top, `--set a.b=c` on top of that.
 
-Unknown keys are refused with the nearest known one; values are checked against type, choices and range. The resolved
-configuration is stored in the run folder, so a run can be read, resumed and compared without its command line.
+Unknown keys are refused with the nearest known one; values are checked against type, choices and range. The
+resolved configuration is stored in the run folder, so a run can be read, resumed and compared without its
+command line.
 """
 
 from __future__ import annotations
@@ -21,9 +22,17 @@ from i4d.errors import ConfigError
 
 
 def opt(
-    default: Any, help: str, *, choices: tuple = (), low: float | None = None, high: float | None = None, pattern: str = ""
-) -> Any:  # fmt: skip
-    """Declare an option: default, one line of help, and what it may be (inclusive range, whole pattern of a string)."""
+    default: Any,
+    help: str,
+    *,
+    choices: tuple = (),
+    low: float | None = None,
+    high: float | None = None,
+    pattern: str = "",
+) -> Any:
+    """Declare an option: default, one line of help, and what it may be (inclusive range, whole pattern of a
+    string).
+    """
     meta = {"help": help, "choices": choices, "low": low, "high": high, "pattern": pattern}
     if isinstance(default, (list, dict)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=meta)
@@ -34,8 +43,16 @@ def opt(
 class SceneConfig:
     """Where the videos are and which part of them is used."""
 
-    name: str = opt("demo", "name of the scene; used in run ids, titles and paths: no slash", pattern=r"[\w-][\w. -]{0,63}")
-    reader: str = opt("n3dv", "how the folder is laid out", choices=("n3dv", "rig", "nerfstudio", "dycheck", "demo", "demo_mono"))
+    name: str = opt(
+        "demo",
+        "name of the scene; used in run ids, titles and paths: no slash",
+        pattern=r"[\w-][\w. -]{0,63}",
+    )
+    reader: str = opt(
+        "n3dv",
+        "how the folder is laid out",
+        choices=("n3dv", "rig", "nerfstudio", "dycheck", "demo", "demo_mono"),
+    )
     root: str = opt("", "folder of the scene; empty: the data root (--data, I4D_DATA, ./data) / name")
     cameras_file: str = opt("cameras.json", "rig reader: the JSON with K, R, t per video")
     downsample: float = opt(1.0, "divide the source size by this", low=1.0, high=64.0)
@@ -65,17 +82,34 @@ class FieldConfig:
     channels_per_frame: float = opt(0.5, "new streaming channels per frame", low=0.0, high=16.0)
     feature_dim: int = opt(27, "appearance features", low=3, high=256)
     mlp_width: int = opt(128, "hidden width of the colour MLP", low=8, high=1024)
-    permanent_share: float = opt(0.5, "share of the components that never leave; the others stream", low=0.0, high=1.0)
-    view_frequencies: int = opt(2, "frequencies of the viewing direction in colour; 0: no direction", low=0, high=8)
+    permanent_share: float = opt(
+        0.5, "share of the components that never leave; the others stream", low=0.0, high=1.0
+    )
+    view_frequencies: int = opt(
+        2, "frequencies of the viewing direction in colour; 0: no direction", low=0, high=8
+    )
     density: str = opt("softplus", "activation of density", choices=("relu", "softplus"))
     density_scale: float = opt(25.0, "density per field unit of an activation of 1 (distance scale)", low=0.0)
     density_shift: float = opt(-6.0, "added before softplus", low=-100.0, high=100.0)
     samples: int = opt(0, "intervals per ray; 0: from the grid's resolution", low=0, high=8192)
-    proposals: int = opt(0, "looks at the coarse density map per ray; 0: from the grid's resolution", low=0, high=8192)
-    shaded: int = opt(16, "places per ray where colour is read: groups of intervals of about equal weight; 0: every interval", low=0, high=8192)
-    exposure: str = opt("off", "camera: brightness and white balance of every trained camera are fitted along; pictures are neutral", choices=("off", "camera"))
+    proposals: int = opt(
+        0, "looks at the coarse density map per ray; 0: from the grid's resolution", low=0, high=8192
+    )
+    shaded: int = opt(
+        16,
+        "places per ray where colour is read: groups of intervals of about equal weight; 0: every interval",
+        low=0,
+        high=8192,
+    )
+    exposure: str = opt(
+        "off",
+        "camera: brightness and white balance of every trained camera are fitted along; pictures are neutral",
+        choices=("off", "camera"),
+    )
     background: list = opt([], "colour behind the field, RGB in [0, 1]; empty: the field's far end is opaque")
-    learn_background: bool = opt(False, "fit the colour behind the field along, from `background` or, where that is empty, from grey")
+    learn_background: bool = opt(
+        False, "fit the colour behind the field along, from `background` or, where that is empty, from grey"
+    )
     fit_steps: int = opt(30000, "steps of the reconstruction", low=1)
     refit_steps: int = opt(5000, "steps of the refit in each round", low=0)
     rays: int = opt(4096, "rays per step", low=16)
@@ -84,45 +118,104 @@ class FieldConfig:
     lr_decay: float = opt(0.1, "rate at the end of a phase relative to its start", low=0.0, high=1.0)
     refit_rate: float = opt(0.4, "rates of a refit relative to the fit's", low=0.0)
     tv_weight: float = opt(1.0, "total variation weight (planes x 1e-2, lines x 1e-3)", low=0.0)
-    distortion: float = opt(0.0, "weight of the distortion loss in a fit: draws the weight of a ray together (mip-NeRF 360)", low=0.0, high=10.0)
+    distortion: float = opt(
+        0.0,
+        "weight of the distortion loss in a fit: draws the weight of a ray together (mip-NeRF 360)",
+        low=0.0,
+        high=10.0,
+    )
     refit_loss: str = opt(
-        "squared", "error that refits lessen; perceptual: with LPIPS of patches (needs its weights); auto: so where they are found, on a GPU",
+        "squared",
+        "error that refits lessen; perceptual: with LPIPS of patches (needs its weights); auto: so "
+        "where they are found, on a GPU",
         choices=("auto", "squared", "robust", "gradient", "perceptual"),
-    )  # fmt: skip
-    refit_perceptual: float = opt(0.01, "weight of the perceptual term beside the squared error", low=0.0, high=10.0)
-    refit_patch: int = opt(48, "pixels a side of the patch that the perceptual term compares in every step", low=36, high=512)
-    refit_variation: float = opt(1.0, "total variation of a refit relative to the fit's: less keeps more of an edit's texture", low=0.0, high=10.0)
-    refit_geometry: float = opt(0.1, "rate of density in a refit relative to colour's: edits seldom move things", low=0.0, high=10.0)
-    motion_share: float = opt(0.1, "share of rays from moving pixels in a fit and the first half of a refit", low=0.0, high=1.0)
+    )
+    refit_perceptual: float = opt(
+        0.01, "weight of the perceptual term beside the squared error", low=0.0, high=10.0
+    )
+    refit_patch: int = opt(
+        48, "pixels a side of the patch that the perceptual term compares in every step", low=36, high=512
+    )
+    refit_variation: float = opt(
+        1.0,
+        "total variation of a refit relative to the fit's: less keeps more of an edit's texture",
+        low=0.0,
+        high=10.0,
+    )
+    refit_geometry: float = opt(
+        0.1, "rate of density in a refit relative to colour's: edits seldom move things", low=0.0, high=10.0
+    )
+    motion_share: float = opt(
+        0.1, "share of rays from moving pixels in a fit and the first half of a refit", low=0.0, high=1.0
+    )
     dtype: str = opt("auto", "compute type", choices=("auto", "float32", "bfloat16", "float16"))
-    kernels: str = opt("auto", "fused GPU kernels where Triton is installed; eager: not in CUDA graphs", choices=("auto", "eager", "off"))
+    kernels: str = opt(
+        "auto",
+        "fused GPU kernels where Triton is installed; eager: not in CUDA graphs",
+        choices=("auto", "eager", "off"),
+    )
 
 
 @dataclass
 class EditorConfig:
     """The diffusion editor."""
 
-    weights: str = opt("auto", "hub id or folder; auto: timbrooks/instruct-pix2pix on GPUs, the bundled tiny-ip2p on CPUs")
-    attention: str = opt("auto", "keys and values of self-attention; auto: anchor, of a single edited camera anchor_self", choices=("auto", "anchor", "anchor_self", "sparse_causal", "own"))
+    weights: str = opt(
+        "auto", "hub id or folder; auto: timbrooks/instruct-pix2pix on GPUs, the bundled tiny-ip2p on CPUs"
+    )
+    attention: str = opt(
+        "auto",
+        "keys and values of self-attention; auto: anchor, of a single edited camera anchor_self",
+        choices=("auto", "anchor", "anchor_self", "sparse_causal", "own"),
+    )
     mode: str = opt(
-        "exact", "exact; turbo: faster, approximate; plain: the anchor anew in every window; authors: with joint GroupNorm too",
+        "exact",
+        "exact; turbo: faster, approximate; plain: the anchor anew in every window; authors: with "
+        "joint GroupNorm too",
         choices=("authors", "plain", "exact", "turbo"),
-    )  # fmt: skip
-    turbo_keys: int = opt(16, "turbo: anchor keys thinned to one in so many at the top level", choices=(1, 4, 16))
+    )
+    turbo_keys: int = opt(
+        16, "turbo: anchor keys thinned to one in so many at the top level", choices=(1, 4, 16)
+    )
     turbo_second_keys: int = opt(4, "turbo: likewise at the second level", choices=(1, 4, 16))
     turbo_depth: int = opt(2, "turbo: deeper levels of the UNet at every n-th step", low=1, high=8)
-    turbo_guidance: int = opt(2, "turbo: guidance branches besides the full one at every n-th step", low=1, high=8)
-    batch: int = opt(0, "frames of a window that go through the editor at once; 0: as many as the smallest card has room for", low=0, high=64)
+    turbo_guidance: int = opt(
+        2, "turbo: guidance branches besides the full one at every n-th step", low=1, high=8
+    )
+    batch: int = opt(
+        0,
+        "frames of a window that go through the editor at once; 0: as many as the smallest card has room for",
+        low=0,
+        high=64,
+    )
     compile: str = opt(
-        "off", "torch.compile on top of the editor's own kernels, in exact and turbo mode; takes minutes; auto: off",
+        "off",
+        "torch.compile on top of the editor's own kernels, in exact and turbo mode; takes minutes; auto: off",
         choices=("auto", "off", "on"),
-    )  # fmt: skip
+    )
     norm: str = opt("frame", "GroupNorm over one frame or the whole window", choices=("frame", "joint"))
-    text_guidance: float = opt(0.0, "s_T (--guidance-scale); 0: what the weights' model card recommends, else 9.5", low=0.0, high=50.0)
-    image_guidance: float = opt(0.0, "s_I (--image-guidance-scale); 0: likewise, else 1.5", low=0.0, high=20.0)
-    dtype: str = opt("auto", "auto: float16 on GPUs, float32 on CPUs", choices=("auto", "float32", "float16", "bfloat16"))
-    noise: str = opt("shared", "noise of a view's windows: one for all frames, or each its own", choices=("shared", "frame"))
-    keep_unchanged: bool = opt(True, "where an edit only copies its original (mean difference under 0.03, blended 0.02), keep the original's pixels")
+    text_guidance: float = opt(
+        0.0,
+        "s_T (--guidance-scale); 0: what the weights' model card recommends, else 9.5",
+        low=0.0,
+        high=50.0,
+    )
+    image_guidance: float = opt(
+        0.0, "s_I (--image-guidance-scale); 0: likewise, else 1.5", low=0.0, high=20.0
+    )
+    dtype: str = opt(
+        "auto", "auto: float16 on GPUs, float32 on CPUs", choices=("auto", "float32", "float16", "bfloat16")
+    )
+    noise: str = opt(
+        "shared",
+        "noise of a view's windows: one for all frames, or each its own",
+        choices=("shared", "frame"),
+    )
+    keep_unchanged: bool = opt(
+        True,
+        "where an edit only copies its original (mean difference under 0.03, blended 0.02), keep the "
+        "original's pixels",
+    )
     memory_cap_gb: float = opt(0.0, "cap on device memory per process; 0: none", low=0.0)
 
 
@@ -130,7 +223,11 @@ class EditorConfig:
 class FlowConfig:
     """Optical flow of the originals."""
 
-    method: str = opt("auto", "auto: RAFT where a checkpoint is found, else DIS", choices=("auto", "raft", "dis", "lucas_kanade", "horn_schunck", "none"))
+    method: str = opt(
+        "auto",
+        "auto: RAFT where a checkpoint is found, else DIS",
+        choices=("auto", "raft", "dis", "lucas_kanade", "horn_schunck", "none"),
+    )
     checkpoint: str = opt("", "RAFT checkpoint (small or large, public key names)")
     iterations: int = opt(20, "RAFT update iterations", low=1, high=64)
     mask: bool = opt(True, "keep a warp only where forward and backward flow agree")
@@ -141,66 +238,135 @@ class ScheduleConfig:
     """Rounds, key frame and windows (method page, sections 3 and 4)."""
 
     method: str = opt(
-        "key_frame", "key_frame, key_views (some cameras first, the others follow them), adaptive (so too, weaker repaints where warps"
-        " explain much); for comparison each_frame: every frame by itself; in2n: frames replaced one by one while the field fits",
+        "key_frame",
+        "key_frame, key_views (some cameras first, the others follow them), adaptive (so too, weaker "
+        "repaints where warps"
+        " explain much); for comparison each_frame: every frame by itself; in2n: frames replaced one "
+        "by one while the field fits",
         choices=("key_frame", "key_views", "adaptive", "each_frame", "in2n"),
-    )  # fmt: skip
-    leading_views: int = opt(0, "key_views, adaptive: cameras whose windows go first; 0: a third of them", low=0, high=64)
+    )
+    leading_views: int = opt(
+        0, "key_views, adaptive: cameras whose windows go first; 0: a third of them", low=0, high=64
+    )
     follow_num_steps: int = opt(600, "key_views: T of the repaint of the others' windows", low=1, high=1000)
     follow_diffusion_steps: int = opt(2, "key_views: n of that repaint", low=1, high=1000)
     references: str = opt(
-        "last", "pulled into a window: the edited frame before it, the average of that and the edited key frame, or nothing",
+        "last",
+        "pulled into a window: the edited frame before it, the average of that and the edited key "
+        "frame, or nothing",
         choices=("last", "both", "none"),
-    )  # fmt: skip
-    blend: int = opt(0, "average each edited frame with its neighbours along the flow, up to so many frames away", low=0, high=16)
+    )
+    blend: int = opt(
+        0,
+        "average each edited frame with its neighbours along the flow, up to so many frames away",
+        low=0,
+        high=16,
+    )
     blend_sigma: float = opt(
-        0.04, "blending: how far a neighbour's original, pulled along, may be from the frame's own to count (standard deviation, of [0, 1]);"
-        " 0: flow alone decides", low=0.0, high=1.0,
-    )  # fmt: skip
-    blend_detail: bool = opt(True, "blending: give a neighbour's pixels the frame's own light and detail, as the edit would render them")
-    forwards: int = opt(0, "each_frame, in2n: UNet forwards (images times branches) to spend; 0: as many as key_frame would", low=0)
+        0.04,
+        "blending: how far a neighbour's original, pulled along, may be from the frame's own to "
+        "count (standard deviation, of [0, 1]);"
+        " 0: flow alone decides",
+        low=0.0,
+        high=1.0,
+    )
+    blend_detail: bool = opt(
+        True,
+        "blending: give a neighbour's pixels the frame's own light and detail, as the edit would render them",
+    )
+    forwards: int = opt(
+        0,
+        "each_frame, in2n: UNet forwards (images times branches) to spend; 0: as many as key_frame would",
+        low=0,
+    )
     rounds: int = opt(1, "edit-and-refit rounds, at most", low=1, high=100)
     round_share: float = opt(0.7, "strengths of a round relative to the round before", low=0.05, high=1.0)
     accumulate: bool = opt(
-        False, "every round edits the originals anew at full strength (round_share does not apply); frames are the mean of what all rounds so far"
-        " made of them"
-    )  # fmt: skip
-    stop_change: float = opt(0.01, "rounds end when edited frames and renders move by less than this share of full scale", low=0.0, high=1.0)
+        False,
+        "every round edits the originals anew at full strength (round_share does not apply); frames "
+        "are the mean of what all rounds so far"
+        " made of them",
+    )
+    stop_change: float = opt(
+        0.01,
+        "rounds end when edited frames and renders move by less than this share of full scale",
+        low=0.0,
+        high=1.0,
+    )
     key_frame: int = opt(0, "frame of the key instant", low=0)
     key_steps: int = opt(12, "joint edits of the key frame", low=1, high=100)
     key_views: int = opt(5, "cameras edited jointly in each (at most the number of views)", low=1, high=64)
-    key_shares: int = opt(1, "parts that a joint edit is split into, each edited with the anchor by an editor of its own", low=1, high=64)
+    key_shares: int = opt(
+        1,
+        "parts that a joint edit is split into, each edited with the anchor by an editor of its own",
+        low=1,
+        high=64,
+    )
     propagation: str = opt(
-        "outwards", "windows run outwards from key_frame; bidirectional: 0 means the middle frame, so that chains run both ways",
+        "outwards",
+        "windows run outwards from key_frame; bidirectional: 0 means the middle frame, so that "
+        "chains run both ways",
         choices=("outwards", "bidirectional"),
-    )  # fmt: skip
+    )
     diffusion_steps: int = opt(20, "steps of a full edit (--diffusion-steps)", low=1, high=1000)
     refine_num_steps: int = opt(600, "T of a window's repaint (--refine-num-steps)", low=1, high=1000)
-    refine_diffusion_steps: int = opt(4, "n of a window's repaint (--refine-diffusion-steps)", low=1, high=1000)
-    restview_refine_num_steps: int = opt(700, "T of the repaint of the other cameras (--restview-refine-num-steps)", low=1, high=1000)
-    restview_refine_diffusion_steps: int = opt(6, "n of that repaint (--restview-refine-diffusion-steps)", low=1, high=1000)
+    refine_diffusion_steps: int = opt(
+        4, "n of a window's repaint (--refine-diffusion-steps)", low=1, high=1000
+    )
+    restview_refine_num_steps: int = opt(
+        700, "T of the repaint of the other cameras (--restview-refine-num-steps)", low=1, high=1000
+    )
+    restview_refine_diffusion_steps: int = opt(
+        6, "n of that repaint (--restview-refine-diffusion-steps)", low=1, high=1000
+    )
     sequence_length: int = opt(5, "new frames per window (--sequence-length)", low=1, high=64)
     match_threshold: float = opt(0.05, "3D points match below this, in scene units", low=0.0)
     fill_threshold: float = opt(0.02, "likewise when filling unedited cameras", low=0.0)
-    depth_warp: bool = opt(True, "average the key frame over cameras through depth; false leaves each as it was edited (for comparison)")
+    depth_warp: bool = opt(
+        True,
+        "average the key frame over cameras through depth; false leaves each as it was edited (for "
+        "comparison)",
+    )
     single: str = opt(
-        "effective", "with one edited camera: effective: key frame T 1000, windows (700, 5); intended: a second round at 800 and (550, 3); off: as for several",
+        "effective",
+        "with one edited camera: effective: key frame T 1000, windows (700, 5); intended: a second "
+        "round at 800 and (550, 3); off: as for several",
         choices=("effective", "intended", "off"),
-    )  # fmt: skip
-    refit: str = opt("overlap", "refit while windows land, or after all of them", choices=("overlap", "barrier"))
+    )
+    refit: str = opt(
+        "overlap", "refit while windows land, or after all of them", choices=("overlap", "barrier")
+    )
 
 
 @dataclass
 class LocalConfig:
-    """What the user says besides the sentence: where the edit may act (--where), what one picture shall look like (--reference)."""
+    """What the user says besides the sentence: where the edit may act (--where), what one picture shall look
+    like (--reference).
+    """
 
-    where: str = opt("", "mask video or folder of masks per camera, or a box x0,y0,z0,x1,y1,z1 in world units; empty: everywhere")
+    where: str = opt(
+        "",
+        "mask video or folder of masks per camera, or a box x0,y0,z0,x1,y1,z1 in world units; empty: "
+        "everywhere",
+    )
     feather_px: int = opt(2, "pixels over which the edge of the region fades, outwards", low=0, high=64)
-    segmenter: str = opt("", "CLIPSeg for --where \"the ball\": folder or hub id in transformers' format, such as CIDAS/clipseg-rd64-refined; none is bundled")
-    segment_threshold: float = opt(0.5, "probability from which a pixel belongs to the object that --where names", low=0.0, high=1.0)
-    reference: str = opt("", "picture: one camera's key frame as you edited it; the other cameras and frames follow it (--reference)")
+    segmenter: str = opt(
+        "",
+        'CLIPSeg for --where "the ball": folder or hub id in transformers\' format, such as '
+        "CIDAS/clipseg-rd64-refined; none is bundled",
+    )
+    segment_threshold: float = opt(
+        0.5, "probability from which a pixel belongs to the object that --where names", low=0.0, high=1.0
+    )
+    reference: str = opt(
+        "",
+        "picture: one camera's key frame as you edited it; the other cameras and frames follow it "
+        "(--reference)",
+    )
     reference_camera: str = opt("", "whose key frame that is; empty: the middle one of the edited cameras")
-    carriers: int = opt(4, "cameras with masks that are asked for the region of a camera without", low=1, high=64)
+    carriers: int = opt(
+        4, "cameras with masks that are asked for the region of a camera without", low=1, high=64
+    )
 
 
 @dataclass
@@ -210,14 +376,23 @@ class ClusterConfig:
     executor: str = opt("ray", "ray, or threads in this process", choices=("ray", "local"))
     address: str = opt("", "Ray address to join; empty: start a local Ray")
     editors: int = opt(0, "editor workers; 0: from the devices there are", low=0, high=4096)
-    device: str = opt("auto", "auto, cpu or cuda; cuda on a host without one is an error", choices=("auto", "cpu", "cuda"))
+    device: str = opt(
+        "auto", "auto, cpu or cuda; cuda on a host without one is an error", choices=("auto", "cpu", "cuda")
+    )
     gpus: int = opt(0, "GPUs to use; 0: all there are", low=0)
-    trainer_gpus: int = opt(1, "GPUs that fit the field together, with `field.rays` rays each (fewer steps do); needs ray", low=1, high=64)
+    trainer_gpus: int = opt(
+        1,
+        "GPUs that fit the field together, with `field.rays` rays each (fewer steps do); needs ray",
+        low=1,
+        high=64,
+    )
     threads: int = opt(0, "compute threads per service; 0: cores divided by services", low=0, high=1024)
     timeout_s: float = opt(600.0, "longest a single service call may take", low=1.0)
     start_timeout_s: float = opt(300.0, "longest a service may take to come up and warm up", low=1.0)
     max_retries: int = opt(3, "times one window is sent again before the run stops", low=0, high=100)
-    strategy: str = opt("PACK", "services close together, or spread over the nodes", choices=("PACK", "SPREAD"))
+    strategy: str = opt(
+        "PACK", "services close together, or spread over the nodes", choices=("PACK", "SPREAD")
+    )
     elastic: bool = opt(False, "begin with the editors there is room for; the others join when nodes come")
     dashboard: bool = opt(True, "start Ray's dashboard with a local Ray")
 
@@ -277,7 +452,9 @@ def _checked(key: str, value: Any, option: dataclasses.Field, kind: type, where:
             pass
     if kind is str and value is None:
         value = ""
-    if kind is str and isinstance(value, bool) and "off" in meta["choices"]:  # YAML 1.1 reads on and off as booleans
+    if (
+        kind is str and isinstance(value, bool) and "off" in meta["choices"]
+    ):  # YAML 1.1 reads on and off as booleans
         value = "on" if value else "off"
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ConfigError(f"{where}: {key} = {value!r} is not a {kind.__name__}", meta["help"])
@@ -286,8 +463,12 @@ def _checked(key: str, value: Any, option: dataclasses.Field, kind: type, where:
     if meta["choices"] and value not in meta["choices"]:
         raise ConfigError(f"{where}: {key} = {value!r}", f"one of {', '.join(map(str, meta['choices']))}")
     low, high = meta["low"], meta["high"]
-    if kind in (int, float) and (value != value or (low is not None and value < low) or (high is not None and value > high)):
-        raise ConfigError(f"{where}: {key} = {value} is out of range", f"{low} to {high if high is not None else 'any'}")
+    if kind in (int, float) and (
+        value != value or (low is not None and value < low) or (high is not None and value > high)
+    ):
+        raise ConfigError(
+            f"{where}: {key} = {value} is out of range", f"{low} to {high if high is not None else 'any'}"
+        )
     return value
 
 

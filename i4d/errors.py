@@ -70,7 +70,9 @@ class CallTimeout(ClusterError):
 
 
 class StorageError(I4DError):
-    """A disk or object store that refuses or does not answer; names the place. What was stored before stays."""
+    """A disk or object store that refuses or does not answer; names the place. What was stored before
+    stays.
+    """
 
 
 class EditError(I4DError):

@@ -19,7 +19,8 @@ import numpy as np
 class Camera:
     """A calibrated camera. `K` is 3x3 in pixels of a `width` x `height` image; `world_from_camera` is 4x4.
 
-    A moving camera has its poses in `path` (frames, 4, 4); `world_from_camera` is then that of the middle frame.
+    A moving camera has its poses in `path` (frames, 4, 4); `world_from_camera` is then that of the middle
+    frame.
     """
 
     name: str
@@ -42,18 +43,20 @@ class Camera:
 
     def at(self, frame: float) -> Camera:
         """Return this camera as it stands at a frame (the nearest, between two)."""
-        return self if self.path is None else replace(self, world_from_camera=self.path[round(frame)], path=None)
+        return (
+            self if self.path is None else replace(self, world_from_camera=self.path[round(frame)], path=None)
+        )
 
 
 @dataclass(frozen=True)
 class Bounds:
     """Where the field lives.
 
-    `kind` "ndc": forward-facing rigs; world z (in the average camera's frame, looking along +z) is mapped by the
-    NDC map of NeRF with near plane `near`; `aabb` is then in NDC. "box": `aabb` in world units. "contracted":
-    `aabb` in world units is the uncontracted inner box (mip-NeRF 360, eq. 10, around its centre).
-    `unit` is the length in world units that thresholds are relative to (1 for rigs normalised like LLFF, the
-    cameras' median scene depth for metric rigs).
+    `kind` "ndc": forward-facing rigs; world z (in the average camera's frame, looking along +z) is mapped by
+    the NDC map of NeRF with near plane `near`; `aabb` is then in NDC. "box": `aabb` in world units.
+    "contracted": `aabb` in world units is the uncontracted inner box (mip-NeRF 360, eq. 10, around its
+    centre). `unit` is the length in world units that thresholds are relative to (1 for rigs normalised like
+    LLFF, the cameras' median scene depth for metric rigs).
     """
 
     kind: Literal["ndc", "box", "contracted"]
@@ -82,7 +85,9 @@ class Scene:
     bounds: Bounds
     held_out: tuple[str, ...]  # camera names never trained on nor edited
     source: FrameSource
-    source_cameras: tuple[Camera, ...]  # same order, as the files have them (size and distortion of the videos)
+    source_cameras: tuple[
+        Camera, ...
+    ]  # same order, as the files have them (size and distortion of the videos)
     exact: str = ""  # folder with exact answers (procedural scenes); empty otherwise
 
     @property
@@ -128,15 +133,16 @@ class TableRun:
     row: int = 0
 
 
-# --------------------------------------------------------------------------------------------- where an edit may act
+# --------------------------------------------------------------------------------------------- where an edit
+# may act
 @dataclass(frozen=True)
 class Region:
     """Where a local edit may change the scene: inside a box, or inside what masks of some views show.
 
-    `box` is (low, high) in world units: a pixel is inside where its surface point, as the unedited field has it, lies between.
-    `masks` are frame-table runs of uint8 rows (height, width), 255 inside. A camera without masks gets them carried over: its
-    surface points are looked up in the `carriers` nearest cameras that have some, matched within `match_threshold` (world units).
-    Edges fade over `feather_px` pixels outwards.
+    `box` is (low, high) in world units: a pixel is inside where its surface point, as the unedited field has
+    it, lies between. `masks` are frame-table runs of uint8 rows (height, width), 255 inside. A camera without
+    masks gets them carried over: its surface points are looked up in the `carriers` nearest cameras that have
+    some, matched within `match_threshold` (world units). Edges fade over `feather_px` pixels outwards.
     """
 
     box: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
@@ -167,9 +173,9 @@ class Strength:
 class Turbo:
     """What an edit may approximate; ones change nothing. Prices: docs/benchmarks.md.
 
-    `keys`: the anchor's keys and values at the UNet's top level are averages of that many neighbours (1, 4 or 16), `second_keys`: so
-    are those of the level below (1, 4 or 16). `depth`: the UNet's deeper levels are computed at every `depth`-th step only.
-    `guidance`: so are the branches besides the full one.
+    `keys`: the anchor's keys and values at the UNet's top level are averages of that many neighbours (1, 4 or
+    16), `second_keys`: so are those of the level below (1, 4 or 16). `depth`: the UNet's deeper levels are
+    computed at every `depth`-th step only. `guidance`: so are the branches besides the full one.
     """
 
     keys: int = 1
@@ -182,14 +188,16 @@ class Turbo:
 class EditSettings:
     """What one edit needs besides pixels. Equal settings and inputs give equal results.
 
-    `text_guidance`, `image_guidance` are s_T and s_I of InstructPix2Pix, eq. 3. `norm` "frame" normalises each image by
-    itself, "joint" over all images of the window (the authors' code). `flow_mask` tests forward-backward consistency.
-    `mode` "plain" and "authors" denoise the anchor again in every window; "exact" and "turbo" keep its keys and values; `turbo`
-    says what the latter approximates. `noise` "shared": all images of a (view, round) start from one noise, so that it does not
-    flicker; "frame": each its own, so that errors average out. `keep_unchanged` gives the original's pixels back where the edit only
-    copied them. `references`: what is pulled into a frame of a window, the edited frame before the window ("last"), the average of
-    that and of the edited key frame ("both") or nothing ("none"). `blend`: frames up to so many away that each edited frame is averaged
-    with, as `i4d.edit.merge.blended` does by `blend_sigma` and `blend_detail`. `adaptive`: what warps explain is repainted more weakly.
+    `text_guidance`, `image_guidance` are s_T and s_I of InstructPix2Pix, eq. 3. `norm` "frame" normalises
+    each image by itself, "joint" over all images of the window (the authors' code). `flow_mask` tests
+    forward-backward consistency. `mode` "plain" and "authors" denoise the anchor again in every window;
+    "exact" and "turbo" keep its keys and values; `turbo` says what the latter approximates. `noise` "shared":
+    all images of a (view, round) start from one noise, so that it does not flicker; "frame": each its own, so
+    that errors average out. `keep_unchanged` gives the original's pixels back where the edit only copied
+    them. `references`: what is pulled into a frame of a window, the edited frame before the window ("last"),
+    the average of that and of the edited key frame ("both") or nothing ("none"). `blend`: frames up to so
+    many away that each edited frame is averaged with, as `i4d.edit.merge.blended` does by `blend_sigma` and
+    `blend_detail`. `adaptive`: what warps explain is repainted more weakly.
     """
 
     instruction: str
@@ -214,9 +222,9 @@ class EditSettings:
 class KeyFrameTask:
     """One joint edit of `sample` views at the key instant, then the cross-view warp average over all views.
 
-    All tuples run over the edited views in the same order (`views`). `depth` is a float32 block, one row per edited view,
-    depth along the optical axis in world units. `step` of `num_steps` key-frame rounds; the result is a float16 block with one
-    row (height, width, 3) in [0, 1] per edited view.
+    All tuples run over the edited views in the same order (`views`). `depth` is a float32 block, one row per
+    edited view, depth along the optical axis in world units. `step` of `num_steps` key-frame rounds; the
+    result is a float16 block with one row (height, width, 3) in [0, 1] per edited view.
     """
 
     run_seed: int
@@ -234,17 +242,25 @@ class KeyFrameTask:
     settings: EditSettings
     match_threshold: float  # world units
     fill_threshold: float  # world units
-    edited: tuple[FrameAddress, ...] = ()  # the sample, edited already by several editors (`RepaintTask.share`); empty: edit it
-    region: tuple[FrameAddress, ...] = ()  # uint8 masks (height, width) per edited view: outside, originals stay; empty: everywhere
+    edited: tuple[
+        FrameAddress, ...
+    ] = ()  # the sample, edited already by several editors (`RepaintTask.share`); empty: edit it
+    region: tuple[
+        FrameAddress, ...
+    ] = ()  # uint8 masks (height, width) per edited view: outside, originals stay; empty: everywhere
     fill_share: float = 0.5  # how much of the warped average the other views take where it covers them
-    earlier: tuple[FrameAddress, ...] = ()  # a row each: the mean of the rounds before, which this one joins; empty: it stands alone
+    earlier: tuple[
+        FrameAddress, ...
+    ] = ()  # a row each: the mean of the rounds before, which this one joins; empty: it stands alone
 
 
 @dataclass(frozen=True)
 class RepaintTask:
-    """Repaint some views at the key instant as one window, anchored on its first view; result as KeyFrameTask's rows.
+    """Repaint some views at the key instant as one window, anchored on its first view; result as
+    KeyFrameTask's rows.
 
-    `share` None: a window of the views that the last key step left out. Otherwise a share of the joint edit of key step `window`.
+    `share` None: a window of the views that the last key step left out. Otherwise a share of the joint edit
+    of key step `window`.
     """
 
     run_seed: int
@@ -259,12 +275,15 @@ class RepaintTask:
     settings: EditSettings
     share: int | None = None
     region: tuple[FrameAddress, ...] = ()  # as of KeyFrameTask, one per view
-    earlier: tuple[FrameAddress, ...] = ()  # a row each: the mean of the rounds before, which this one joins; empty: it stands alone
+    earlier: tuple[
+        FrameAddress, ...
+    ] = ()  # a row each: the mean of the rounds before, which this one joins; empty: it stands alone
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What another view, edited already, shows during a window: `frames` edited and their z `depths`, one per frame of the window.
+    """What another view, edited already, shows during a window: `frames` edited and their z `depths`, one per
+    frame of the window.
 
     Depths (float32, world units) may be coarser than the frames.
     """
@@ -278,11 +297,12 @@ class Sight:
 class WindowTask:
     """Edit one window of one view along time (sliding window, method section 4).
 
-    For every frame: flow between the *unedited* reference and the *unedited* frame, pull the *edited* reference along the
-    backward flow, keep it where the flow is consistent, `current` elsewhere, then repaint the window anchored on the
-    edited key frame. `reference_*` may be equal to the anchor. Result: a uint8 block, one row per entry of `frames`. With `sights`,
-    each frame starts from the average of what flow pulls from the reference and what depth carries over from the other views at
-    the same instant; `camera` and `depths` are then the window's own, and points match within `match_threshold` (world units).
+    For every frame: flow between the *unedited* reference and the *unedited* frame, pull the *edited*
+    reference along the backward flow, keep it where the flow is consistent, `current` elsewhere, then repaint
+    the window anchored on the edited key frame. `reference_*` may be equal to the anchor. Result: a uint8
+    block, one row per entry of `frames`. With `sights`, each frame starts from the average of what flow pulls
+    from the reference and what depth carries over from the other views at the same instant; `camera` and
+    `depths` are then the window's own, and points match within `match_threshold` (world units).
     """
 
     run_seed: int
@@ -306,7 +326,9 @@ class WindowTask:
     depths: tuple[FrameAddress, ...] = ()
     sights: tuple[Sight, ...] = ()
     match_threshold: float = 0.0
-    earlier: tuple[FrameAddress, ...] = ()  # a row each: the mean of the rounds before, which this one joins; empty: it stands alone
+    earlier: tuple[
+        FrameAddress, ...
+    ] = ()  # a row each: the mean of the rounds before, which this one joins; empty: it stands alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,10 +370,12 @@ class FitReceipt:
 
 @dataclass(frozen=True)
 class RenderTask:
-    """Render one camera at some frames. `want` is a subset of ("rgb", "depth", "region"); `camera` may be novel.
+    """Render one camera at some frames. `want` is a subset of ("rgb", "depth", "region"); `camera` may be
+    novel.
 
-    With `local` the picture is the field's inside its region and the unedited field's outside; "region" is that region.
-    `exposure_of` names the trained view whose camera's exposure the picture has (`field.exposure`); None: neutral.
+    With `local` the picture is the field's inside its region and the unedited field's outside; "region" is
+    that region. `exposure_of` names the trained view whose camera's exposure the picture has
+    (`field.exposure`); None: neutral.
     """
 
     camera: Camera
@@ -365,8 +389,8 @@ class RenderTask:
 
 @dataclass(frozen=True)
 class RenderReceipt:
-    """Blocks by name: "rgb" (uint8 or float16, (h, w, 3)), "depth" (float32 (h, w), along the optical axis, world units),
-    "region" (uint8 (h, w), 255 inside)."""
+    """Blocks by name: "rgb" (uint8 or float16, (h, w, 3)), "depth" (float32 (h, w), along the optical axis,
+    world units), "region" (uint8 (h, w), 255 inside)."""
 
     blocks: Mapping[str, BlockRef]
     worker: str

@@ -1,4 +1,6 @@
-"""The dense reference of a fit, for measurements: even intervals along every ray, all of them read, no trick at all."""
+"""The dense reference of a fit, for measurements: even intervals along every ray, all of them read, no trick
+at all.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,16 @@ from i4d.field.render import coarse_map, render_dense, render_rays
 from i4d.geometry.cameras import camera_rays
 from i4d.types import Camera
 
-EVERY = 4  # pixels across and down of the images that are judged: a dense image takes half a minute at full size
+EVERY = (
+    4  # pixels across and down of the images that are judged: a dense image takes half a minute at full size
+)
 CHUNK = 1024  # rays
 
 
 def dense_samples(cells: tuple[int, int, int]) -> int:
-    """Return the authors' number of intervals: two to a voxel along the diagonal (462 at the small grid, 2313 at the large)."""
+    """Return the authors' number of intervals: two to a voxel along the diagonal (462 at the small grid, 2313
+    at the large).
+    """
     return round(2 * float(np.linalg.norm(np.array(cells) - 1)))
 
 
@@ -27,7 +33,9 @@ def dense_steps(bank: FrameBank, fitter: Fitter, count: int, samples: int, chunk
         rays = bank.rays(pixels, fitter.device)
         moment = fitter.field.at(frame, grad=True)
         for part in torch.arange(len(rays.rgb), device=fitter.device).split(chunk):
-            seen, _ = render_dense(moment, fitter.field.space, rays.origins[part], rays.directions[part], samples)
+            seen, _ = render_dense(
+                moment, fitter.field.space, rays.origins[part], rays.directions[part], samples
+            )
             ((seen.rgb - rays.rgb[part]).square().sum() / rays.rgb.numel()).backward(retain_graph=True)
         fitter.update([moment.leaves])
         fitter.step += 1
@@ -35,7 +43,8 @@ def dense_steps(bank: FrameBank, fitter: Fitter, count: int, samples: int, chunk
 
 @torch.no_grad()
 def psnr_of_pixels(fitter: Fitter, camera: Camera, truth: dict[int, np.ndarray], samples: int = 0) -> float:
-    """Return PSNR in dB of every fourth pixel across and down of some frames (`truth`: by their numbers, uint8).
+    """Return PSNR in dB of every fourth pixel across and down of some frames (`truth`: by their numbers,
+    uint8).
 
     `samples`: rendered by the dense reference with so many intervals; 0: by the plain twin of the tricks.
     """
@@ -44,7 +53,13 @@ def psnr_of_pixels(fitter: Fitter, camera: Camera, truth: dict[int, np.ndarray],
     for frame, image in truth.items():
         moment = fitter.field.at(frame)
         cells = coarse_map(moment, fitter.field.cells, settings.map_cells)
-        target = torch.from_numpy(np.ascontiguousarray(image[::EVERY, ::EVERY])).to(fitter.device).reshape(-1, 3).float() / 255
+        target = (
+            torch.from_numpy(np.ascontiguousarray(image[::EVERY, ::EVERY]))
+            .to(fitter.device)
+            .reshape(-1, 3)
+            .float()
+            / 255
+        )
         for part in torch.arange(len(target), device=fitter.device).split(CHUNK):
             if samples:
                 seen, _ = render_dense(moment, space, origins[part], directions[part], samples)

@@ -1,14 +1,20 @@
-"""Time the editor at the real shapes of timbrooks/instruct-pix2pix (random weights): its modes side by side in one run.
+"""Time the editor at the real shapes of timbrooks/instruct-pix2pix (random weights): its modes side by side
+in one run.
 
-    python scripts/bench_edit.py --size 1352x1014 --window 5 --steps 4 --json bench.json        all modes on one GPU
-    python scripts/bench_edit.py --modes exact --gpus 2 --json pool.json                        windows/s of 1 and of 2 processes
-    python scripts/bench_edit.py --weights tiny-ip2p --size 96x64 --device cpu --compile off    a toy, on a CPU
+    python scripts/bench_edit.py --size 1352x1014 --window 5 --steps 4 --json bench.json        all modes on
+    one GPU
+    python scripts/bench_edit.py --modes exact --gpus 2 --json pool.json                        windows/s of 1
+    and of 2 processes
+    python scripts/bench_edit.py --weights tiny-ip2p --size 96x64 --device cpu --compile off    a toy, on a
+    CPU
 
-A window is `--window` new frames: VAE encode, `--steps` denoising steps with three guidance branches, VAE decode. `authors` and `plain`
-carry the anchor as one more image and encode the originals in every window, as the authors' code does. `exact` and `turbo` have the
-anchor's keys and values from its own pass and the originals' latents from a cache: both are timed apart (`anchor_s` per view and round,
-`condition_s` once per frame). Flow and storage are not counted. TFLOP/s count the arithmetic of the plain network with heads of 40 and one
-set of anchor keys, whatever a kernel multiplies; the card's rate is that of an 8192 x 8192 x 8192 product in the same run.
+A window is `--window` new frames: VAE encode, `--steps` denoising steps with three guidance branches, VAE
+decode. `authors` and `plain` carry the anchor as one more image and encode the originals in every window, as
+the authors' code does. `exact` and `turbo` have the anchor's keys and values from its own pass and the
+originals' latents from a cache: both are timed apart (`anchor_s` per view and round, `condition_s` once per
+frame). Flow and storage are not counted. TFLOP/s count the arithmetic of the plain network with heads of 40
+and one set of anchor keys, whatever a kernel multiplies; the card's rate is that of an 8192 x 8192 x 8192
+product in the same run.
 """
 
 from __future__ import annotations
@@ -81,7 +87,10 @@ class Bench:
         self.turbo = Turbo(args.turbo_keys, args.turbo_depth, args.turbo_guidance, args.turbo_second_keys)
 
     def settings(self, mode: str) -> EditSettings:
-        norm, turbo = ("joint" if mode == "authors" else "frame"), (self.turbo if mode == "turbo" else Turbo())
+        norm, turbo = (
+            ("joint" if mode == "authors" else "frame"),
+            (self.turbo if mode == "turbo" else Turbo()),
+        )
         return EditSettings("make it night", *GUIDANCE, norm=norm, mode=mode, turbo=turbo)
 
     def model(self, mode: str) -> EditorModel:
@@ -100,20 +109,36 @@ class Bench:
             condition = conditions_of(model, self.images)
 
             def trace() -> Any:
-                return trace_anchor(model, *[self.images[:1]] * 2, self.strength, settings, 0, cost, condition[:1])
+                return trace_anchor(
+                    model, *[self.images[:1]] * 2, self.strength, settings, 0, cost, condition[:1]
+                )
 
             anchor = trace()
-            figures["condition_s"] = timed(lambda: conditions_of(model, self.images[1:]), self.device, repeats) / self.window
+            figures["condition_s"] = (
+                timed(lambda: conditions_of(model, self.images[1:]), self.device, repeats) / self.window
+            )
             figures["anchor_s"] = timed(trace, self.device, repeats)
             figures["anchor_gb"] = anchor.size_bytes / 1e9
 
             def edit() -> Any:
                 current, seeds = self.images[1:], [0] * self.window
-                return repaint(model, current, current, self.strength, settings, seeds, cost, anchor=anchor, condition=condition[1:])
+                return repaint(
+                    model,
+                    current,
+                    current,
+                    self.strength,
+                    settings,
+                    seeds,
+                    cost,
+                    anchor=anchor,
+                    condition=condition[1:],
+                )
         else:
 
             def edit() -> Any:
-                return repaint(model, self.images, self.images, self.strength, settings, [0] * (self.window + 1), cost)
+                return repaint(
+                    model, self.images, self.images, self.strength, settings, [0] * (self.window + 1), cost
+                )
 
         figures["first_window_s"] = timed(edit, self.device, 1)
         edit()
@@ -125,7 +150,10 @@ class Bench:
             figures["reserved_gb"] = torch.cuda.max_memory_reserved(self.device) / 1e9
         if self.args.profile:
             figures["kernels_ms"] = kernels_of(edit)
-            print("\n".join(f"{ms:8.1f} ms  {kernel[:100]}" for kernel, ms in figures["kernels_ms"].items()), flush=True)
+            print(
+                "\n".join(f"{ms:8.1f} ms  {kernel[:100]}" for kernel, ms in figures["kernels_ms"].items()),
+                flush=True,
+            )
         figures["s_per_new_frame"] = figures["window_s"] / self.window
         figures["windows_per_s"] = 1 / figures["window_s"]
         return figures
@@ -135,7 +163,9 @@ def kernels_of(action: Callable[[], Any]) -> dict[str, float]:
     """Return the milliseconds of the 30 kernels that take most of an action, by name."""
     from torch.profiler import ProfilerActivity, profile
 
-    with profile(activities=[ProfilerActivity.CUDA if torch.cuda.is_available() else ProfilerActivity.CPU]) as found:
+    with profile(
+        activities=[ProfilerActivity.CUDA if torch.cuda.is_available() else ProfilerActivity.CPU]
+    ) as found:
         action()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
@@ -145,14 +175,18 @@ def kernels_of(action: Callable[[], Any]) -> dict[str, float]:
 
 
 def count_flops(bench: Bench) -> dict[str, float]:
-    """Return the operations of one plain window in units of 1e12: `window` with a given anchor, `anchored` with it in the batch."""
+    """Return the operations of one plain window in units of 1e12: `window` with a given anchor, `anchored`
+    with it in the batch.
+    """
     unet, vae, context = _parts_without_weights(bench.weights)
     factor, tokens = 2 ** (len(vae.config.block_out_channels) - 1), unet.config.cross_attention_dim
     height, width = -(-bench.height // factor), -(-bench.width // factor)
     recording, steps, frames = Recording(), bench.strength.n, bench.window
 
     def unet_flops(images: int, attention: str, **how: Any) -> float:
-        inputs, states = (torch.empty(3 * images, *s, device="meta") for s in ((8, height, width), (77, tokens)))
+        inputs, states = (
+            torch.empty(3 * images, *s, device="meta") for s in ((8, height, width), (77, tokens))
+        )
         with FlopCounterMode(display=False) as counter, context.call(attention, "frame", 3, **how):
             unet(inputs, torch.empty(1, device="meta"), encoder_hidden_states=states)
         return counter.get_total_flops() / 1e12
@@ -179,7 +213,15 @@ def _parts_without_weights(weights: str) -> tuple[Any, Any, WindowContext]:
     return unet, vae, install(unet)
 
 
-def pool_worker(args: argparse.Namespace, weights: str, card: int, counts: list[int], ready: Any, stops: list, results: Any) -> None:
+def pool_worker(
+    args: argparse.Namespace,
+    weights: str,
+    card: int,
+    counts: list[int],
+    ready: Any,
+    stops: list,
+    results: Any,
+) -> None:
     """Edit windows on one card in every phase that counts it in; report how many windows and how long."""
     device = torch.device("cuda", card) if args.device == "cuda" else torch.device("cpu")
     if device.type == "cuda":
@@ -191,7 +233,16 @@ def pool_worker(args: argparse.Namespace, weights: str, card: int, counts: list[
     anchor = trace_anchor(model, *[bench.images[:1]] * 2, bench.strength, settings, 0, cost, condition[:1])
 
     def edit() -> None:
-        repaint(model, *[bench.images[1:]] * 2, bench.strength, settings, seeds, cost, anchor=anchor, condition=condition[1:])
+        repaint(
+            model,
+            *[bench.images[1:]] * 2,
+            bench.strength,
+            settings,
+            seeds,
+            cost,
+            anchor=anchor,
+            condition=condition[1:],
+        )
         synchronize(device)
 
     edit()
@@ -206,12 +257,16 @@ def pool_worker(args: argparse.Namespace, weights: str, card: int, counts: list[
 
 
 def pool_rates(args: argparse.Namespace, weights: str) -> list[dict]:
-    """Return windows/s of 1, 2, .. `--gpus` processes, one card each, `--pool-seconds` each time; all are warmed up before."""
+    """Return windows/s of 1, 2, .. `--gpus` processes, one card each, `--pool-seconds` each time; all are
+    warmed up before.
+    """
     counts = [n for n in (1, 2, 4, 8) if n < args.gpus] + [args.gpus]
     context = multiprocessing.get_context("spawn")
     ready, stops, results = context.Barrier(args.gpus + 1), [context.Event() for _ in counts], context.Queue()
     workers = [
-        context.Process(target=pool_worker, args=(args, weights, card, counts, ready, stops, results), daemon=True)
+        context.Process(
+            target=pool_worker, args=(args, weights, card, counts, ready, stops, results), daemon=True
+        )
         for card in range(args.gpus)
     ]
     for worker in workers:
@@ -237,17 +292,25 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--window", type=int, default=5, help="new frames of a window")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--modes", type=lambda text: text.split(","), default=list(MODES))
-    parser.add_argument("--weights", default="", help="editor folder or tiny-ip2p; default: random weights of the real shapes")
+    parser.add_argument(
+        "--weights", default="", help="editor folder or tiny-ip2p; default: random weights of the real shapes"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--compile", choices=("on", "off"), default="off", help="torch.compile on top of the kernels")
-    parser.add_argument("--choose-convolutions", action="store_true", help="have cuDNN time its ways for every shape once")
+    parser.add_argument(
+        "--compile", choices=("on", "off"), default="off", help="torch.compile on top of the kernels"
+    )
+    parser.add_argument(
+        "--choose-convolutions", action="store_true", help="have cuDNN time its ways for every shape once"
+    )
     parser.add_argument("--turbo-keys", type=int, default=16)
     parser.add_argument("--turbo-second-keys", type=int, default=4)
     parser.add_argument("--turbo-depth", type=int, default=2)
     parser.add_argument("--turbo-guidance", type=int, default=2)
     parser.add_argument("--profile", action="store_true", help="add the kernels that take most of a window")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--gpus", type=int, default=0, help="time the first of --modes on 1, 2, .. N cards instead")
+    parser.add_argument(
+        "--gpus", type=int, default=0, help="time the first of --modes on 1, 2, .. N cards instead"
+    )
     parser.add_argument("--pool-seconds", type=float, default=15.0)
     parser.add_argument("--start-timeout", type=float, default=300.0)
     parser.add_argument("--json", type=Path, help="where the figures go")
@@ -259,7 +322,11 @@ def modes_side_by_side(args: argparse.Namespace, weights: str) -> dict:
     device = torch.device(args.device)
     bench = Bench(args, weights, device)
     rate = matrix_rate(device)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"{torch.get_num_threads()} CPU threads"
+    )
     rows = []
     model, layout = None, None
     for mode in args.modes:
@@ -269,9 +336,16 @@ def modes_side_by_side(args: argparse.Namespace, weights: str) -> dict:
             model, layout = bench.model(mode), fast
         row = bench.measure(mode, model)
         rows.append(row)
-        print(json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items() if k != "kernels_ms"}), flush=True)
+        print(
+            json.dumps(
+                {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items() if k != "kernels_ms"}
+            ),
+            flush=True,
+        )
         if args.json:  # what there is so far: a benchmark that is cut off has not measured in vain
-            args.json.write_text(json.dumps({"device": name, "matrix_tflop_per_s": rate, "modes": rows}, indent=1))
+            args.json.write_text(
+                json.dumps({"device": name, "matrix_tflop_per_s": rate, "modes": rows}, indent=1)
+            )
     flops = count_flops(bench)
     for row in rows:
         if row["mode"] in flops:
@@ -280,9 +354,16 @@ def modes_side_by_side(args: argparse.Namespace, weights: str) -> dict:
             print(f"{row['mode']}: {row['tflop_per_s']:.0f} TFLOP/s of {rate:.0f}")
     latent = model.latent_shape(bench.height, bench.width)[1:]
     return {
-        "device": name, "torch": torch.__version__, "size": args.size, "latent": f"{latent[1]}x{latent[0]}", "window": args.window,
-        "steps": args.steps, "matrix_tflop_per_s": rate, "tflop": flops, "modes": rows,
-    }  # fmt: skip
+        "device": name,
+        "torch": torch.__version__,
+        "size": args.size,
+        "latent": f"{latent[1]}x{latent[0]}",
+        "window": args.window,
+        "steps": args.steps,
+        "matrix_tflop_per_s": rate,
+        "tflop": flops,
+        "modes": rows,
+    }
 
 
 def main(arguments: list[str] | None = None) -> dict:

@@ -1,12 +1,15 @@
-"""Measure the field: rays per second, pictures per second, memory, and PSNR of a held-out camera against seconds.
+"""Measure the field: rays per second, pictures per second, memory, and PSNR of a held-out camera against
+seconds.
 
-    python scripts/bench_fit.py --parts speed,render --size 1352x1014 --cameras 17 --frames 8 --json bench.json
-    python scripts/bench_fit.py --parts curve --size 1352x1014 --cameras 17 --frames 50 --seconds 380
-    python scripts/bench_fit.py --parts curve --preset configs/presets/demo.yaml --size 160x120 --cameras 10 --frames 24 --seconds 150
+    python scripts/bench_fit.py --parts speed,render --size 1352x1014 --cameras 17 --frames 8 --json
+    bench.json python scripts/bench_fit.py --parts curve --size 1352x1014 --cameras 17 --frames 50 --seconds
+    380 python scripts/bench_fit.py --parts curve --preset configs/presets/demo.yaml --size 160x120 --cameras
+    10 --frames 24 --seconds 150
     python scripts/bench_fit.py --toy                     (seconds on two CPU cores)
 
-The scene is the procedural one, rendered in memory; camera 0 is held out. `speed` times steps of the same fit at two grids,
-every trick against the plain samplers; `equal` fits twice for the same steps, with every trick and with the dense reference.
+The scene is the procedural one, rendered in memory; camera 0 is held out. `speed` times steps of the same fit
+at two grids, every trick against the plain samplers; `equal` fits twice for the same steps, with every trick
+and with the dense reference.
 """
 
 from __future__ import annotations
@@ -52,9 +55,12 @@ class Bench:
         self.cameras, self.space = rig(width, height, args.cameras, str(self.device))
         self.truth: list[np.ndarray] = []
         self.results: dict[str, Any] = {
-            "device": torch.cuda.get_device_name() if self.device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads",
-            "torch": torch.__version__, "arguments": {k: str(v) for k, v in vars(args).items()},
-        }  # fmt: skip
+            "device": torch.cuda.get_device_name()
+            if self.device.type == "cuda"
+            else f"cpu, {torch.get_num_threads()} threads",
+            "torch": torch.__version__,
+            "arguments": {k: str(v) for k, v in vars(args).items()},
+        }
         self.config = FieldConfig()
         self.fitted: Fitter | None = None
         self.bank = self._bank()
@@ -84,7 +90,9 @@ class Bench:
             self.args.json.write_text(json.dumps(self.results, indent=1))
 
     def fitter(self, config: FieldConfig, steps: int, cells: tuple[int, int, int] | None = None) -> Fitter:
-        """Return a fit of the scene about to begin, on a grid of exactly `cells` if given (no growth then)."""
+        """Return a fit of the scene about to begin, on a grid of exactly `cells` if given (no growth
+        then).
+        """
         if cells:
             config = replace(config, growth_at=[], grid_end=int(np.prod(cells)))
         fitter = Fitter(config, self.space, self.bank.num_frames, 0, self.device, self.workers, self.group)
@@ -111,7 +119,9 @@ class Bench:
         """Return PSNR in dB over some frames of the held-out camera."""
         errors = []
         for frame in frames:
-            image = render_image(fitter.field, fitter.render_settings(), self.cameras[0], frame, fitter.workers).rgb
+            image = render_image(
+                fitter.field, fitter.render_settings(), self.cameras[0], frame, fitter.workers
+            ).rgb
             truth = torch.from_numpy(self.truth[frame]).to(self.device).float() / 255
             errors.append(((image.clamp(0, 1) * 255).round() / 255 - truth).square().mean())
         return -10 * torch.stack(errors).mean().log10().item()
@@ -130,11 +140,15 @@ def set_cells(fitter: Fitter, cells: tuple[int, int, int]) -> None:
 
 
 def speed(bench: Bench, config: FieldConfig) -> None:
-    """Time steps at the small and the large grid: every trick, half-precision network, plain proposals, dense."""
+    """Time steps at the small and the large grid: every trick, half-precision network, plain proposals,
+    dense.
+    """
     grids = [bench.args.cells] if bench.args.cells else [LARGE, SMALL]
     steps = bench.args.steps
     for cells in grids:
-        ways: dict[str, tuple[FieldConfig, int]] = {"plain proposals": (replace(config, kernels="off"), max(3, steps // 10))}
+        ways: dict[str, tuple[FieldConfig, int]] = {
+            "plain proposals": (replace(config, kernels="off"), max(3, steps // 10))
+        }
         if kernels_run_on(bench.device):
             ways = {
                 "kernels": (config, steps),
@@ -151,7 +165,14 @@ def speed(bench: Bench, config: FieldConfig) -> None:
             start = time.perf_counter()
             fitter.advance(bench.bank, count)
             bench.sync()
-            report(bench, name, cells, way.rays * count, fitter.render_settings().samples, time.perf_counter() - start)
+            report(
+                bench,
+                name,
+                cells,
+                way.rays * count,
+                fitter.render_settings().samples,
+                time.perf_counter() - start,
+            )
             del fitter
         fitter = bench.fitter(replace(config, kernels="off"), 10**6, cells)
         samples, count = dense_samples(cells), 2 if bench.args.toy else 3
@@ -165,10 +186,15 @@ def speed(bench: Bench, config: FieldConfig) -> None:
         del fitter
 
 
-def report(bench: Bench, name: str, cells: tuple[int, int, int], rays: int, samples: int, seconds: float) -> None:
+def report(
+    bench: Bench, name: str, cells: tuple[int, int, int], rays: int, samples: int, seconds: float
+) -> None:
     """Say how fast something was."""
     values = {"way": name, "cells": "x".join(map(str, cells)), "rays_per_s": rays / seconds}
-    bench.say("speed", {**values, "samples_per_s": rays / seconds * samples, "samples_a_ray": samples, **bench.peak()})
+    bench.say(
+        "speed",
+        {**values, "samples_per_s": rays / seconds * samples, "samples_a_ray": samples, **bench.peak()},
+    )
 
 
 def pictures(bench: Bench, config: FieldConfig) -> None:
@@ -185,11 +211,15 @@ def pictures(bench: Bench, config: FieldConfig) -> None:
             render_image(fitter.field, settings, bench.cameras[0], frame, fitter.workers, kernels)
         bench.sync()
         rate = len(frames) / (time.perf_counter() - start)
-        bench.say("render", {"kernels": kernels, "pictures_per_s": rate, "size": bench.args.size, **bench.peak()})
+        bench.say(
+            "render", {"kernels": kernels, "pictures_per_s": rate, "size": bench.args.size, **bench.peak()}
+        )
 
 
 def curve(bench: Bench, config: FieldConfig) -> None:
-    """Fit for some seconds; PSNR of four held-out frames at growing intervals (their renders are not counted)."""
+    """Fit for some seconds; PSNR of four held-out frames at growing intervals (their renders are not
+    counted).
+    """
     steps = bench.args.fit_steps or config.fit_steps
     fitter = bench.fitted = bench.fitter(config, steps)
     checks = sorted({round(i * (bench.bank.num_frames - 1) / 3) for i in range(4)})
@@ -213,15 +243,26 @@ def curve(bench: Bench, config: FieldConfig) -> None:
     final = points[-1][1]
     first = {goal: next((s for s, db in points if db >= goal), None) for goal in (30.0, final - 0.5)}
     whole = bench.psnr(fitter, list(range(bench.bank.num_frames)))
-    bench.say("curve_summary", {
-        "final_db": final, "all_frames_db": whole, "seconds_to_30_db": first[30.0], "seconds_to_final_minus_0.5_db": first[final - 0.5],
-        "steps": fitter.step, "fit_s": spent, "wall_s": time.perf_counter() - worth, **bench.peak(),
-    })  # fmt: skip
+    bench.say(
+        "curve_summary",
+        {
+            "final_db": final,
+            "all_frames_db": whole,
+            "seconds_to_30_db": first[30.0],
+            "seconds_to_final_minus_0.5_db": first[final - 0.5],
+            "steps": fitter.step,
+            "fit_s": spent,
+            "wall_s": time.perf_counter() - worth,
+            **bench.peak(),
+        },
+    )
 
 
 def equal(bench: Bench, config: FieldConfig) -> None:
-    """The same steps with every trick and with the dense reference, from one state that `--warm-steps` led to (0: from the
-    beginning); PSNR of the held-out camera, each rendered in its own way and both by every trick."""
+    """The same steps with every trick and with the dense reference, from one state that `--warm-steps` led to
+    (0: from the beginning); PSNR of the held-out camera, each rendered in its own way and both by every
+    trick.
+    """
     steps, warm = bench.args.equal_steps, bench.args.warm_steps
     checks = sorted({round(i * (bench.bank.num_frames - 1) / 3) for i in range(4)})
     fitter = bench.fitter(config, warm + steps, bench.args.cells)
@@ -257,14 +298,25 @@ def tune(bench: Bench, config: FieldConfig) -> None:
             fitter.advance(bench.bank, 200)
         psnr = bench.psnr(fitter, [0, bench.bank.num_frames // 2])
         seconds = time.perf_counter() - start
-        bench.say("tune", {"lr_grid": rate, "tv_weight": variation, "steps": steps, "held_out_db": psnr, "seconds": seconds})
+        bench.say(
+            "tune",
+            {
+                "lr_grid": rate,
+                "tv_weight": variation,
+                "steps": steps,
+                "held_out_db": psnr,
+                "seconds": seconds,
+            },
+        )
         if psnr > best:
             best, bench.config = psnr, way
         del fitter
 
 
 def profile(bench: Bench, config: FieldConfig) -> None:
-    """Print where the time of steps at the large grid goes, by torch's profiler; on the field of `curve` if that went before."""
+    """Print where the time of steps at the large grid goes, by torch's profiler; on the field of `curve` if
+    that went before.
+    """
     fitter = bench.fitted or bench.fitter(config, 10**6, (24, 24, 16) if bench.args.toy else LARGE)
     fitter.step, fitter.total_steps = 250_000, 10**6
     fitter.advance(bench.bank, 10)
@@ -279,7 +331,9 @@ def profile(bench: Bench, config: FieldConfig) -> None:
 
 
 def group(bench: Bench, config: FieldConfig) -> None:
-    """Speed at a fixed grid, and PSNR after some steps, of this process alone or of a group (`--group`, one command each)."""
+    """Speed at a fixed grid, and PSNR after some steps, of this process alone or of a group (`--group`, one
+    command each).
+    """
     size, cells = bench.group.size if bench.group else 1, bench.args.cells or LARGE
     for rays in (config.rays, 4 * config.rays):
         fitter = bench.fitter(replace(config, rays=rays), 10**6, cells)
@@ -290,7 +344,10 @@ def group(bench: Bench, config: FieldConfig) -> None:
         fitter.advance(bench.bank, bench.args.steps)
         bench.sync()
         rate = rays * size * bench.args.steps / (time.perf_counter() - start)
-        bench.say("group_speed", {"members": size, "rays_each": rays, "rays_per_s": rate, "cells": "x".join(map(str, cells))})
+        bench.say(
+            "group_speed",
+            {"members": size, "rays_each": rays, "rays_per_s": rate, "cells": "x".join(map(str, cells))},
+        )
         del fitter
     fitter = bench.fitter(config, bench.args.group_steps // size, SMALL if not bench.args.toy else cells)
     start = time.perf_counter()
@@ -307,7 +364,15 @@ def member(text: str) -> tuple[int, int, str]:
     return int(rank), int(size), address
 
 
-PARTS = {"speed": speed, "render": pictures, "equal": equal, "profile": profile, "tune": tune, "curve": curve, "group": group}
+PARTS = {
+    "speed": speed,
+    "render": pictures,
+    "equal": equal,
+    "profile": profile,
+    "tune": tune,
+    "curve": curve,
+    "group": group,
+}
 
 
 def parse() -> argparse.Namespace:
@@ -316,18 +381,33 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--size", default="1352x1014", help="width x height of the rendered scene")
     parser.add_argument("--cameras", type=int, default=17)
     parser.add_argument("--frames", type=int, default=8)
-    parser.add_argument("--preset", type=Path, help="YAML file whose `field` section is laid over the defaults")
-    parser.add_argument("--kernels", default="auto", choices=("auto", "eager", "off"), help="field.kernels of the fast fits")
+    parser.add_argument(
+        "--preset", type=Path, help="YAML file whose `field` section is laid over the defaults"
+    )
+    parser.add_argument(
+        "--kernels", default="auto", choices=("auto", "eager", "off"), help="field.kernels of the fast fits"
+    )
     parser.add_argument("--steps", type=int, default=200, help="steps timed")
-    parser.add_argument("--fit-steps", type=int, default=0, help="steps of the curve's schedule; 0: the preset's")
+    parser.add_argument(
+        "--fit-steps", type=int, default=0, help="steps of the curve's schedule; 0: the preset's"
+    )
     parser.add_argument("--seconds", type=float, default=60.0, help="longest fit of the curve")
     parser.add_argument("--tune-steps", type=int, default=3000)
     parser.add_argument("--equal-steps", type=int, default=200)
-    parser.add_argument("--warm-steps", type=int, default=1500, help="steps with every trick before those of `equal`")
+    parser.add_argument(
+        "--warm-steps", type=int, default=1500, help="steps with every trick before those of `equal`"
+    )
     parser.add_argument("--group-steps", type=int, default=1600)
-    parser.add_argument("--cells", type=lambda t: tuple(map(int, t.split("x"))), help="one fixed grid for speed, equal, group")
+    parser.add_argument(
+        "--cells", type=lambda t: tuple(map(int, t.split("x"))), help="one fixed grid for speed, equal, group"
+    )
     parser.add_argument("--chunk", type=int, default=256, help="rays at once in the dense reference")
-    parser.add_argument("--group", type=member, metavar="RANK,SIZE,HOST:PORT", help="this process is one of a group, one a GPU")
+    parser.add_argument(
+        "--group",
+        type=member,
+        metavar="RANK,SIZE,HOST:PORT",
+        help="this process is one of a group, one a GPU",
+    )
     parser.add_argument("--json", type=Path, help="write all results here")
     parser.add_argument("--toy", action="store_true", help="everything tiny, for tests and CPUs")
     args = parser.parse_args()
@@ -349,7 +429,9 @@ def main() -> None:
         config = whole.field
     config = replace(config, kernels=args.kernels)
     if args.toy:
-        config = replace(config, rays=64, grid_start=2000, grid_end=9000, samples=12, proposals=24, shaded=6, fit_steps=60)
+        config = replace(
+            config, rays=64, grid_start=2000, grid_end=9000, samples=12, proposals=24, shaded=6, fit_steps=60
+        )
     bench = Bench(args)
     bench.config = config
     bench.results["field"] = asdict(config)

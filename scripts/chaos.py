@@ -1,12 +1,14 @@
-"""Play a small run many times over three Ray nodes, kill things at random moments, and write what came of it as a table.
+"""Play a small run many times over three Ray nodes, kill things at random moments, and write what came of it
+as a table.
 
     python scripts/chaos.py --runs 30 --out docs/reliability_table.md
 
-Each run: 3 views x 3 windows at 48x36, barrier refit, storage on a shared folder; null services with a delay, or with
-`--services real` the trainer and the bundled editor, driven by `i4d edit` and `i4d resume`. Each has 1 to 3
-kills (SIGKILL) of: an editor's process, the trainer's, the driver's (then a resume), a whole node (then a new one joins). The
-run must end with the digests of an undisturbed run on threads, each window stored exactly once, and no more computed twice
-than was in flight at a kill. Needs a checkout (it uses tests/) and about a minute a run on two cores.
+Each run: 3 views x 3 windows at 48x36, barrier refit, storage on a shared folder; null services with a delay,
+or with `--services real` the trainer and the bundled editor, driven by `i4d edit` and `i4d resume`. Each has
+1 to 3 kills (SIGKILL) of: an editor's process, the trainer's, the driver's (then a resume), a whole node
+(then a new one joins). The run must end with the digests of an undisturbed run on threads, each window stored
+exactly once, and no more computed twice than was in flight at a kill. Needs a checkout (it uses tests/) and
+about a minute a run on two cores.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ WINDOWS = 9
 EDITORS = 3
 REAL = """
 scene: {width: 48, height: 36, num_frames: 7, drop: [cam02, cam03, cam06, cam07, cam08]}
-field: {grid_start: 4096, grid_end: 8000, growth_at: [0.5], fit_steps: 60, refit_steps: 40, rays: 128, samples: 12, proposals: 24}
+field: {grid_start: 4096, grid_end: 8000, growth_at: [0.5], fit_steps: 60, refit_steps: 40,
+         rays: 128, samples: 12, proposals: 24}
 schedule: {rounds: 1, key_frame: 0, key_steps: 1, key_views: 2, diffusion_steps: 3, refine_diffusion_steps: 2,
   restview_refine_diffusion_steps: 2, sequence_length: 2, refit: barrier}
 cluster: {threads: 1, dashboard: false, device: cpu, timeout_s: 120}
@@ -42,7 +45,9 @@ IN_FLIGHT = 2 * EDITORS  # the driver never has more under way
 
 @dataclass
 class Played:
-    """What came of one run. `recomputed`: pieces of the editors' work begun more than once (real services: sent more than once)."""
+    """What came of one run. `recomputed`: pieces of the editors' work begun more than once (real services:
+    sent more than once).
+    """
 
     number: int
     kills: list[str] = field(default_factory=list)
@@ -54,7 +59,9 @@ class Played:
 
 @dataclass(frozen=True)
 class Null:
-    """Services that compute nothing but take their time. `moments`: so many pieces of work tell of themselves."""
+    """Services that compute nothing but take their time. `moments`: so many pieces of work tell of
+    themselves.
+    """
 
     delay_s: float
     moments: int = 22
@@ -82,7 +89,16 @@ class Real:
             return [*i4d, "resume", str(path), *where]
         settings = self.work / "real.yaml"
         settings.write_text(REAL)
-        what = ["--scene", "demo", "--data", str(self.work / "data"), "--config", str(settings), "--prompt", "make it sepia"]
+        what = [
+            "--scene",
+            "demo",
+            "--data",
+            str(self.work / "data"),
+            "--config",
+            str(settings),
+            "--prompt",
+            "make it sepia",
+        ]
         return [*i4d, "edit", *what, "--out", str(path), "--editors", str(EDITORS), *where]
 
 
@@ -95,7 +111,9 @@ def digests(path: Path) -> dict[str, tuple[str, str]]:
 class Game:
     """One run: a driver process, its events, and the moments at which something dies."""
 
-    def __init__(self, nodes: Nodes, path: Path, rng: random.Random, number: int, services: Null | Real) -> None:
+    def __init__(
+        self, nodes: Nodes, path: Path, rng: random.Random, number: int, services: Null | Real
+    ) -> None:
         self.nodes, self.path, self.rng, self.services = nodes, path, rng, services
         self.played = Played(number)
         moments = sorted(rng.sample(range(2, services.moments), rng.choice((1, 1, 2, 2, 3))))
@@ -105,7 +123,9 @@ class Game:
     def start_driver(self, resume: bool) -> None:
         command = self.services.command(self.path, self.nodes.address, resume)
         with open(self.path.with_suffix(".out"), "w") as out, open(self.path.with_suffix(".err"), "a") as err:
-            self.driver = subprocess.Popen(command, env=self.nodes.env, stdout=out, stderr=err, start_new_session=True)
+            self.driver = subprocess.Popen(
+                command, env=self.nodes.env, stdout=out, stderr=err, start_new_session=True
+            )
 
     def events(self) -> list[dict]:
         file = self.path / "events.jsonl"
@@ -158,7 +178,11 @@ class Game:
             self.nodes.kill_worker(name)
             self.nodes.add_worker()
         else:
-            name = "trainer" if kind == "trainer" else self.rng.choice([w for w in sorted(ready) if w != "trainer"])
+            name = (
+                "trainer"
+                if kind == "trainer"
+                else self.rng.choice([w for w in sorted(ready) if w != "trainer"])
+            )
             try:
                 os.kill(ready[name], signal.SIGKILL)
             except ProcessLookupError:
@@ -197,15 +221,20 @@ def table(plays: list[Played], took_s: float, seed: int, options: str) -> str:
     lines = [
         f"`python scripts/chaos.py --runs {len(plays)} --seed {seed}{options}`, {time.strftime('%Y-%m-%d')}: "
         f"**{good} of {len(plays)} runs ended "
-        f"with the digests of the undisturbed run**, in {took_s / 60:.1f} minutes. Killed: {counts}. Computed again: "
-        f"{sum(p.recomputed for p in plays)} pieces of editors' work (at most {IN_FLIGHT} can be in flight at a kill).",
+        f"with the digests of the undisturbed run**, in {took_s / 60:.1f} minutes. Killed: {counts}. "
+        "Computed again: "
+        f"{sum(p.recomputed for p in plays)} pieces of editors' work (at most {IN_FLIGHT} can be in "
+        "flight at a kill).",
         "",
         "| run | killed, in order | resumed | seconds | computed again | result |",
         "|---|---|---|---|---|---|",
     ]
     for p in plays:
         result = p.fault or "same digests, 9 of 9 windows once"
-        lines.append(f"| {p.number} | {', '.join(p.kills) or 'nothing'} | {p.resumes} | {p.seconds:.0f} | {p.recomputed} | {result} |")
+        lines.append(
+            f"| {p.number} | {', '.join(p.kills) or 'nothing'} | {p.resumes} | {p.seconds:.0f} | "
+            f"{p.recomputed} | {result} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -233,7 +262,11 @@ def main() -> None:
             game = Game(nodes, work / f"run-{number:02d}", rng, number, services)
             played = judged(game, game.play(), expected)
             plays.append(played)
-            print(f"{number}: {', '.join(played.kills)}: {played.fault or 'same digests'}, {played.seconds:.0f} s", flush=True)
+            print(
+                f"{number}: {', '.join(played.kills)}: {played.fault or 'same digests'}, "
+                f"{played.seconds:.0f} s",
+                flush=True,
+            )
             if asked.out:
                 asked.out.write_text(table(plays, time.monotonic() - began, asked.seed, options))
     print(table(plays, time.monotonic() - began, asked.seed, options))

@@ -1,11 +1,13 @@
-"""What every turbo switch costs, on the bundled editor and the procedural scene: PSNR, steadiness in time, agreement between views.
+"""What every turbo switch costs, on the bundled editor and the procedural scene: PSNR, steadiness in time,
+agreement between views.
 
     python scripts/evaluate_turbo.py --json turbo.json            about four minutes on two CPU cores
 
-Two neighbouring cameras, a window of five frames each, edited with every setting from the same noise. PSNR is against the plain path (the
-anchor anew in every window); errors are those of docs/conventions.md relative to the unedited scene's (1: as steady as before the edit).
-Exact flow of the originals is replaced by DIS, depth is the scene's own. Guidance away from 1 / 1 gives the three branches that the big
-editor needs; the bundled one was trained for 1 / 1.
+Two neighbouring cameras, a window of five frames each, edited with every setting from the same noise. PSNR is
+against the plain path (the anchor anew in every window); errors are those of docs/conventions.md relative to
+the unedited scene's (1: as steady as before the edit). Exact flow of the originals is replaced by DIS, depth
+is the scene's own. Guidance away from 1 / 1 gives the three branches that the big editor needs; the bundled
+one was trained for 1 / 1.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ def psnr_db(a: torch.Tensor, b: torch.Tensor) -> float:
     return float(-10 * torch.log10(((a - b) ** 2).mean()))
 
 
-def edited(model: EditorModel, video: torch.Tensor, strength: Strength, settings: EditSettings) -> torch.Tensor:
+def edited(
+    model: EditorModel, video: torch.Tensor, strength: Strength, settings: EditSettings
+) -> torch.Tensor:
     """Return frames 1.. of a video (frame, 3, h, w) repainted; frame 0, edited in full, is their anchor."""
     full = EditSettings(settings.instruction, settings.text_guidance, settings.image_guidance)
     key = repaint(model, video[:1], video[:1], Strength(1000, 20), full, [1], EditCost())
@@ -60,11 +64,16 @@ def edited(model: EditorModel, video: torch.Tensor, strength: Strength, settings
 
 
 def scene(width: int, height: int, frames: int) -> tuple[list, torch.Tensor, list]:
-    """Return two neighbouring cameras, their videos (view, frame, 3, h, w) in [0, 1], and z-depth of frame 1."""
+    """Return two neighbouring cameras, their videos (view, frame, 3, h, w) in [0, 1], and z-depth of frame
+    1.
+    """
     cameras = list(demo_cameras(width, height)[1:3])
     videos, depths = [], []
     for camera in cameras:
-        pixels = [torch.as_tensor(image).permute(2, 0, 1) / 255 for image in render_frames(camera, range(frames), 24)]
+        pixels = [
+            torch.as_tensor(image).permute(2, 0, 1) / 255
+            for image in render_frames(camera, range(frames), 24)
+        ]
         videos.append(torch.stack(pixels))
         depths.append(torch.as_tensor(exact_answers(camera, 24)["depth"])[1])
     return cameras, torch.stack(videos), depths
@@ -78,7 +87,9 @@ def evaluate(args: argparse.Namespace) -> list[dict]:
     flows = [list(neighbour_flows(video[1:], estimator)) for video in videos]
 
     def errors(frames: torch.Tensor) -> tuple[float, float]:
-        in_time = sum(temporal_warp_error(f, flow).relative for f, flow in zip(frames, flows, strict=True)) / len(frames)
+        in_time = sum(
+            temporal_warp_error(f, flow).relative for f, flow in zip(frames, flows, strict=True)
+        ) / len(frames)
         return in_time, cross_view_error([f[0] for f in frames], depths, cameras, 0.05).relative
 
     unedited = errors(videos[:, 1:])
@@ -88,16 +99,25 @@ def evaluate(args: argparse.Namespace) -> list[dict]:
         for name, turbo in {"plain": None, **CASES}.items():
             mode = {"plain": "plain", "exact": "exact"}.get(name, "turbo")
             settings = EditSettings(args.prompt, *guidance, mode=mode, turbo=turbo or Turbo())
-            out = torch.stack([edited(model, video, Strength(args.T, args.steps), settings) for video in videos])
+            out = torch.stack(
+                [edited(model, video, Strength(args.T, args.steps), settings) for video in videos]
+            )
             reference = out if reference is None else reference
             in_time, between = errors(out)
             rows.append(
                 {
-                    "guidance": guidance, "case": name, "psnr_db": min(psnr_db(out, reference), 99.0), "temporal": in_time / unedited[0],
-                    "cross_view": between / unedited[1], "edit_psnr_db": psnr_db(out, videos[:, 1:]),
+                    "guidance": guidance,
+                    "case": name,
+                    "psnr_db": min(psnr_db(out, reference), 99.0),
+                    "temporal": in_time / unedited[0],
+                    "cross_view": between / unedited[1],
+                    "edit_psnr_db": psnr_db(out, videos[:, 1:]),
                 }
-            )  # fmt: skip
-            print(json.dumps({k: round(v, 3) if isinstance(v, float) else v for k, v in rows[-1].items()}), flush=True)
+            )
+            print(
+                json.dumps({k: round(v, 3) if isinstance(v, float) else v for k, v in rows[-1].items()}),
+                flush=True,
+            )
     return rows
 
 

@@ -1,4 +1,6 @@
-"""Write cluster/monitoring/{grafana.json,prometheus.yml} from the list of metrics; `--check` says whether they are up to date."""
+"""Write cluster/monitoring/{grafana.json,prometheus.yml} from the list of metrics; `--check` says whether
+they are up to date.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ def panel(number: int) -> dict:
     """Return the panel of the metric at a place in the list, two panels to a row."""
     metric = METRICS[number]
     targets = [
-        {"refId": chr(65 + i), "expr": query, "datasource": SOURCE, "legendFormat": "__auto"} for i, query in enumerate(metric.queries)
+        {"refId": chr(65 + i), "expr": query, "datasource": SOURCE, "legendFormat": "__auto"}
+        for i, query in enumerate(metric.queries)
     ]
     return {
         "id": number + 1,
@@ -28,7 +31,10 @@ def panel(number: int) -> dict:
         "description": metric.help,
         "datasource": SOURCE,
         "gridPos": {"h": 7, "w": 12, "x": 12 * (number % 2), "y": 7 * (number // 2)},
-        "fieldConfig": {"defaults": {"unit": metric.unit, "min": None if metric.unit == "dB" else 0}, "overrides": []},
+        "fieldConfig": {
+            "defaults": {"unit": metric.unit, "min": None if metric.unit == "dB" else 0},
+            "overrides": [],
+        },
         "targets": targets,
     }
 
@@ -39,11 +45,19 @@ def dashboard() -> dict:
     variables = [
         {"name": "datasource", "type": "datasource", "query": "prometheus", "label": "Prometheus"},
         {
-            "name": "run", "type": "query", "label": "Run", "datasource": SOURCE, "query": {"query": runs, "refId": "runs"},
-            "definition": runs, "multi": True, "includeAll": True, "allValue": ".*", "refresh": 2,
+            "name": "run",
+            "type": "query",
+            "label": "Run",
+            "datasource": SOURCE,
+            "query": {"query": runs, "refId": "runs"},
+            "definition": runs,
+            "multi": True,
+            "includeAll": True,
+            "allValue": ".*",
+            "refresh": 2,
             "current": {"text": "All", "value": "$__all"},
         },
-    ]  # fmt: skip
+    ]
     return {
         "uid": "i4d-runs",
         "title": "i4d runs",
@@ -76,7 +90,9 @@ def files() -> dict[Path, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 where a file is not what it would be")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit code 1 where a file is not what it would be"
+    )
     check = parser.parse_args().check
     old = [path.name for path, text in files().items() if not path.exists() or path.read_text() != text]
     if check:

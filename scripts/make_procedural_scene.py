@@ -23,8 +23,12 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=1014)
     parser.add_argument("--cameras", type=int, default=17)
     parser.add_argument("--frames", type=int, default=50)
-    parser.add_argument("--images", action="store_true", help="PNG frames instead of videos (hosts without PyAV)")
-    parser.add_argument("--bench", action="store_true", help="render only, write nothing, print frames and seconds as JSON")
+    parser.add_argument(
+        "--images", action="store_true", help="PNG frames instead of videos (hosts without PyAV)"
+    )
+    parser.add_argument(
+        "--bench", action="store_true", help="render only, write nothing, print frames and seconds as JSON"
+    )
     args = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if not args.bench:
@@ -40,7 +44,14 @@ def main() -> None:
             count += 1
     name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
     print(
-        json.dumps({"frames": count, "size": [args.width, args.height], "seconds": round(time.perf_counter() - start, 2), "device": name})
+        json.dumps(
+            {
+                "frames": count,
+                "size": [args.width, args.height],
+                "seconds": round(time.perf_counter() - start, 2),
+                "device": name,
+            }
+        )
     )
 
 

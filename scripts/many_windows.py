@@ -1,4 +1,5 @@
-"""Drive 10,000 windows through 8 Ray editors that compute nothing: the driver's share of a core, its memory, what is left behind.
+"""Drive 10,000 windows through 8 Ray editors that compute nothing: the driver's share of a core, its memory,
+what is left behind.
 
     python scripts/many_windows.py --windows 10000 --editors 8
 
@@ -44,19 +45,27 @@ class Gauge:
         self.windows, self.looks = windows, []
 
     def __call__(self, event: events.Event) -> None:
-        if isinstance(event, events.WindowStored) and (event.done == 1 or event.done % (self.windows // 10) == 0):
+        if isinstance(event, events.WindowStored) and (
+            event.done == 1 or event.done % (self.windows // 10) == 0
+        ):
             used = resource.getrusage(resource.RUSAGE_SELF)
             self.looks.append((event.done, time.monotonic(), used.ru_utime + used.ru_stime, resident_bytes()))
 
 
 def orphans(mark: str) -> list[str]:
-    """Return the processes that have inherited our mark, this one and its `ps` apart: other people's Ray may be running here."""
+    """Return the processes that have inherited our mark, this one and its `ps` apart: other people's Ray may
+    be running here.
+    """
     out = []
     for place in Path("/proc").glob("[0-9]*"):
         try:
             marked = mark.encode() in (place / "environ").read_bytes()
             words = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except (FileNotFoundError, ProcessLookupError, PermissionError):  # it has just ended, or is somebody else's
+        except (
+            FileNotFoundError,
+            ProcessLookupError,
+            PermissionError,
+        ):  # it has just ended, or is somebody else's
             continue
         if marked and int(place.name) != os.getpid() and words:
             out.append(f"{place.name} {words[:60]}")
@@ -70,7 +79,14 @@ def drive(windows: int, editors: int) -> dict:
 
     frames = windows // VIEWS + 1
     big = scene(VIEWS, frames, 0)
-    keys = {"rounds": 1, "key_steps": 1, "key_frame": 0, "sequence_length": 1, "fit_steps": 4, "refit_steps": 4}
+    keys = {
+        "rounds": 1,
+        "key_steps": 1,
+        "key_frame": 0,
+        "sequence_length": 1,
+        "fit_steps": 4,
+        "refit_steps": 4,
+    }
     gauge, work = Gauge(windows), Path(tempfile.mkdtemp(prefix="i4d-many-"))
     session = connect(dashboard=False, num_cpus=editors + 1)
     executor = RayExecutor("many", "PACK")
@@ -87,10 +103,15 @@ def drive(windows: int, editors: int) -> dict:
     (_, t0, cpu0, _), (done, t1, cpu1, _) = gauge.looks[0], gauge.looks[-1]
     rate, share = (done - 1) / (t1 - t0), (cpu1 - cpu0) / (t1 - t0)
     return {
-        "windows": done, "editors": editors, "seconds": t1 - t0, "windows_per_s": rate, "driver_cpu_share": share,
-        "cpu_ms_per_window": 1000 * (cpu1 - cpu0) / (done - 1), "core_share_per_100_windows_per_s": 100 * share / rate,
+        "windows": done,
+        "editors": editors,
+        "seconds": t1 - t0,
+        "windows_per_s": rate,
+        "driver_cpu_share": share,
+        "cpu_ms_per_window": 1000 * (cpu1 - cpu0) / (done - 1),
+        "core_share_per_100_windows_per_s": 100 * share / rate,
         "memory_mb": [round(look[3] / 1e6, 1) for look in gauge.looks],
-    }  # fmt: skip
+    }
 
 
 def main() -> None:

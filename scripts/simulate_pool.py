@@ -1,10 +1,12 @@
-"""Run the real planner over simulated editors on a simulated clock: what dispatch costs, and what the chains allow.
+"""Run the real planner over simulated editors on a simulated clock: what dispatch costs, and what the chains
+allow.
 
     python scripts/simulate_pool.py                                 100,000 windows over 1,000 editors
     python scripts/simulate_pool.py --views 17 --frames 50 --editors 8 --key-s 6.4 --key-shares 4
 
-Plan, jobs, dispatch loop, pool and journal are those of a run; an editor is a number of seconds per call, with some jitter. Printed beside
-the simulated time: the bound that the chains set (a chain's windows wait for one another) and that of the work (all over all editors).
+Plan, jobs, dispatch loop, pool and journal are those of a run; an editor is a number of seconds per call,
+with some jitter. Printed beside the simulated time: the bound that the chains set (a chain's windows wait for
+one another) and that of the work (all over all editors).
 """
 
 from __future__ import annotations
@@ -99,7 +101,9 @@ class Simulated:
         if method == "warm_up":
             return WorkerInfo(name, "cpu", "", "", 0, 0.0)
         rows = len(task.frames) if isinstance(task, WindowTask) else len(task.views)
-        return EditReceipt(str(ticket), BlockRef(f"block{ticket}", rows, (), "uint8", 1), name, "cpu", self.now, took, 0)
+        return EditReceipt(
+            str(ticket), BlockRef(f"block{ticket}", rows, (), "uint8", 1), name, "cpu", self.now, took, 0
+        )
 
 
 class Nowhere:
@@ -132,13 +136,24 @@ def plan_of(args: argparse.Namespace) -> Plan:
     config.schedule.propagation = args.propagation
     camera = Camera("c", 8, 8, np.eye(3), np.eye(4))
     cameras = tuple(camera for _ in range(args.views))
-    scene = Scene("simulated", cameras, args.frames, 25.0, Bounds("box", ((-1.0,) * 3, (1.0,) * 3), 0.1, 10.0), (), None, cameras)
+    scene = Scene(
+        "simulated",
+        cameras,
+        args.frames,
+        25.0,
+        Bounds("box", ((-1.0,) * 3, (1.0,) * 3), 0.1, 10.0),
+        (),
+        None,
+        cameras,
+    )
     return make_plan(scene, config, EditSettings("simulate", 9.5, 1.5))
 
 
 def run_stage(jobs: list[Job], pool: EditorPool) -> dict[str, EditReceipt]:
     record = Nowhere()
-    return EditLoop(jobs, pool, Journal(record), record, RetryPolicy(), Limits(), Emitter(), lambda *_: None).run()
+    return EditLoop(
+        jobs, pool, Journal(record), record, RetryPolicy(), Limits(), Emitter(), lambda *_: None
+    ).run()
 
 
 def simulate(args: argparse.Namespace) -> dict:
@@ -147,17 +162,31 @@ def simulate(args: argparse.Namespace) -> dict:
     plan = plan_of(args)
     part = plan.rounds[0]
     seconds = {
-        "edit_window": args.window_s, "edit_key_frame": args.key_s, "repaint": args.rest_s, "agree": args.agree_s,
+        "edit_window": args.window_s,
+        "edit_key_frame": args.key_s,
+        "repaint": args.rest_s,
+        "agree": args.agree_s,
         "key_batch": plan.rest_batch,
-    }  # fmt: skip
+    }
     executor = Simulated(seconds, args.jitter)
-    pool = EditorPool(executor, [Named(f"editor-{i}") for i in range(args.editors)], RetryPolicy(), Limits(), Emitter(), executor.clock)
+    pool = EditorPool(
+        executor,
+        [Named(f"editor-{i}") for i in range(args.editors)],
+        RetryPolicy(),
+        Limits(),
+        Emitter(),
+        executor.clock,
+    )
     pool.warm_up()
     originals = Originals()
     look = Look("depth", {}, tuple(originals.lookup(view, plan.key_frame) for view in plan.views))
     results = run_stage(key_jobs(plan, part, originals, look), pool) if args.key_s else {}
     key_end = executor.now
-    edited = anchors(plan, part, results) if results else {view: FrameAddress("key", i) for i, view in enumerate(plan.views)}
+    edited = (
+        anchors(plan, part, results)
+        if results
+        else {view: FrameAddress("key", i) for i, view in enumerate(plan.views)}
+    )
     jobs = window_jobs(plan, part, originals, look, edited)
     planned = time.perf_counter() - began
     run_stage(jobs, pool)
@@ -166,13 +195,21 @@ def simulate(args: argparse.Namespace) -> dict:
     mean = args.window_s * (1 + args.jitter / 2)
     total = executor.now
     return {
-        "windows": part.num_windows, "chains": len(part.chains), "editors": args.editors, "simulated_s": total, "key_frame_s": key_end,
-        "windows_simulated_s": total - key_end, "bound_of_chains_s": longest * mean,
+        "windows": part.num_windows,
+        "chains": len(part.chains),
+        "editors": args.editors,
+        "simulated_s": total,
+        "key_frame_s": key_end,
+        "windows_simulated_s": total - key_end,
+        "bound_of_chains_s": longest * mean,
         "bound_of_work_s": part.num_windows * mean / args.editors,
-        "idle_share": 1 - sum(executor.busy.values()) / (args.editors * total), "planning_s": planned, "real_s": took,
+        "idle_share": 1 - sum(executor.busy.values()) / (args.editors * total),
+        "planning_s": planned,
+        "real_s": took,
         "cpu_s": cpu,
-        "overhead_ms_per_window": 1e3 * cpu / part.num_windows, "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-    }  # fmt: skip
+        "overhead_ms_per_window": 1e3 * cpu / part.num_windows,
+        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }
 
 
 def main(arguments: list[str] | None = None) -> dict:
@@ -183,8 +220,12 @@ def main(arguments: list[str] | None = None) -> dict:
     parser.add_argument("--editors", type=int, default=1000)
     parser.add_argument("--window-s", type=float, default=1.4, help="seconds of a window")
     parser.add_argument("--key-s", type=float, default=0.0, help="seconds of a joint edit; 0: windows only")
-    parser.add_argument("--rest-s", type=float, default=3.0, help="seconds of a repaint of views the last joint edit left out")
-    parser.add_argument("--agree-s", type=float, default=0.3, help="seconds of the warp averages after a joint edit in shares")
+    parser.add_argument(
+        "--rest-s", type=float, default=3.0, help="seconds of a repaint of views the last joint edit left out"
+    )
+    parser.add_argument(
+        "--agree-s", type=float, default=0.3, help="seconds of the warp averages after a joint edit in shares"
+    )
     parser.add_argument("--key-shares", type=int, default=1)
     parser.add_argument("--propagation", choices=("outwards", "bidirectional"), default="outwards")
     parser.add_argument("--jitter", type=float, default=0.1)

@@ -1,4 +1,6 @@
-"""The demonstration editor's architecture: the components of InstructPix2Pix at toy size, under 16 MiB in fp16."""
+"""The demonstration editor's architecture: the components of InstructPix2Pix at toy size, under 16 MiB in
+fp16.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ UNET_WIDTHS = (32, 64, 112, 144)
 
 
 def build_vae() -> AutoencoderKL:
-    """Return the autoencoder: factor 2, 4 latent channels (a factor of 2 keeps pencil lines sharp at 160x120)."""
+    """Return the autoencoder: factor 2, 4 latent channels (a factor of 2 keeps pencil lines sharp at
+    160x120).
+    """
     return AutoencoderKL(
         block_out_channels=(32, 64),
         down_block_types=("DownEncoderBlock2D",) * 2,
@@ -25,7 +29,8 @@ def build_vae() -> AutoencoderKL:
         latent_channels=4,
         norm_num_groups=8,
         sample_size=96,
-        mid_block_add_attention=False,  # its cost grows with the square of the pixels, and it adds nothing at this factor
+        # its cost grows with the square of the pixels, and it adds nothing at this factor
+        mid_block_add_attention=False,
     )
 
 
@@ -46,7 +51,9 @@ def build_unet() -> UNet2DConditionModel:
 
 
 def build_scheduler() -> DDIMScheduler:
-    """Return the schedule: v-prediction and zero terminal SNR (Lin et al. 2024), so that brightness can move freely."""
+    """Return the schedule: v-prediction and zero terminal SNR (Lin et al. 2024), so that brightness can move
+    freely.
+    """
     return DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -60,13 +67,18 @@ def build_scheduler() -> DDIMScheduler:
 
 
 def build_tokenizer(sentences: list[str], folder: Path) -> CLIPTokenizer:
-    """Return a CLIP tokenizer whose byte-pair merges are learnt from `sentences`; its files are written to `folder`."""
+    """Return a CLIP tokenizer whose byte-pair merges are learnt from `sentences`; its files are written to
+    `folder`.
+    """
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token="<|endoftext|>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
     letters = list("abcdefghijklmnopqrstuvwxyz0123456789'?!.,-")
     trainer = trainers.BpeTrainer(
-        vocab_size=1000, special_tokens=["<|startoftext|>", "<|endoftext|>"], initial_alphabet=letters, end_of_word_suffix="</w>"
+        vocab_size=1000,
+        special_tokens=["<|startoftext|>", "<|endoftext|>"],
+        initial_alphabet=letters,
+        end_of_word_suffix="</w>",
     )
     tokenizer.train_from_iterator([s.lower() for s in sentences] + [" ".join(letters)], trainer)
     learnt = json.loads(tokenizer.to_str())["model"]
@@ -78,7 +90,12 @@ def build_tokenizer(sentences: list[str], folder: Path) -> CLIPTokenizer:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.json").write_text(json.dumps(vocabulary))
     (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
-    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=MAX_TOKENS, unk_token="<|endoftext|>")
+    return CLIPTokenizer(
+        str(folder / "vocab.json"),
+        str(folder / "merges.txt"),
+        model_max_length=MAX_TOKENS,
+        unk_token="<|endoftext|>",
+    )
 
 
 def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:

@@ -7,7 +7,9 @@ import pytest
 
 
 def shared_folder(inside: str) -> Path:
-    """Return a folder or file of the shared data (I4D_SHARED, else ../shared/data), or skip with the reason."""
+    """Return a folder or file of the shared data (I4D_SHARED, else ../shared/data), or skip with the
+    reason.
+    """
     root = Path(os.environ.get("I4D_SHARED", Path(__file__).parents[2] / "shared" / "data"))
     if not (root / inside).exists():
         pytest.skip(f"shared data absent: {root / inside}")
@@ -22,7 +24,9 @@ def shared():
 
 @pytest.fixture
 def one_thread():
-    """Compute with one thread: toy models lose more to waking threads than they gain, all the more when busy."""
+    """Compute with one thread: toy models lose more to waking threads than they gain, all the more when
+    busy.
+    """
     import torch
 
     before = torch.get_num_threads()
@@ -32,7 +36,9 @@ def one_thread():
 
 
 def build_tiny_editor(folder: Path, prediction: str = "epsilon", trailing: bool = False) -> Path:
-    """Write an InstructPix2Pix in diffusers' format with random weights and toy sizes (VAE factor 4) into `folder`."""
+    """Write an InstructPix2Pix in diffusers' format with random weights and toy sizes (VAE factor 4) into
+    `folder`.
+    """
     import torch
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -88,7 +94,9 @@ def build_tiny_editor(folder: Path, prediction: str = "epsilon", trailing: bool 
         part.save_pretrained(folder / name)
     letters = "abcdefghijklmnopqrstuvwxyz"
     words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{c}</w>" for c in letters)]
-    CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=16).save_pretrained(folder / "tokenizer")
+    CLIPTokenizer(
+        vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=16
+    ).save_pretrained(folder / "tokenizer")
     return folder
 
 

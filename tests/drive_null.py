@@ -1,4 +1,5 @@
-"""A driver in a process of its own: one small run (3 views, 3 windows each, 48x36) with null services over Ray, or its resume.
+"""A driver in a process of its own: one small run (3 views, 3 windows each, 48x36) with null services over
+Ray, or its resume.
 
     python drive_null.py RUN ADDRESS [--editors 3] [--delay 0.2] [--resume]
 
@@ -30,7 +31,9 @@ def rig_for(path: Path, fresh: bool, storage: str = "") -> NullRig:
     """Return the run: one round, barrier, the key frame first."""
     small = scene(4, 7, 1, 48, 36)
     keys = {"rounds": 1, "key_steps": 1, "key_views": 2, "key_frame": 0, "fit_steps": 12, "refit_steps": 12}
-    return NullRig(path, make_plan(small, config(**keys), SETTINGS), fresh=fresh, scene=small, storage=storage)
+    return NullRig(
+        path, make_plan(small, config(**keys), SETTINGS), fresh=fresh, scene=small, storage=storage
+    )
 
 
 def specs_for(rig: NullRig, editors: int, delay_s: float, num_cpus: float) -> list:
@@ -47,8 +50,16 @@ def specs_for(rig: NullRig, editors: int, delay_s: float, num_cpus: float) -> li
 
 
 def drive(
-    path: Path, address: str, editors: int, delay: float, resume: bool, strategy: str, storage: str, joining: int, linger: float
-) -> dict:  # fmt: skip
+    path: Path,
+    address: str,
+    editors: int,
+    delay: float,
+    resume: bool,
+    strategy: str,
+    storage: str,
+    joining: int,
+    linger: float,
+) -> dict:
     """Carry the run out and return its digests; an empty address means threads of this process."""
     if not address:
         executor, close = LocalExecutor(), lambda: None
@@ -71,9 +82,17 @@ def drive(
     try:
         waiting = [executor.start_later(spec) for spec in later]
         result = run(
-            rig.plan, rig.originals, rig.folder, executor, handles[1:], handles[0], sinks,
-            limits=LIMITS, renders=rig.renders(), joining=waiting,
-        )  # fmt: skip
+            rig.plan,
+            rig.originals,
+            rig.folder,
+            executor,
+            handles[1:],
+            handles[0],
+            sinks,
+            limits=LIMITS,
+            renders=rig.renders(),
+            joining=waiting,
+        )
         time.sleep(linger)
     finally:
         executor.shutdown()
@@ -91,7 +110,9 @@ def main() -> None:
     parser.add_argument("--strategy", default="SPREAD")
     parser.add_argument("--storage", default="")
     parser.add_argument("--joining", type=int, default=0, help="editors that come up when there is room")
-    parser.add_argument("--linger", type=float, default=0.0, help="seconds to stay after the run, for those who scrape")
+    parser.add_argument(
+        "--linger", type=float, default=0.0, help="seconds to stay after the run, for those who scrape"
+    )
     asked = vars(parser.parse_args())
     try:
         print(json.dumps(drive(asked.pop("run"), **asked)))

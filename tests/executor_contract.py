@@ -1,4 +1,6 @@
-"""What every executor must do. `ExecutorContract` is run by the tests of each, which provide the fixture `executor`."""
+"""What every executor must do. `ExecutorContract` is run by the tests of each, which provide the fixture
+`executor`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Null services with faults that strike a given number of times, counted in files so that restarts do not forget."""
+"""Null services with faults that strike a given number of times, counted in files so that restarts do not
+forget.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def _strikes(marks: str, name: str, times: int) -> bool:
 class FaultyEditor(NullEditor):
     """Goes wrong on one task id each."""
 
-    def __init__(self, store, name="editor", delay_s=0.0, marks="", times=1, cold=False, no_weights=False, **faults):
+    def __init__(
+        self, store, name="editor", delay_s=0.0, marks="", times=1, cold=False, no_weights=False, **faults
+    ):
         super().__init__(store, name, delay_s)
         self._marks, self._times, self._cold, self._no_weights = marks, times, cold, no_weights
         names = ("hang_on", "slow_on", "full_on", "fail_on", "crash_on", "die_on", "lie_on", "lie")

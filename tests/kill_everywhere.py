@@ -1,7 +1,8 @@
-"""A process that plays one small run again and again, killed at every event in turn, and resumes each: prints JSON.
+"""A process that plays one small run again and again, killed at every event in turn, and resumes each: prints
+JSON.
 
-Children are forked from here, so that each costs its run and not its imports; each is ended by SIGKILL from within, in
-the middle of telling the event, with its services as threads of it.
+Children are forked from here, so that each costs its run and not its imports; each is ended by SIGKILL from
+within, in the middle of telling the event, with its services as threads of it.
 """
 
 from __future__ import annotations

@@ -12,7 +12,10 @@ executor = RayExecutor()
 handle = executor.start(ServiceSpec("echo", "null_services:Echo"), 60)
 ticket = executor.call(handle, "count")
 executor.wait([ticket], 60)
-print(f"started here: {session.started}; the service counts {executor.result(ticket)}; told: {sys.argv[1:]}", flush=True)
+print(
+    f"started here: {session.started}; the service counts {executor.result(ticket)}; told: {sys.argv[1:]}",
+    flush=True,
+)
 executor.shutdown()
 while "hang" in sys.argv:
     time.sleep(1)

@@ -21,7 +21,9 @@ from i4d.types import Bounds, Camera, EditSettings, Scene, TableRun
 SETTINGS = EditSettings("make it snow", 7.5, 1.5)
 
 
-def scene(num_views: int = 4, num_frames: int = 8, held_out: int = 1, width: int = 8, height: int = 6) -> Scene:
+def scene(
+    num_views: int = 4, num_frames: int = 8, held_out: int = 1, width: int = 8, height: int = 6
+) -> Scene:
     """A rig of small cameras in a row."""
     K = np.array([[float(width), 0, width / 2], [0, width, height / 2], [0, 0, 1]])
     cameras = []
@@ -37,7 +39,14 @@ def scene(num_views: int = 4, num_frames: int = 8, held_out: int = 1, width: int
 def config(**keys) -> Config:
     """A short schedule; keys are of the schedule or field section."""
     out = Config()
-    short = {"rounds": 2, "key_steps": 3, "key_views": 2, "sequence_length": 2, "key_frame": 3, "refit": "barrier"}
+    short = {
+        "rounds": 2,
+        "key_steps": 3,
+        "key_views": 2,
+        "sequence_length": 2,
+        "key_frame": 3,
+        "refit": "barrier",
+    }
     for key, value in {**short, "fit_steps": 60, "refit_steps": 40, **keys}.items():
         setattr(out.field if hasattr(out.field, key) else out.schedule, key, value)
     return out
@@ -45,7 +54,9 @@ def config(**keys) -> Config:
 
 @dataclass
 class NullRig:
-    """One run folder with originals, and services on an executor; `go` drives (or goes on driving) the plan."""
+    """One run folder with originals, and services on an executor; `go` drives (or goes on driving) the
+    plan.
+    """
 
     path: Path
     plan: Plan = None
@@ -56,12 +67,16 @@ class NullRig:
 
     def __post_init__(self) -> None:
         self.plan = self.plan or make_plan(self.scene, config(), SETTINGS)
-        self.folder = RunFolder.create(self.path, {}, self.storage) if self.fresh else RunFolder.open(self.path)
+        self.folder = (
+            RunFolder.create(self.path, {}, self.storage) if self.fresh else RunFolder.open(self.path)
+        )
         rng, size = np.random.default_rng(0), self.scene.cameras[0]
         runs = []
         for view in range(len(self.scene.cameras)):
             frames = rng.integers(0, 256, (self.scene.num_frames, size.height, size.width, 3), dtype=np.uint8)
-            runs.append(TableRun(view, 0, self.scene.num_frames, write_block(self.folder.store, frames).digest))
+            runs.append(
+                TableRun(view, 0, self.scene.num_frames, write_block(self.folder.store, frames).digest)
+            )
         self.originals = FrameTable.of(runs)
 
     def specs(self, editors: int, delay_s: float = 0.0) -> list[ServiceSpec]:

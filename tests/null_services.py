@@ -13,7 +13,9 @@ from i4d.errors import EditError
 class Echo:
     """Answers what it is told to; `broken` makes its constructor raise."""
 
-    def __init__(self, broken: str = "", rank: int = 0, size: int = 1, rendezvous: str = "", **place: object) -> None:
+    def __init__(
+        self, broken: str = "", rank: int = 0, size: int = 1, rendezvous: str = "", **place: object
+    ) -> None:
         if broken:
             raise EditError(broken, "as asked")
         self.calls = 0

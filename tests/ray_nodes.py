@@ -1,6 +1,8 @@
-"""Several Ray nodes on one machine: separate `ray start`s, where root allows it each in a network namespace of its own.
+"""Several Ray nodes on one machine: separate `ray start`s, where root allows it each in a network namespace
+of its own.
 
-The head has no cores: it holds the driver, the workers hold the services. A node dies by SIGKILL of everything in it.
+The head has no cores: it holds the driver, the workers hold the services. A node dies by SIGKILL of
+everything in it.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from pathlib import Path
 import psutil
 
 HERE = Path(__file__).resolve().parent
-QUICK_DEATH = {  # a node that is gone is noticed within seconds, one that starts on a busy machine is not taken for dead
+# a node that is gone is noticed within seconds, one that starts on a busy machine is not taken for dead
+QUICK_DEATH = {
     "RAY_health_check_initial_delay_ms": "10000",
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "3000",
@@ -59,13 +62,17 @@ class Node:
     namespace: str = ""
 
     def pids(self) -> list[int]:
-        """Return the processes of this node, as far as they are still children of its first one or in its namespace."""
+        """Return the processes of this node, as far as they are still children of its first one or in its
+        namespace.
+        """
         try:
             out = [child.pid for child in psutil.Process(self.process.pid).children(recursive=True)]
         except psutil.NoSuchProcess:
             out = []
         if self.namespace:
-            told = subprocess.run(["ip", "netns", "pids", self.namespace], capture_output=True, text=True).stdout
+            told = subprocess.run(
+                ["ip", "netns", "pids", self.namespace], capture_output=True, text=True
+            ).stdout
             out += [int(pid) for pid in told.split()]
         return [*dict.fromkeys(out), self.process.pid]
 
@@ -106,7 +113,12 @@ class Nodes:
             file.write(secrets.token_hex(32))
         path = os.pathsep.join([str(HERE.parent), str(HERE), os.environ.get("PYTHONPATH", "")])
         clean = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-        ours = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": path}
+        ours = {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(token),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "PYTHONPATH": path,
+        }
         self.env = {**clean, **QUICK_DEATH, **ours}
         port = free_port()
         self.address = f"{host}:{port}"
@@ -121,11 +133,17 @@ class Nodes:
 
     def _ray(self, name: str, arguments: list[str], namespace: str = "") -> Node:
         command = [str(Path(sys.executable).parent / "ray"), "start", "--block", "--disable-usage-stats"]
-        command += ["--object-store-memory=100000000", f"--dashboard-agent-listen-port={free_port()}", *arguments]
+        command += [
+            "--object-store-memory=100000000",
+            f"--dashboard-agent-listen-port={free_port()}",
+            *arguments,
+        ]
         if namespace:
             command = ["ip", "netns", "exec", namespace, *command]
         with open(self.folder / f"{name}.log", "w") as log:
-            process = subprocess.Popen(command, env=self.env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+            process = subprocess.Popen(
+                command, env=self.env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
         return Node(name, process, namespace)
 
     def _wait(self, port: int, host: str) -> None:
@@ -146,9 +164,24 @@ class Nodes:
             namespace = f"{self._net}n{self._number}"
             host = f"{self.address.rpartition('.')[0]}.{10 + self._number}"
             _ip("netns", "add", namespace)
-            _ip("link", "add", f"{self._net}v{self._number}", "type", "veth", "peer", "name", "eth0", "netns", namespace)
+            _ip(
+                "link",
+                "add",
+                f"{self._net}v{self._number}",
+                "type",
+                "veth",
+                "peer",
+                "name",
+                "eth0",
+                "netns",
+                namespace,
+            )
             _ip("link", "set", f"{self._net}v{self._number}", "master", self._net, "up")
-            for command in (["addr", "add", f"{host}/24", "dev", "eth0"], ["link", "set", "eth0", "up"], ["link", "set", "lo", "up"]):
+            for command in (
+                ["addr", "add", f"{host}/24", "dev", "eth0"],
+                ["link", "set", "eth0", "up"],
+                ["link", "set", "lo", "up"],
+            ):
                 _ip("-n", namespace, *command)
         arguments = [f"--address={self.address}", f"--num-cpus={self.cpus}", f"--node-ip-address={host}"]
         self.workers[name] = self._ray(name, arguments, namespace)
@@ -161,7 +194,9 @@ class Nodes:
             log = self.folder / f"{node.name}.log"
             while "Ray runtime started" not in log.read_text():
                 if node.process.poll() is not None and "timed out during startup" in log.read_text():
-                    self.kill_worker(node.name)  # Ray gives a node 30 s to come up, which a busy machine may need more than
+                    self.kill_worker(
+                        node.name
+                    )  # Ray gives a node 30 s to come up, which a busy machine may need more than
                     node = self.add_worker()
                     log = self.folder / f"{node.name}.log"
                 assert node.process.poll() is None and time.monotonic() < until, log.read_text()
@@ -186,7 +221,9 @@ class Nodes:
 
 
 @contextmanager
-def ray_nodes(folder: Path, workers: int = 3, cpus: int = 2, namespaces: bool | None = None, head: tuple[str, ...] = ()) -> Iterator[Nodes]:
+def ray_nodes(
+    folder: Path, workers: int = 3, cpus: int = 2, namespaces: bool | None = None, head: tuple[str, ...] = ()
+) -> Iterator[Nodes]:
     """Start a head and workers; everything is gone afterwards."""
     folder.mkdir(parents=True, exist_ok=True)
     nodes = Nodes(folder, namespaces_allowed() if namespaces is None else namespaces, cpus)

@@ -30,7 +30,10 @@ def together_rig(path, **faults):
     def specs(editors, delay_s=0.0):
         first, *rest = plain(editors, delay_s)
         marks = {"marks": str(path), **faults}
-        return [first, *(type(s)(s.name, "faulty_services:FaultyEditor", {**s.kwargs, **marks}) for s in rest)]
+        return [
+            first,
+            *(type(s)(s.name, "faulty_services:FaultyEditor", {**s.kwargs, **marks}) for s in rest),
+        ]
 
     out.specs = specs
     return out

@@ -35,15 +35,25 @@ _CHANGES: dict[str, dict[str, Any]] = {
     "schedule-adaptive": {"schedule.method": "adaptive"},
     "schedule-each-frame": {"schedule.method": "each_frame"},
     "schedule-in2n": {"schedule.method": "in2n"},
-}  # fmt: skip
+}
 ROWS = {name: Method(name, settings=settings) for name, settings in _CHANGES.items()}
 
 
 def ablate(
-    prompts: Sequence[str], prompts_file: Path | None, rows: str, out: Path, scene: str, presets: Sequence[str], files: Sequence[Path],
-    options: Mapping[str, Any], sets: Sequence[str], ckpt: Path | None,
-) -> int:  # fmt: skip
-    """Carry out the rows (all of ROWS if empty) and write OUT/ablation.md, .tex, .csv; returns the exit code."""
+    prompts: Sequence[str],
+    prompts_file: Path | None,
+    rows: str,
+    out: Path,
+    scene: str,
+    presets: Sequence[str],
+    files: Sequence[Path],
+    options: Mapping[str, Any],
+    sets: Sequence[str],
+    ckpt: Path | None,
+) -> int:
+    """Carry out the rows (all of ROWS if empty) and write OUT/ablation.md, .tex, .csv; returns the exit
+    code.
+    """
     study = Study(out, Layers(scene, presets, files, options, sets), ckpt)
     study.add_all(sentences(prompts, prompts_file), chosen(rows or ",".join(ROWS), ROWS, "--rows"))
     return study.carry_out("ablation", "The same edit with one thing changed per row")

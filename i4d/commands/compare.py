@@ -1,8 +1,9 @@
-"""Several methods on one scene, one reconstruction and one number of network passes: `i4d compare`, and cells for `i4d ablate`.
+"""Several methods on one scene, one reconstruction and one number of network passes: `i4d compare`, and cells
+for `i4d ablate`.
 
-    OUT/field/                       the reconstruction, unless --ckpt gives one
-    OUT/01-make-it-snow/i4d/         a run like any other: resume, report, view
-    OUT/comparison.{md,tex,csv,json} the table;  OUT/grid.mp4 the pictures
+OUT/field/                       the reconstruction, unless --ckpt gives one
+OUT/01-make-it-snow/i4d/         a run like any other: resume, report, view
+OUT/comparison.{md,tex,csv,json} the table;  OUT/grid.mp4 the pictures
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ class Layers:
     def of(self, method: Method) -> Config:
         """Return the configuration of a method."""
         presets = [*self.presets, *method.presets]
-        return settled(layered(self.scene, presets, self.files, {**self.options, **method.settings}, self.sets))
+        return settled(
+            layered(self.scene, presets, self.files, {**self.options, **method.settings}, self.sets)
+        )
 
 
 def chosen(text: str, known: Mapping[str, Method], option: str) -> list[Method]:
@@ -77,17 +80,31 @@ def chosen(text: str, known: Mapping[str, Method], option: str) -> list[Method]:
 
 
 def compare(
-    prompts: Sequence[str], prompts_file: Path | None, methods: str, out: Path, scene: str, presets: Sequence[str],
-    files: Sequence[Path], options: Mapping[str, Any], sets: Sequence[str], ckpt: Path | None,
-) -> int:  # fmt: skip
-    """Carry out every prompt by every method and write the tables; returns the exit code. What is finished is not done again."""
+    prompts: Sequence[str],
+    prompts_file: Path | None,
+    methods: str,
+    out: Path,
+    scene: str,
+    presets: Sequence[str],
+    files: Sequence[Path],
+    options: Mapping[str, Any],
+    sets: Sequence[str],
+    ckpt: Path | None,
+) -> int:
+    """Carry out every prompt by every method and write the tables; returns the exit code. What is finished is
+    not done again.
+    """
     study = Study(out, Layers(scene, presets, files, options, sets), ckpt)
     study.add_all(sentences(prompts, prompts_file), chosen(methods, METHODS, "--methods"))
-    return study.carry_out("comparison", "What each method makes of the same scene, sentence and network passes")
+    return study.carry_out(
+        "comparison", "What each method makes of the same scene, sentence and network passes"
+    )
 
 
 def sentences(prompts: Sequence[str], prompts_file: Path | None) -> list[str]:
-    """Return the prompts of the options or of the file; ConfigError unless exactly one of the two was given."""
+    """Return the prompts of the options or of the file; ConfigError unless exactly one of the two was
+    given.
+    """
     if bool(prompts) == (prompts_file is not None):
         raise ConfigError("--prompt or --prompts-file: one of them", 'such as --prompt "make it snow"')
     return read_prompts(prompts_file) if prompts_file else list(dict.fromkeys(map(checked_prompt, prompts)))
@@ -109,18 +126,24 @@ class Study:
                 self.add(prompt, method)
 
     def add(self, prompt: str, method: Method) -> None:
-        """Plan one cell; ConfigError where its settings are wrong or its folder holds a cell of something else."""
+        """Plan one cell; ConfigError where its settings are wrong or its folder holds a cell of something
+        else.
+        """
         if prompt not in self._prompts:
             self._prompts.append(prompt)
         place = self._out / run_name(self._prompts.index(prompt) + 1, prompt) / method.name
         config = self._layers.of(method)
         asked = {"prompt": prompt, "ckpt": str(self._ckpt or ""), "config": cfg.to_dict(config)}
         if (place / "request.json").exists() and RunFolder.open(place).read_json("asked.json") != asked:
-            raise ConfigError(f"{place} holds a run of another prompt, field or settings", "choose another --out")
+            raise ConfigError(
+                f"{place} holds a run of another prompt, field or settings", "choose another --out"
+            )
         self._cells.append((prompt, method, place))
 
     def carry_out(self, name: str, title: str) -> int:
-        """Run what is not finished, cell after cell, and write the tables after each; returns the exit code."""
+        """Run what is not finished, cell after cell, and write the tables after each; returns the exit
+        code.
+        """
         try:
             field_run = self._ckpt or self._reconstruct()
             if field_run is None:
@@ -140,7 +163,9 @@ class Study:
         return 0
 
     def _reconstruct(self) -> Path | None:
-        """Return the run that holds the shared reconstruction, made where it is not there; None when it was stopped."""
+        """Return the run that holds the shared reconstruction, made where it is not there; None when it was
+        stopped.
+        """
         place = self._out / "field"
         if (place / "config.yaml").exists() and 0 in RunFolder.open(place).manifests():
             return place
@@ -160,10 +185,14 @@ class Study:
         measure(RunFolder.open(place), self._console)
         return True
 
-    def _run(self, place: Path, request: Request, config: Config, start: Path | None, asked: dict | None = None) -> RunResult:
+    def _run(
+        self, place: Path, request: Request, config: Config, start: Path | None, asked: dict | None = None
+    ) -> RunResult:
         if (place / "request.json").exists():
             return compose.resume_run(place, self._console)
-        (place / "config.yaml").unlink(missing_ok=True)  # of an attempt that ended before its scene was prepared
+        (place / "config.yaml").unlink(
+            missing_ok=True
+        )  # of an attempt that ended before its scene was prepared
         config.storage_path = config.storage_path or str(self._out / "store")
         field_of = checkpoint_from(start) if start else None
 

@@ -25,7 +25,18 @@ from i4d.scenes.load import load_scene
 from i4d.scenes.procedural import mono
 from i4d.scenes.procedural.demo import HEIGHT, NUM_CAMERAS, NUM_FRAMES, WIDTH
 
-NEEDED = ("torch", "ray", "diffusers", "transformers", "accelerate", "numpy", "pyarrow", "safetensors", "av", "opencv-python-headless")
+NEEDED = (
+    "torch",
+    "ray",
+    "diffusers",
+    "transformers",
+    "accelerate",
+    "numpy",
+    "pyarrow",
+    "safetensors",
+    "av",
+    "opencv-python-headless",
+)
 HOST_BYTES = 4 << 30  # driver, trainer and an editor of the demonstration together
 GIB = 1 << 30
 
@@ -43,14 +54,20 @@ class Finding:
         return f"{self.state:4}  {self.what:9} {self.found}" + (f"  -> {self.fix}" if self.fix else "")
 
 
-def doctor(scene: str, presets: Sequence[str], files: Sequence[Path], options: Mapping[str, Any], sets: Sequence[str]) -> int:
+def doctor(
+    scene: str, presets: Sequence[str], files: Sequence[Path], options: Mapping[str, Any], sets: Sequence[str]
+) -> int:
     """Print every finding; returns 0 unless one fails, else the exit code of the first failure's kind."""
     config = settled(layered(scene or ("" if files else EXAMPLE_SCENE), presets, files, options, sets))
     failed = 0
     for finding in examine(config):
         print(wrapped(str(finding), " " * 16), flush=True)
         failed += finding.state == "fail"
-    print("everything this configuration needs is there" if not failed else f"{failed} of the lines above must be mended first")
+    print(
+        "everything this configuration needs is there"
+        if not failed
+        else f"{failed} of the lines above must be mended first"
+    )
     return 1 if failed else 0
 
 
@@ -74,14 +91,21 @@ def examine(config: Config) -> Iterator[Finding]:
 def versions() -> Iterator[Finding]:
     """Yield the interpreter and the packages that a run needs."""
     state = "ok" if sys.version_info >= (3, 11) else "fail"
-    yield Finding(state, "python", platform.python_version(), "" if state == "ok" else "use Python 3.11 or later")
+    yield Finding(
+        state, "python", platform.python_version(), "" if state == "ok" else "use Python 3.11 or later"
+    )
     found, missing = [], []
     for name in NEEDED:
         try:
             found.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
-    yield Finding("fail" if missing else "ok", "packages", ", ".join(found), f"pip install {' '.join(missing)}" if missing else "")
+    yield Finding(
+        "fail" if missing else "ok",
+        "packages",
+        ", ".join(found),
+        f"pip install {' '.join(missing)}" if missing else "",
+    )
 
 
 def devices(config: Config, cards: Sequence[tuple[str, int]]) -> Finding:
@@ -89,27 +113,46 @@ def devices(config: Config, cards: Sequence[tuple[str, int]]) -> Finding:
     names = ", ".join(f"{name} ({size / GIB:.0f} GiB)" for name, size in cards)
     cores = len(os.sched_getaffinity(0))
     if config.cluster.device == "cuda" and not cards:
-        return Finding("fail", "devices", f"no GPU, {cores} cores", "use --device cpu, or a host with an NVIDIA driver")
+        return Finding(
+            "fail", "devices", f"no GPU, {cores} cores", "use --device cpu, or a host with an NVIDIA driver"
+        )
     if config.cluster.gpus > len(cards):
-        return Finding("fail", "devices", f"{len(cards)} GPUs, cluster.gpus asks for {config.cluster.gpus}", "lower cluster.gpus")
+        return Finding(
+            "fail",
+            "devices",
+            f"{len(cards)} GPUs, cluster.gpus asks for {config.cluster.gpus}",
+            "lower cluster.gpus",
+        )
     return Finding("ok", "devices", f"{names or 'no GPU'}, {cores} cores")
 
 
 def _scene(config: Config) -> tuple[tuple[int, int, int, int] | None, Finding]:
-    """Return (cameras, frames, width, height) of the scene, where it can be read, and the finding about it."""
+    """Return (cameras, frames, width, height) of the scene, where it can be read, and the finding about
+    it.
+    """
     root = Path(config.scene.root)
-    width, height, frames = config.scene.width or WIDTH, config.scene.height or HEIGHT, config.scene.num_frames or NUM_FRAMES
+    width, height, frames = (
+        config.scene.width or WIDTH,
+        config.scene.height or HEIGHT,
+        config.scene.num_frames or NUM_FRAMES,
+    )
     if config.scene.reader == "demo" and not (root / f"{width}x{height}x{frames}").exists():
         return (NUM_CAMERAS, frames, width, height), Finding("ok", "scene", "the demo is made on first use")
     if config.scene.reader == "demo_mono" and not root.exists():
-        return (2, config.scene.num_frames or mono.NUM_FRAMES, width, height), Finding("ok", "scene", "the demo is made on first use")
+        return (2, config.scene.num_frames or mono.NUM_FRAMES, width, height), Finding(
+            "ok", "scene", "the demo is made on first use"
+        )
     try:
         scene = load_scene(config.scene)
     except I4DError as err:
         return None, Finding("fail", "scene", err.message, err.hint)
     camera = scene.cameras[0]
     shape = (len(scene.cameras), scene.num_frames, camera.width, camera.height)
-    return shape, Finding("ok", "scene", f"{scene.name}: {shape[0]} cameras, {shape[1]} frames of {camera.width}x{camera.height}")
+    return shape, Finding(
+        "ok",
+        "scene",
+        f"{scene.name}: {shape[0]} cameras, {shape[1]} frames of {camera.width}x{camera.height}",
+    )
 
 
 def _weights(config: Config, device: str) -> tuple[str, Finding]:
@@ -126,10 +169,17 @@ def _weights(config: Config, device: str) -> tuple[str, Finding]:
 
     if isinstance(try_to_load_from_cache(place, "unet/config.json"), str):
         return place, Finding("ok", "editor", f"{place}, in the local cache")
-    fix = f"fetch it once with network, or give a folder with --weights (tiny-ip2p instead of {HUB_DEFAULT} needs none)"
+    fix = (
+        "fetch it once with network, or give a folder with --weights (tiny-ip2p instead of "
+        f"{HUB_DEFAULT} needs none)"
+    )
     if constants.HF_HUB_OFFLINE:
-        return place, Finding("fail", "editor", f"{place} is not in the local cache, and the hub is switched off", fix)
-    return place, Finding("warn", "editor", f"{place} is not in the local cache: about 2.1 GB will be downloaded", fix)
+        return place, Finding(
+            "fail", "editor", f"{place} is not in the local cache, and the hub is switched off", fix
+        )
+    return place, Finding(
+        "warn", "editor", f"{place} is not in the local cache: about 2.1 GB will be downloaded", fix
+    )
 
 
 def _flow(config: Config) -> Finding:
@@ -158,12 +208,25 @@ def memory(
     trainer = trainer_bytes(config, frames)
     smaller = size_batch(config, place, width, height, smallest)
     editor = editor_bytes(config, place, width, height, smallest)
-    found = f"predicted peaks: trainer {trainer / GIB:.1f} GiB, editor {editor / GIB:.1f} GiB; {len(cards)} x {smallest / GIB:.0f} GiB"
+    found = (
+        f"predicted peaks: trainer {trainer / GIB:.1f} GiB, editor {editor / GIB:.1f} GiB; {len(cards)} "
+        f"x {smallest / GIB:.0f} GiB"
+    )
     found += f"; {smaller.partition(':')[0]}" if smaller else ""
     if max(trainer, editor) > smallest:
-        return Finding("fail", "memory", found, "more scene.downsample, a smaller field.grid_end or schedule.sequence_length")
+        return Finding(
+            "fail",
+            "memory",
+            found,
+            "more scene.downsample, a smaller field.grid_end or schedule.sequence_length",
+        )
     if len(cards) == 1 and trainer + editor > smallest:
-        return Finding("warn", "memory", found, "they take turns on the one GPU; a second GPU lets them work side by side")
+        return Finding(
+            "warn",
+            "memory",
+            found,
+            "they take turns on the one GPU; a second GPU lets them work side by side",
+        )
     return Finding("ok", "memory", found)
 
 
@@ -173,7 +236,12 @@ def _disk(config: Config, size: tuple[int, int, int, int]) -> Finding:
     where = Path.cwd()
     free = shutil.disk_usage(where).free
     found = f"{free / GIB:.1f} GiB free at {where}, about {needed / GIB:.2f} GiB needed for a run"
-    return Finding("ok" if free > needed else "fail", "disk", found, "" if free > needed else "free some space, or set storage_path")
+    return Finding(
+        "ok" if free > needed else "fail",
+        "disk",
+        found,
+        "" if free > needed else "free some space, or set storage_path",
+    )
 
 
 def _ray(config: Config) -> Finding:
@@ -189,5 +257,10 @@ def _ray(config: Config) -> Finding:
             return Finding("fail", "ray", err.message, err.hint)
         return Finding("ok", "ray", f"a head answers at {address}")
     if not dashboard_installed():
-        return Finding("warn", "ray", "a local Ray is started with each run, without a dashboard", 'pip install "ray[default]"')
+        return Finding(
+            "warn",
+            "ray",
+            "a local Ray is started with each run, without a dashboard",
+            'pip install "ray[default]"',
+        )
     return Finding("ok", "ray", "a local Ray is started with each run, with a dashboard")

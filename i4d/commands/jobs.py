@@ -1,4 +1,6 @@
-"""The commands about runs elsewhere: submit, jobs, status, logs, stop. A name that is a folder is a run, else a job's id."""
+"""The commands about runs elsewhere: submit, jobs, status, logs, stop. A name that is a folder is a run, else
+a job's id.
+"""
 
 from __future__ import annotations
 
@@ -26,15 +28,29 @@ from i4d.scenes.where import box_of
 from i4d.store.run_folder import RunFolder, check_run_id, held
 
 FAILED = 1
-# Seconds between Ray's SIGTERM and SIGKILL when a job is stopped (3 by itself): time to finish the commit in hand.
+# Seconds between Ray's SIGTERM and SIGKILL when a job is stopped (3 by itself): time to finish the commit in
+# hand.
 _PATIENT = {"RAY_JOB_STOP_WAIT_TIME_S": "900"}
 
 
 def submit(
-    address: str, prompt: str, out: Path, scene: str, presets: Sequence[str], files: Sequence[Path], options: Mapping[str, Any],
-    sets: Sequence[str], follow: bool, python: str, probe: bool, prompts: Path | None = None, ckpt: Path | None = None,
-) -> int:  # fmt: skip
-    """Send an edit, or those of a file of prompts, as a job; returns the exit code (that of the job where it is followed)."""
+    address: str,
+    prompt: str,
+    out: Path,
+    scene: str,
+    presets: Sequence[str],
+    files: Sequence[Path],
+    options: Mapping[str, Any],
+    sets: Sequence[str],
+    follow: bool,
+    python: str,
+    probe: bool,
+    prompts: Path | None = None,
+    ckpt: Path | None = None,
+) -> int:
+    """Send an edit, or those of a file of prompts, as a job; returns the exit code (that of the job where it
+    is followed).
+    """
     told = [checked_prompt(prompt)] if prompts is None else read_prompts(prompts, prompt, ckpt)
     check_run_id(out.name)
     if ".." in out.parts:
@@ -42,7 +58,9 @@ def submit(
     config = settled(layered(scene, presets, files, options, sets))
     config.cluster.executor, config.cluster.address = "ray", ""  # a job joins the cluster that it runs in
     if Path(config.editor.weights).is_dir():
-        config.editor.weights = str(Path(config.editor.weights).absolute())  # the job starts in a folder of its own
+        config.editor.weights = str(
+            Path(config.editor.weights).absolute()
+        )  # the job starts in a folder of its own
     jobs = Jobs(address)
     out, ckpt = out.absolute(), None if ckpt is None else ckpt.absolute()
     if probe:
@@ -57,7 +75,13 @@ def submit(
         if ckpt is not None:
             what += ["--ckpt", str(ckpt)]
         about = {"prompt": "; ".join(told), "scene": config.scene.name, "run": out.name, "out": str(out)}
-        id = jobs.submit(["edit", "--config", "run.yaml", *what, "--out", str(out)], folder, about, env=_PATIENT, python=python)
+        id = jobs.submit(
+            ["edit", "--config", "run.yaml", *what, "--out", str(out)],
+            folder,
+            about,
+            env=_PATIENT,
+            python=python,
+        )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(f"job: {id}\nrun: {out}\ndashboard: {jobs.url}", flush=True)
@@ -71,21 +95,35 @@ def resubmit(address: str, run: Path, options: Mapping[str, Any], python: str, p
     if folder.driven():
         raise ConfigError(f"{folder.path} is running", f"`i4d stop {run}` ends it after the work in hand")
     if options.get("cluster.executor") == "local":
-        raise ConfigError("--local and --job exclude each other", "a job computes on the cluster that it is sent to")
+        raise ConfigError(
+            "--local and --job exclude each other", "a job computes on the cluster that it is sent to"
+        )
     flags = {"cluster.editors": "--editors", "cluster.device": "--device"}
-    more = [word for key, flag in flags.items() if options.get(key) is not None for word in (flag, str(options[key]))]
+    more = [
+        word
+        for key, flag in flags.items()
+        if options.get(key) is not None
+        for word in (flag, str(options[key]))
+    ]
     jobs = Jobs(address)
     if probe:
         settings = cfg.from_dict(config, str(folder.path / "config.yaml"))
         _probe(jobs, python, _places(settings, folder.path))
-    about = {"prompt": request.prompt, "scene": config["scene"]["name"], "run": folder.path.name, "out": str(folder.path)}
+    about = {
+        "prompt": request.prompt,
+        "scene": config["scene"]["name"],
+        "run": folder.path.name,
+        "out": str(folder.path),
+    }
     id = jobs.submit(["resume", str(folder.path), *more], None, about, env=_PATIENT, python=python)
     print(f"job: {id}\nrun: {folder.path}\ndashboard: {jobs.url}", flush=True)
     return 0
 
 
 def _places(config: Config, out: Path, ckpt: Path | None = None) -> list[str]:
-    """Return the local paths that the cluster must be able to read: the scene (the demo makes itself), what the edit needs, the storage."""
+    """Return the local paths that the cluster must be able to read: the scene (the demo makes itself), what
+    the edit needs, the storage.
+    """
     places = [] if config.scene.reader in ("demo", "demo_mono") else [config.scene.root]
     if config.local.where and box_of(config.local.where) is None:
         places.append(config.local.where)
@@ -105,7 +143,9 @@ def _places(config: Config, out: Path, ckpt: Path | None = None) -> list[str]:
 
 
 def _probe(jobs: Jobs, python: str, places: list[str]) -> None:
-    """Raise ClusterError naming path and node where the cluster cannot read a place; a small job finds out."""
+    """Raise ClusterError naming path and node where the cluster cannot read a place; a small job finds
+    out.
+    """
     if not places:
         return
     id = jobs.submit(["readable", *places], metadata={"purpose": "probe"}, python=python)
@@ -113,8 +153,12 @@ def _probe(jobs: Jobs, python: str, places: list[str]) -> None:
     job = jobs.get(id)
     if job.status != "SUCCEEDED":
         told = [line for line in text.splitlines() if line.startswith("error: ")]
-        reason = told[-1].removeprefix("error: ") if told else (job.message.splitlines() or ["it said nothing"])[0]
-        raise ClusterError(f"the cluster cannot run this: {reason}", f"`i4d logs {id} --address ...` shows more")
+        reason = (
+            told[-1].removeprefix("error: ") if told else (job.message.splitlines() or ["it said nothing"])[0]
+        )
+        raise ClusterError(
+            f"the cluster cannot run this: {reason}", f"`i4d logs {id} --address ...` shows more"
+        )
 
 
 def readable(paths: Sequence[str]) -> None:
@@ -147,8 +191,13 @@ def table(address: str) -> None:
     if not jobs:
         print("no jobs")
     for job in jobs:
-        began = time.strftime("%Y-%m-%d %H:%M", time.localtime(job.started_s)) if job.started_s else "not begun"
-        print(f"{job.id}  {job.status:9}  {began}  {_took(job):>8}  {job.metadata.get('prompt') or job.entrypoint}")
+        began = (
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(job.started_s)) if job.started_s else "not begun"
+        )
+        print(
+            f"{job.id}  {job.status:9}  {began}  {_took(job):>8}  "
+            f"{job.metadata.get('prompt') or job.entrypoint}"
+        )
 
 
 def _took(job: Job) -> str:
@@ -157,9 +206,12 @@ def _took(job: Job) -> str:
     return duration((job.ended_s or time.time()) - job.started_s) if job.started_s else ""
 
 
-# ------------------------------------------------------------------------------------------------ runs or jobs
+# ------------------------------------------------------------------------------------------------ runs or
+# jobs
 def status(name: str, address: str, watch: bool = False) -> None:
-    """Print where a run or job stands; `watch` goes on until it ends, from before the job has begun its run."""
+    """Print where a run or job stands; `watch` goes on until it ends, from before the job has begun its
+    run.
+    """
     job = None if _is_run(name) else Jobs(address).get(name)
     if job is not None:
         print(f"{job.id}: {job.status} {job.message}".rstrip(), flush=True)
@@ -179,7 +231,10 @@ def status(name: str, address: str, watch: bool = False) -> None:
         if not fresh:
             time.sleep(EVERY_S)
     for run, prompt in not_begun(Path(name)):
-        print(f"{Path(name) / run}: edit {prompt!r}\nstate: not begun{'' if over else '; waits for the runs before it'}")
+        print(
+            f"{Path(name) / run}: edit {prompt!r}\nstate: not "
+            f"begun{'' if over else '; waits for the runs before it'}"
+        )
     if job is not None:
         print(f"{job.id}: {Jobs(address).get(job.id).status}")
     elif not seen:
@@ -207,12 +262,18 @@ def _tell(folder: RunFolder) -> None:
     if working:
         last = working[-1]
         fit = last["event"] == "FitProgress"
-        where = f"step {last['step']} of {last['total']}" if fit else f"{last['task']}, {last['done']} of {last['total']}"
+        where = (
+            f"step {last['step']} of {last['total']}"
+            if fit
+            else f"{last['task']}, {last['done']} of {last['total']}"
+        )
         print(f"last work: {where}, {time.time() - last['at_s']:.0f} s ago")
 
 
 def _runs(name: str) -> list[RunFolder]:
-    """Return the run in a folder, or the runs of a file of prompts in it, in their order; none where there is none yet."""
+    """Return the run in a folder, or the runs of a file of prompts in it, in their order; none where there is
+    none yet.
+    """
     path = Path(name)
     if (path / "config.yaml").is_file():
         return [RunFolder.open(path)]
@@ -242,7 +303,9 @@ def logs(name: str, address: str) -> None:
 
 def _say_again(folder: RunFolder) -> None:
     told = io.StringIO()
-    console = Console(told, live=False)  # its words, each with the time it was said; events.jsonl is for programs
+    console = Console(
+        told, live=False
+    )  # its words, each with the time it was said; events.jsonl is for programs
     for tree in folder.events():
         event = from_json(tree)
         console(event)

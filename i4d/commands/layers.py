@@ -1,4 +1,5 @@
-"""The configuration of a command: defaults, scene, presets, files and options, each layer over the one before.
+"""The configuration of a command: defaults, scene, presets, files and options, each layer over the one
+before.
 
     defaults <- the scene file's own presets <- the scene file <- --preset <- --config <- options <- --set
 
@@ -30,7 +31,9 @@ def preset_tree(name: str) -> dict:
     path = cfg.shipped("presets") / f"{name}.yaml"
     if not path.exists():
         known = sorted(p.stem for p in cfg.shipped("presets").glob("*.yaml"))
-        raise ConfigError(f"unknown preset '{name}'", f"shipped: {', '.join(known)}; or give the path of a YAML file")
+        raise ConfigError(
+            f"unknown preset '{name}'", f"shipped: {', '.join(known)}; or give the path of a YAML file"
+        )
     return cfg.read_yaml(path)
 
 
@@ -41,14 +44,17 @@ def layered(
     options: Mapping[str, Any] | None = None,
     sets: Sequence[str] = (),
 ) -> Config:
-    """Return the checked configuration. `options` maps dotted keys to values, None where an option was not given.
+    """Return the checked configuration. `options` maps dotted keys to values, None where an option was not
+    given.
 
     Without a scene one of the files must describe one. ConfigError or SceneError names the layer.
     """
     config = Config()
     files = [(str(path), cfg.read_yaml(Path(path))) for path in files]
     if not scene and not any("scene" in tree for _, tree in files):
-        remedy = f"--scene {EXAMPLE_SCENE} for the bundled one, a name from `i4d scenes`, or your own YAML file"
+        remedy = (
+            f"--scene {EXAMPLE_SCENE} for the bundled one, a name from `i4d scenes`, or your own YAML file"
+        )
         raise ConfigError("--scene is missing", remedy)
     if scene:
         tree = dict(scene_config(scene))
@@ -75,11 +81,17 @@ def _check_strengths(config: Config) -> None:
     s = config.schedule
     pairs = (
         ("schedule.refine_diffusion_steps", s.refine_diffusion_steps, s.refine_num_steps),
-        ("schedule.restview_refine_diffusion_steps", s.restview_refine_diffusion_steps, s.restview_refine_num_steps),
+        (
+            "schedule.restview_refine_diffusion_steps",
+            s.restview_refine_diffusion_steps,
+            s.restview_refine_num_steps,
+        ),
     )
     for key, steps, timesteps in pairs:
         if steps > timesteps:
-            raise ConfigError(f"{key} = {steps} is out of range", f"at most {timesteps}, the timesteps it is spread over")
+            raise ConfigError(
+                f"{key} = {steps} is out of range", f"at most {timesteps}, the timesteps it is spread over"
+            )
 
 
 def fitted_to(config: Config, scene: Scene) -> None:
@@ -97,7 +109,9 @@ def settled(config: Config, data: str | None = None) -> Config:
     if config.flow.checkpoint:
         path = Path(config.flow.checkpoint).expanduser()
         if not path.is_file():
-            raise WeightsError(f"{path}: no RAFT checkpoint there", "set flow.checkpoint to a file, or flow.method to dis")
+            raise WeightsError(
+                f"{path}: no RAFT checkpoint there", "set flow.checkpoint to a file, or flow.method to dis"
+            )
         config.flow.checkpoint = str(path.absolute())
     weights = Path(config.editor.weights).expanduser()
     if weights.is_dir():

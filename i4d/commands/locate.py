@@ -1,4 +1,6 @@
-"""`i4d locate`: the box in world units that `--where` takes, from a rectangle drawn on a frame of a fitted run."""
+"""`i4d locate`: the box in world units that `--where` takes, from a rectangle drawn on a frame of a fitted
+run.
+"""
 
 from __future__ import annotations
 
@@ -14,27 +16,38 @@ from i4d.geometry.regions import Box, in_box
 from i4d.report.viewing import RunViews
 from i4d.store.run_folder import RunFolder
 
-INNER, MARGIN = (0.02, 0.98), 0.15  # quantiles of the surface points that count, and what is added at each side of them
-NEAR_MIDDLE = 4.0  # times the median deviation from the median depth: what lies farther off belongs to something else
+INNER, MARGIN = (
+    (0.02, 0.98),
+    0.15,
+)  # quantiles of the surface points that count, and what is added at each side of them
+NEAR_MIDDLE = (
+    4.0  # times the median deviation from the median depth: what lies farther off belongs to something else
+)
 DIMMED = 0.25
 
 
 def box_around(points: torch.Tensor) -> Box:
-    """Return a box around surface points (n, 3): their inner 96 % along each axis and 15 % of that at each side."""
+    """Return a box around surface points (n, 3): their inner 96 % along each axis and 15 % of that at each
+    side.
+    """
     low, high = (torch.quantile(points.double(), q, dim=0) for q in INNER)
     margin = MARGIN * (high - low).clamp_min(1e-3 * float((high - low).max()) + 1e-9)
     return tuple(map(float, low - margin)), tuple(map(float, high + margin))
 
 
 def of_one_thing(depth: torch.Tensor) -> torch.Tensor:
-    """Return which depths (n,) belong to the thing that most of them show: near their median, by four median deviations and 2 %."""
+    """Return which depths (n,) belong to the thing that most of them show: near their median, by four median
+    deviations and 2 %.
+    """
     middle = depth.median()
     away = (depth - middle).abs()
     return away <= NEAR_MIDDLE * away.median() + 0.02 * middle
 
 
 def within_ellipse(width: int, height: int) -> torch.Tensor:
-    """Return which pixels (height, width) of a rectangle lie in the ellipse that it holds: its corners show what lies behind."""
+    """Return which pixels (height, width) of a rectangle lie in the ellipse that it holds: its corners show
+    what lies behind.
+    """
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     return (2 * x / width - 1) ** 2 + (2 * y / height - 1) ** 2 <= 1
 
@@ -44,9 +57,14 @@ def rectangle(text: str, width: int, height: int) -> tuple[int, int, int, int]:
     try:
         x0, y0, x1, y1 = (int(part) for part in text.split(","))
     except ValueError:
-        raise ConfigError(f"--rect {text}", "x0,y0,x1,y1 in pixels of the working size, such as 40,30,90,80") from None
+        raise ConfigError(
+            f"--rect {text}", "x0,y0,x1,y1 in pixels of the working size, such as 40,30,90,80"
+        ) from None
     if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
-        raise ConfigError(f"--rect {text} does not lie in the picture", f"pictures are {width}x{height}, x0 < x1 and y0 < y1")
+        raise ConfigError(
+            f"--rect {text} does not lie in the picture",
+            f"pictures are {width}x{height}, x0 < x1 and y0 < y1",
+        )
     return x0, y0, x1, y1
 
 
@@ -57,7 +75,9 @@ def locate(run: Path, camera: str, frame: int, rect: str, device: str) -> None:
     if camera not in names:
         raise ConfigError(f"--camera {camera}: no such camera", f"one of {', '.join(names)}")
     if not 0 <= frame < views.scene.num_frames:
-        raise ConfigError(f"--frame {frame} is out of range", f"the scene has frames 0 to {views.scene.num_frames - 1}")
+        raise ConfigError(
+            f"--frame {frame} is out of range", f"the scene has frames 0 to {views.scene.num_frames - 1}"
+        )
     view = names.index(camera)
     seen = views.scene.cameras[view].at(frame)
     x0, y0, x1, y1 = rectangle(rect, seen.width, seen.height)

@@ -1,8 +1,9 @@
 """Predicted peaks of device memory, before anything is loaded: what placement and `doctor` go by.
 
-Coefficients are fitted to measured peaks (docs/benchmarks.md): an eager window of 18 images at latent 169x126 takes 18.9 GB with
-2.1 GB of weights, per image and latent pixel 138 bytes per channel of the UNet's first level; laid out for speed a window of 15
-reserves 12.5 GB at 1352x1014 and 7.5 GB at 676x507, where the VAE's share is the larger one.
+Coefficients are fitted to measured peaks (docs/benchmarks.md): an eager window of 18 images at latent 169x126
+takes 18.9 GB with 2.1 GB of weights, per image and latent pixel 138 bytes per channel of the UNet's first
+level; laid out for speed a window of 15 reserves 12.5 GB at 1352x1014 and 7.5 GB at 676x507, where the VAE's
+share is the larger one.
 """
 
 from __future__ import annotations
@@ -20,11 +21,18 @@ from i4d.types import Scene
 
 CONTEXT_BYTES = 1 << 30  # CUDA context, libraries and fragmentation of one process
 BYTES_PER_CHANNEL = 138
-FAST_BYTES_PER_CHANNEL = 60  # networks laid out for speed (exact, turbo): docs/benchmarks.md, peak memory of the modes
+FAST_BYTES_PER_CHANNEL = (
+    60  # networks laid out for speed (exact, turbo): docs/benchmarks.md, peak memory of the modes
+)
 ANCHOR_BYTES_PER_CHANNEL = 130  # keys and values of one view's anchor, per step
 ROOM = 0.9  # of a card that an editor may be predicted to take
 VAE_BYTES_PER_CHANNEL = 20  # per pixel that the VAE takes at once, and channel of its finest level
-STABLE_DIFFUSION = (320, 8, 2_100_000_000, 128)  # of SD 1.5: first-level channels, VAE factor, fp16 bytes, the VAE's finest channels
+STABLE_DIFFUSION = (
+    320,
+    8,
+    2_100_000_000,
+    128,
+)  # of SD 1.5: first-level channels, VAE factor, fp16 bytes, the VAE's finest channels
 ANCHOR_SHARE = 0.2  # of the card, that the editor lets anchors' keys and values have (services/editor.py)
 
 
@@ -39,26 +47,41 @@ def field_parameters(config: Config, num_frames: int) -> int:
 
 
 def trainer_bytes(config: Config, num_frames: int) -> int:
-    """Return the trainer's peak: parameters with Adam's moments and gradient, a growth step, and one batch's activations."""
+    """Return the trainer's peak: parameters with Adam's moments and gradient, a growth step, and one batch's
+    activations.
+    """
     grid = resolution(config.field.grid_end, (1.0, 1.0, 1.0))
     settings = render_settings(config.field, grid)
-    features = sum(config.field.density_components) + 2 * sum(config.field.colour_components) + 4 * config.field.mlp_width
+    features = (
+        sum(config.field.density_components)
+        + 2 * sum(config.field.colour_components)
+        + 4 * config.field.mlp_width
+    )
     activations = config.field.rays * max(settings.samples, settings.proposals) * features * 4 * 3
     return CONTEXT_BYTES + 4 * 4 * field_parameters(config, num_frames) + activations
 
 
 def editor_shape(place: str) -> tuple[int, int, int, int]:
-    """Return an editor folder's first-level channels, VAE factor, fp16 bytes and finest VAE channels; SD 1.5's for a hub id."""
+    """Return an editor folder's first-level channels, VAE factor, fp16 bytes and finest VAE channels; SD
+    1.5's for a hub id.
+    """
     folder = Path(place)
     if not folder.is_dir():
         return STABLE_DIFFUSION
     unet, vae = (json.loads((folder / part / "config.json").read_text()) for part in ("unet", "vae"))
     size = sum(p.stat().st_size for p in folder.rglob("*.safetensors"))
-    return unet["block_out_channels"][0], 2 ** (len(vae["block_out_channels"]) - 1), size, vae["block_out_channels"][0]
+    return (
+        unet["block_out_channels"][0],
+        2 ** (len(vae["block_out_channels"]) - 1),
+        size,
+        vae["block_out_channels"][0],
+    )
 
 
 def editor_bytes(config: Config, place: str, width: int, height: int, card_bytes: int) -> int:
-    """Return the editor's peak: weights, the frames of a call in all branches, and what anchors may take of the card, one at least."""
+    """Return the editor's peak: weights, the frames of a call in all branches, and what anchors may take of
+    the card, one at least.
+    """
     channels, factor, weights, vae_channels = editor_shape(place)
     frames = min(config.schedule.sequence_length, config.editor.batch or config.schedule.sequence_length)
     together = min(frames, max(1, VAE_PIXELS // (width * height)))  # images that the VAE takes at once
@@ -72,17 +95,20 @@ def editor_bytes(config: Config, place: str, width: int, height: int, card_bytes
 
 
 def size_batch(config: Config, place: str, width: int, height: int, card_bytes: int) -> str:
-    """Choose `editor.batch` where it is 0: the most frames of a window that the smallest card has room for, one at least.
+    """Choose `editor.batch` where it is 0: the most frames of a window that the smallest card has room for,
+    one at least.
 
-    Returns a sentence where that is less than a window, else the empty string. It is written into the configuration, so a run
-    that goes on elsewhere has the same shapes.
+    Returns a sentence where that is less than a window, else the empty string. It is written into the
+    configuration, so a run that goes on elsewhere has the same shapes.
     """
     window = config.schedule.sequence_length
     if config.editor.batch or not card_bytes:
         return ""
     limit = int(config.editor.memory_cap_gb * 2**30) or card_bytes
     config.editor.batch = window
-    while (peak := editor_bytes(config, place, width, height, card_bytes)) > ROOM * limit and config.editor.batch > 1:
+    while (
+        peak := editor_bytes(config, place, width, height, card_bytes)
+    ) > ROOM * limit and config.editor.batch > 1:
         config.editor.batch -= 1
     if config.editor.batch == window:
         return ""
@@ -93,8 +119,12 @@ def size_batch(config: Config, place: str, width: int, height: int, card_bytes: 
 
 
 def fit_batch(config: Config, scene: Scene, place: str, resources: Resources | None) -> str:
-    """Size the batch to the smallest card there is for the largest camera; as `size_batch`. None: no GPU is used."""
-    cards = [n.gpu_memory_bytes for n in resources.nodes if n.gpus and n.gpu_memory_bytes] if resources else []
+    """Size the batch to the smallest card there is for the largest camera; as `size_batch`. None: no GPU is
+    used.
+    """
+    cards = (
+        [n.gpu_memory_bytes for n in resources.nodes if n.gpus and n.gpu_memory_bytes] if resources else []
+    )
     camera = max(scene.cameras, key=lambda c: c.width * c.height)
     return size_batch(config, place, camera.width, camera.height, min(cards)) if cards else ""
 

@@ -1,8 +1,8 @@
 """Several edits of one scene in one go: the scene is decoded and fitted once, flow and editors are shared.
 
-    runs/many/prompts.json  the runs that there will be, in order; `lock` beside it says whether somebody is at it
-    runs/many/store/        blocks, flow and checkpoints of all of them
-    runs/many/01-make-it-night/   a run like any other: status, resume, report
+runs/many/prompts.json  the runs that there will be, in order; `lock` beside it says whether somebody is at it
+runs/many/store/        blocks, flow and checkpoints of all of them
+runs/many/01-make-it-night/   a run like any other: status, resume, report
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ _WORDS = 40  # characters of a prompt in the name of its run
 def read_prompts(path: Path, prompt: str = "", ckpt: Path | None = None) -> list[str]:
     """Return the prompts of a file, one a line; empty lines and lines that begin with # do not count.
 
-    ConfigError where there is none, or one twice, or where what excludes the file (`--prompt`, `--ckpt`) was given too.
+    ConfigError where there is none, or one twice, or where what excludes the file (`--prompt`, `--ckpt`) was
+    given too.
     """
     if prompt or ckpt:
         raise ConfigError(f"--prompts-file and {'--prompt' if prompt else '--ckpt'} exclude each other")
@@ -59,11 +60,15 @@ def run_name(number: int, prompt: str) -> str:
 
 
 def not_begun(folder: Path) -> list[tuple[str, str]]:
-    """Return name and prompt of the runs that a file of prompts will make in a folder and has not begun; none elsewhere."""
+    """Return name and prompt of the runs that a file of prompts will make in a folder and has not begun; none
+    elsewhere.
+    """
     if not (folder / FILE).is_file():
         return []
     told = json.loads((folder / FILE).read_text())["runs"]
-    return [(run["name"], run["prompt"]) for run in told if not (folder / run["name"] / "config.yaml").is_file()]
+    return [
+        (run["name"], run["prompt"]) for run in told if not (folder / run["name"] / "config.yaml").is_file()
+    ]
 
 
 class SharedEdits:
@@ -81,8 +86,13 @@ class SharedEdits:
         self._first: RunFolder | None = None
 
     def carry_out(self, finished: Any) -> RunResult:
-        """Edit by every prompt in turn; `finished(place)` hears of each. Returns the last result, stopped or not."""
-        runs = [{"name": place.name, "prompt": prompt} for place, prompt in zip(self.places, self._prompts, strict=True)]
+        """Edit by every prompt in turn; `finished(place)` hears of each. Returns the last result, stopped or
+        not.
+        """
+        runs = [
+            {"name": place.name, "prompt": prompt}
+            for place, prompt in zip(self.places, self._prompts, strict=True)
+        ]
         write_atomically(self._out / FILE, json.dumps({"runs": runs}, indent=1).encode())
         with locked(self._out):
             return self._one_by_one(finished)
@@ -105,7 +115,15 @@ class SharedEdits:
         config, console = self._config, self._console
         chosen = compose.choose_editor(config, prompt, work.device(config.cluster))
         card = chosen.card
-        request = Request("edit", prompt, None, chosen.place, card.demonstration, card.knows(prompt), compose.notices_of(chosen))
+        request = Request(
+            "edit",
+            prompt,
+            None,
+            chosen.place,
+            card.demonstration,
+            card.knows(prompt),
+            compose.notices_of(chosen),
+        )
         plan = compose.plan_for(scene, config, request, chosen.settings)
         placement = compose.placement_for(work, config, scene, chosen, plan)
         folder = RunFolder.create(place, cfg.to_dict(config), config.storage_path)
@@ -124,5 +142,19 @@ class SharedEdits:
                 request = replace(request, start=self._first.manifests()[0]["checkpoint"])
             request.write(folder)
             if not self._services:
-                self._services = compose.start_services(config, folder, prepared, plan, placement, chosen, work, emit)
-            return compose.drive(request, config, folder, prepared, plan, placement, chosen, work, emit, console, self._services)
+                self._services = compose.start_services(
+                    config, folder, prepared, plan, placement, chosen, work, emit
+                )
+            return compose.drive(
+                request,
+                config,
+                folder,
+                prepared,
+                plan,
+                placement,
+                chosen,
+                work,
+                emit,
+                console,
+                self._services,
+            )

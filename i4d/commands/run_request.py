@@ -13,8 +13,10 @@ FILE = "request.json"
 
 @dataclass(frozen=True)
 class Request:
-    """`kind` "train" stops after the first fit. `editor` is the folder or hub id of the weights, resolved; `known` the
-    repertoire's name of the edit ("" outside it); `notices` what a reader of the result must know."""
+    """`kind` "train" stops after the first fit. `editor` is the folder or hub id of the weights, resolved;
+    `known` the repertoire's name of the edit ("" outside it); `notices` what a reader of the result must
+    know.
+    """
 
     kind: Literal["edit", "train"]
     prompt: str = ""
@@ -43,5 +45,7 @@ class Request:
 def checked_prompt(prompt: str) -> str:
     """Return the instruction without outer spaces; ConfigError if nothing is left."""
     if not prompt.strip():
-        raise ConfigError("--prompt is empty", 'say what to change, such as --prompt "make it a pencil sketch"')
+        raise ConfigError(
+            "--prompt is empty", 'say what to change, such as --prompt "make it a pencil sketch"'
+        )
     return prompt.strip()

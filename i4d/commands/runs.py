@@ -26,45 +26,80 @@ Options = Mapping[str, Any]
 
 
 def edit(
-    prompt: str, out: Path, scene: str, presets: Sequence[str], files: Sequence[Path], options: Options, sets: Sequence[str],
+    prompt: str,
+    out: Path,
+    scene: str,
+    presets: Sequence[str],
+    files: Sequence[Path],
+    options: Options,
+    sets: Sequence[str],
     ckpt: Path | None = None,
-) -> int:  # fmt: skip
+) -> int:
     """Carry out an edit into a new run folder; returns the exit code."""
     request = Request("edit", checked_prompt(prompt))
     compose.check_out(out)
     config = settled(layered(scene, presets, files, options, sets))
     start = checkpoint_from(ckpt) if ckpt else None
-    return _carried_out(out, lambda console: compose.start_run(request, config, out, console, start_from=start))
+    return _carried_out(
+        out, lambda console: compose.start_run(request, config, out, console, start_from=start)
+    )
 
 
 def edit_all(
-    prompts: Path, prompt: str, ckpt: Path | None, out: Path, scene: str,
-    presets: Sequence[str], files: Sequence[Path], options: Options, sets: Sequence[str],
-) -> int:  # fmt: skip
-    """Carry out the edits of a file of prompts, which share scene, field and editors; returns the exit code."""
+    prompts: Path,
+    prompt: str,
+    ckpt: Path | None,
+    out: Path,
+    scene: str,
+    presets: Sequence[str],
+    files: Sequence[Path],
+    options: Options,
+    sets: Sequence[str],
+) -> int:
+    """Carry out the edits of a file of prompts, which share scene, field and editors; returns the exit
+    code.
+    """
     from i4d.commands.prompts import SharedEdits, read_prompts
 
     console = Console()
-    edits = SharedEdits(read_prompts(prompts, prompt, ckpt), settled(layered(scene, presets, files, options, sets)), out, console)
+    edits = SharedEdits(
+        read_prompts(prompts, prompt, ckpt),
+        settled(layered(scene, presets, files, options, sets)),
+        out,
+        console,
+    )
     try:
-        result = edits.carry_out(lambda place: print(f"report: {finish(RunFolder.open(place), console)['report']}", flush=True))
+        result = edits.carry_out(
+            lambda place: print(f"report: {finish(RunFolder.open(place), console)['report']}", flush=True)
+        )
     except KeyboardInterrupt:
         return STOPPED
     finally:
         console.close()
     if result.stopped:
-        console.line("stopped; everything stored is kept. `i4d resume` goes on with each run that is not finished")
+        console.line(
+            "stopped; everything stored is kept. `i4d resume` goes on with each run that is not finished"
+        )
     return STOPPED if result.stopped else 0
 
 
-def train(out: Path, scene: str, presets: Sequence[str], files: Sequence[Path], options: Options, sets: Sequence[str]) -> int:
+def train(
+    out: Path,
+    scene: str,
+    presets: Sequence[str],
+    files: Sequence[Path],
+    options: Options,
+    sets: Sequence[str],
+) -> int:
     """Fit a field into a new run folder; returns the exit code."""
     compose.check_out(out)
     config = settled(layered(scene, presets, files, options, sets))
     return _carried_out(out, lambda console: compose.start_run(Request("train"), config, out, console))
 
 
-def prepare(out: Path, scene: str, presets: Sequence[str], files: Sequence[Path], sets: Sequence[str]) -> None:
+def prepare(
+    out: Path, scene: str, presets: Sequence[str], files: Sequence[Path], sets: Sequence[str]
+) -> None:
     """Decode a scene into the store that a run in `out` will use."""
     compose.check_out(out)
     config = settled(layered(scene, presets, files, {}, sets))
@@ -74,7 +109,10 @@ def prepare(out: Path, scene: str, presets: Sequence[str], files: Sequence[Path]
     folder = RunFolder(path, open_store(config.storage_path or path / "store"))
     prepared = compose.prepare_scene(loaded, config, folder, Emitter([console]), console.progress)
     size = loaded.cameras[0]
-    print(f"{len(loaded.cameras)} cameras, {loaded.num_frames} frames of {size.width}x{size.height}: {prepared.originals.digest()}")
+    print(
+        f"{len(loaded.cameras)} cameras, {loaded.num_frames} frames of {size.width}x{size.height}: "
+        f"{prepared.originals.digest()}"
+    )
 
 
 def resume(run: Path, options: Options) -> int:

@@ -37,7 +37,9 @@ PATHS = ("spiral", "held-out", "side-by-side")
 
 
 def report(run: Path, tensorboard: Path | None = None, camera: str = "") -> None:
-    """Write a run's videos and page again, which looks into `camera`, and its course as TensorBoard files where a folder is given."""
+    """Write a run's videos and page again, which looks into `camera`, and its course as TensorBoard files
+    where a folder is given.
+    """
     if tensorboard is not None:
         count = write_tensorboard(RunFolder.open(run), tensorboard)
         print(f"tensorboard: {tensorboard} ({count} scalars)")
@@ -46,10 +48,14 @@ def report(run: Path, tensorboard: Path | None = None, camera: str = "") -> None
 
 
 def evaluate(run: Path, each: int) -> None:
-    """Measure a run again; `each` frames are also edited each by itself. What was found that way before is kept."""
+    """Measure a run again; `each` frames are also edited each by itself. What was found that way before is
+    kept.
+    """
     folder, console = RunFolder.open(run), Console()
     before = (folder.read_json("metrics.json") or {}).get("edit") or {}
-    by_itself = {part: before[part][KEY] for part in ("temporal", "cross_view") if KEY in (before.get(part) or {})}
+    by_itself = {
+        part: before[part][KEY] for part in ("temporal", "cross_view") if KEY in (before.get(part) or {})
+    }
     if each:
         console.begin("edit each frame by itself", each)
         by_itself = each_frame(folder, each, console.progress)
@@ -58,37 +64,69 @@ def evaluate(run: Path, each: int) -> None:
     for part, found in by_itself.items():
         metrics["edit"][part][KEY] = found
         method, alone = found["method"]["relative"], found["edited"]["relative"]
-        console.line(f"  {part}: {method:.3f} with the method, {alone:.3f} with each of {found['frames']} frames edited by itself")
+        console.line(
+            f"  {part}: {method:.3f} with the method, {alone:.3f} with each of {found['frames']} "
+            "frames edited by itself"
+        )
     folder.write_json("metrics.json", metrics)
-    print("\n".join([*table(metrics), "", "last column: which way is better; what each means: docs/metrics.md"]))
+    print(
+        "\n".join([*table(metrics), "", "last column: which way is better; what each means: docs/metrics.md"])
+    )
     print(f"metrics: {folder.path / 'metrics.json'}")
 
 
 def evaluate_videos(
-    folder: Path, originals: Path | None, like: Path | None, prompt: str, captions: Sequence[str], masks: Path | None = None
+    folder: Path,
+    originals: Path | None,
+    like: Path | None,
+    prompt: str,
+    captions: Sequence[str],
+    masks: Path | None = None,
 ) -> None:
-    """Measure a folder of edited videos against originals (a folder) or a run, and write FOLDER/metrics.json."""
+    """Measure a folder of edited videos against originals (a folder) or a run, and write
+    FOLDER/metrics.json.
+    """
     if originals and like:
         raise ConfigError("--originals and --like exclude each other", "a run has its originals in it")
     if captions and len(captions) != 2:
-        raise ConfigError(f"--caption was given {len(captions)} times", "give it twice: the scene before, and after the edit")
+        raise ConfigError(
+            f"--caption was given {len(captions)} times",
+            "give it twice: the scene before, and after the edit",
+        )
     footage = foreign.Footage(RunFolder.open(like)) if like else None
     prompt = prompt or (footage.prompt if footage else "")
     if not prompt:
         raise ConfigError("--prompt is missing", "say what the videos were edited by")
     if masks is not None and not masks.is_dir():
-        raise ConfigError(f"--masks {masks}: no such folder", "masks named as the videos are: cam00.mp4, cam00/ or cam00.png")
-    pairs = foreign.pairs_with_run(folder, footage) if footage else foreign.pairs_with_folder(folder, originals)
+        raise ConfigError(
+            f"--masks {masks}: no such folder",
+            "masks named as the videos are: cam00.mp4, cam00/ or cam00.png",
+        )
+    pairs = (
+        foreign.pairs_with_run(folder, footage) if footage else foreign.pairs_with_folder(folder, originals)
+    )
     console = Console()
     console.begin("measure", len(pairs))
-    found = foreign.measure(pairs, prompt, footage, (captions[0], captions[1]) if captions else None, console.progress, masks)
+    found = foreign.measure(
+        pairs, prompt, footage, (captions[0], captions[1]) if captions else None, console.progress, masks
+    )
     console.close()
     write_atomically(folder / "metrics.json", json.dumps(found, indent=1).encode())
-    for name, figures in [*found["cameras"].items(), ("between cameras", {"cross_view": found["cross_view"]})]:
-        known = {key: cell for key, cell in figures.items() if isinstance(cell, dict) and cell["value"] is not None}
+    for name, figures in [
+        *found["cameras"].items(),
+        ("between cameras", {"cross_view": found["cross_view"]}),
+    ]:
+        known = {
+            key: cell for key, cell in figures.items() if isinstance(cell, dict) and cell["value"] is not None
+        }
         shown = ", ".join(f"{key} {cell['value']:g}{_between(cell)}" for key, cell in known.items())
         print(f"{name}: {shown or 'nothing could be measured'}")
-    lacking = {cell["reason"] for f in found["cameras"].values() for cell in f.values() if isinstance(cell, dict) and cell["value"] is None}
+    lacking = {
+        cell["reason"]
+        for f in found["cameras"].values()
+        for cell in f.values()
+        if isinstance(cell, dict) and cell["value"] is None
+    }
     for reason in sorted(lacking):
         print(f"not measured: {reason}")
     print(f"metrics: {folder / 'metrics.json'}")
@@ -99,15 +137,23 @@ def _between(cell: Mapping[str, Any]) -> str:
 
 
 # ------------------------------------------------------------------------------------------------ renders
-def render(run: Path, path: str, frames: int, turns: float, before: bool, scale: float, options: Mapping[str, Any]) -> None:
+def render(
+    run: Path, path: str, frames: int, turns: float, before: bool, scale: float, options: Mapping[str, Any]
+) -> None:
     """Render a run's field and write H.264 under its `videos/`; ConfigError for a path that is not known."""
     if path not in PATHS:
         raise ConfigError(f"--path {path}", f"one of {', '.join(PATHS)}")
     if frames < 0 or not 0.1 <= scale <= 8:
-        raise ConfigError(f"--frames {frames} --scale {scale:g} is out of range", "frames from 0 on, scale 0.1 to 8")
+        raise ConfigError(
+            f"--frames {frames} --scale {scale:g} is out of range", "frames from 0 on, scale 0.1 to 8"
+        )
     folder = RunFolder.open(run)
     when = 0 if before else -1
-    jobs = _spiral(frames, turns, scale, when) if path == "spiral" else _watched(path == "side-by-side", scale, when)
+    jobs = (
+        _spiral(frames, turns, scale, when)
+        if path == "spiral"
+        else _watched(path == "side-by-side", scale, when)
+    )
     console = Console()
     made = compose.render_run(run, jobs, console, changed(options))
     console.close()
@@ -116,7 +162,12 @@ def render(run: Path, path: str, frames: int, turns: float, before: bool, scale:
     panels = {job: _addresses(parts) for job, parts in made.items()}
     if path == "side-by-side":
         views = prepared.scene.held_out_views or prepared.scene.train_views[:1]
-        panels = {"original": [prepared.originals.lookup(v, f) for v in views for f in range(prepared.scene.num_frames)], **panels}
+        panels = {
+            "original": [
+                prepared.originals.lookup(v, f) for v in views for f in range(prepared.scene.num_frames)
+            ],
+            **panels,
+        }
     reads = tuple(partial(_frame, folder, places) for places in panels.values())
     names = tuple(panels) if len(panels) > 1 else ()
     clip = Clip(path, "", path, reads, min(map(len, panels.values())), names)
@@ -166,7 +217,11 @@ def scenes() -> None:
         first = path.read_text().splitlines()[0].lstrip("# ")
         print(wrapped(f"{path.stem:18} {first}", " " * 19))
     print("presets:           " + ", ".join(sorted(p.stem for p in cfg.shipped("presets").glob("*.yaml"))))
-    print(wrapped("Fetch one:         i4d scenes fetch NAME, one of " + ", ".join(sorted(fetching.PUBLIC)), " " * 19))
+    print(
+        wrapped(
+            "Fetch one:         i4d scenes fetch NAME, one of " + ", ".join(sorted(fetching.PUBLIC)), " " * 19
+        )
+    )
 
 
 def fetch(name: str, data: str, yes: bool) -> None:

@@ -1,4 +1,6 @@
-"""The commands that carry out many runs to compare them: `compare`, `ablate`. Parse, call, print, as in i4d/cli.py."""
+"""The commands that carry out many runs to compare them: `compare`, `ablate`. Parse, call, print, as in
+i4d/cli.py.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +10,51 @@ from typing import Annotated
 import typer
 
 from i4d.commands.options import (  # isort: skip
-    Address, Ckpt, Configs, Data, Debug, Device, Editors, Local, Presets, PromptsFile, Scene, Sets, Weights, use_data, who,
-)  # fmt: skip
+    Address,
+    Ckpt,
+    Configs,
+    Data,
+    Debug,
+    Device,
+    Editors,
+    Local,
+    Presets,
+    PromptsFile,
+    Scene,
+    Sets,
+    Weights,
+    use_data,
+    who,
+)
 
-StudyOut = Annotated[Path, typer.Option("--out", help="Folder of the study; the same command again goes on where it stopped")]
-Prompts = Annotated[list[str], typer.Option("--prompt", help='A sentence; several may be given.  Example: --prompt "make it snow"')]
+StudyOut = Annotated[
+    Path, typer.Option("--out", help="Folder of the study; the same command again goes on where it stopped")
+]
+Prompts = Annotated[
+    list[str],
+    typer.Option("--prompt", help='A sentence; several may be given.  Example: --prompt "make it snow"'),
+]
 Methods = Annotated[str, typer.Option("--methods", help="With commas: i4d, per-frame, in2n, authors")]
 
 
 def compare(
-    out: StudyOut, prompt: Prompts = [], prompts_file: PromptsFile = None, methods: Methods = "i4d,per-frame,in2n,authors",  # noqa: B006
-    scene: Scene = "", data: Data = "", config: Configs = [], preset: Presets = [], set_: Sets = [], ckpt: Ckpt = None,  # noqa: B006
-    weights: Weights = None, address: Address = None, local: Local = False, editors: Editors = None, device: Device = None,
+    out: StudyOut,
+    prompt: Prompts = [],
+    prompts_file: PromptsFile = None,
+    methods: Methods = "i4d,per-frame,in2n,authors",
+    scene: Scene = "",
+    data: Data = "",
+    config: Configs = [],
+    preset: Presets = [],
+    set_: Sets = [],
+    ckpt: Ckpt = None,
+    weights: Weights = None,
+    address: Address = None,
+    local: Local = False,
+    editors: Editors = None,
+    device: Device = None,
     debug: Debug = False,
-) -> None:  # fmt: skip
+) -> None:
     """Edit one scene by several methods and compare them in a table.
 
     All spend the same number of network passes; tables in Markdown, LaTeX and CSV, and a video grid.
@@ -32,21 +65,37 @@ def compare(
 
     use_data(data)
     options = {"editor.weights": weights, **who(address, local, editors, device)}
-    raise typer.Exit(carry_out(prompt, prompts_file, methods, out, scene, preset, config, options, set_, ckpt))
+    raise typer.Exit(
+        carry_out(prompt, prompts_file, methods, out, scene, preset, config, options, set_, ckpt)
+    )
 
 
 def ablate(
-    out: StudyOut, prompt: Prompts = [], prompts_file: PromptsFile = None,  # noqa: B006
-    rows: Annotated[str, typer.Option("--rows", help="With commas; else all.  Example: default,norm-joint,flow-none")] = "",
-    scene: Scene = "", data: Data = "", config: Configs = [], preset: Presets = [], set_: Sets = [], ckpt: Ckpt = None,  # noqa: B006
-    weights: Weights = None, address: Address = None, local: Local = False, editors: Editors = None, device: Device = None,
+    out: StudyOut,
+    prompt: Prompts = [],
+    prompts_file: PromptsFile = None,
+    rows: Annotated[
+        str, typer.Option("--rows", help="With commas; else all.  Example: default,norm-joint,flow-none")
+    ] = "",
+    scene: Scene = "",
+    data: Data = "",
+    config: Configs = [],
+    preset: Presets = [],
+    set_: Sets = [],
+    ckpt: Ckpt = None,
+    weights: Weights = None,
+    address: Address = None,
+    local: Local = False,
+    editors: Editors = None,
+    device: Device = None,
     debug: Debug = False,
-) -> None:  # fmt: skip
+) -> None:
     """Measure what each part of the method is worth, in a table.
 
     The same edit with one thing changed per row.
 
-    Example:  i4d ablate --scene demo --prompt "make it sepia" --rows default,attention-own,flow-none --out runs/ablate
+    Example:  i4d ablate --scene demo --prompt "make it sepia" --rows default,attention-own,flow-none --out
+    runs/ablate
     """
     from i4d.commands.ablate import ablate as carry_out
 

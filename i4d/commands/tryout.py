@@ -37,15 +37,28 @@ def numbers(text: str, option: str, low: float, high: float) -> list[float]:
     except ValueError:
         found = []
     if not found or not all(low <= value <= high for value in found):
-        raise ConfigError(f"{option} {text!r}", f"numbers from {low:g} to {high:g}, separated by commas, such as 7.5,9.5")
+        raise ConfigError(
+            f"{option} {text!r}", f"numbers from {low:g} to {high:g}, separated by commas, such as 7.5,9.5"
+        )
     return found
 
 
 def try_out(
-    prompts: Sequence[str], out: Path, scene: str, camera: str, frames: int, guidance: str, image_guidance: str,
-    presets: Sequence[str], files: Sequence[Path], options: dict[str, Any], sets: Sequence[str],
-) -> None:  # fmt: skip
-    """Edit one camera's key frame and the frames after it over the grid, and write sheet.png and sheet.html into `out`."""
+    prompts: Sequence[str],
+    out: Path,
+    scene: str,
+    camera: str,
+    frames: int,
+    guidance: str,
+    image_guidance: str,
+    presets: Sequence[str],
+    files: Sequence[Path],
+    options: dict[str, Any],
+    sets: Sequence[str],
+) -> None:
+    """Edit one camera's key frame and the frames after it over the grid, and write sheet.png and sheet.html
+    into `out`.
+    """
     if not 0 <= frames <= 16:
         raise ConfigError(f"--frames {frames} is out of range", "0 to 16 frames after the key frame")
     texts = [checked_prompt(prompt) for prompt in prompts]
@@ -65,18 +78,30 @@ def try_out(
     if asked or asked_image:
         told = f"{card.text_guidance:g} / {card.image_guidance:g}"
         console.line(f"guidance recommended for {card.name or first.place.name}, text / image: {told}")
-    weights, image_weights = asked or [config.editor.text_guidance], asked_image or [config.editor.image_guidance]
+    weights, image_weights = (
+        asked or [config.editor.text_guidance],
+        asked_image or [config.editor.image_guidance],
+    )
     originals = _frames(loaded, config, view, frames)
     models = [load_editor(first.place, device, config.editor.dtype)]
-    estimator, sentence = find_estimator(config.flow.method, config.flow.checkpoint, device=device, iterations=config.flow.iterations)
+    estimator, sentence = find_estimator(
+        config.flow.method, config.flow.checkpoint, device=device, iterations=config.flow.iterations
+    )
     first_frame = config.schedule.key_frame
-    console.line(f"camera {loaded.cameras[view].name}, frames {first_frame} to {first_frame + len(originals) - 1}; {sentence}")
+    console.line(
+        f"camera {loaded.cameras[view].name}, frames {first_frame} to "
+        f"{first_frame + len(originals) - 1}; {sentence}"
+    )
     grid = [
-        EditSettings(p, t, i, config.editor.attention, config.editor.norm, keep_unchanged=config.editor.keep_unchanged)
+        EditSettings(
+            p, t, i, config.editor.attention, config.editor.norm, keep_unchanged=config.editor.keep_unchanged
+        )
         for p, t, i in itertools.product(texts, weights, image_weights)
     ]
     s = config.schedule
-    strengths = Strengths(Strength(1000, s.diffusion_steps), Strength(s.refine_num_steps, s.refine_diffusion_steps))
+    strengths = Strengths(
+        Strength(1000, s.diffusion_steps), Strength(s.refine_num_steps, s.refine_diffusion_steps)
+    )
     answers = {p: _answers(loaded, config, view, chosen[p].card.knows(p), originals) for p in texts}
     console.begin("try", len(grid))
     if device.type == "cpu" and models[0].num_parameters < SMALL_EDITOR:
@@ -90,18 +115,27 @@ def try_out(
     sheet_html(out / "sheet.html", originals, trials, scene or "demo", extra, loaded.name)
     for pick in best(trials).values():
         found = pick.figures[pick.score]["value"]
-        print(f'"{pick.prompt}": best with text {pick.text_guidance:g}, image {pick.image_guidance:g}; {found:g} {SCORES[pick.score]}')
+        print(
+            f'"{pick.prompt}": best with text {pick.text_guidance:g}, image {pick.image_guidance:g}; '
+            f"{found:g} {SCORES[pick.score]}"
+        )
         print(f"  {command_of(pick, scene or 'demo', extra)}")
     print(f"sheet: {out / 'sheet.png'}\npage: {out / 'sheet.html'}")
 
 
 def _passed_on(presets: Sequence[str], files: Sequence[Path], sets: Sequence[str]) -> list[str]:
-    pairs = [*(("--preset", p) for p in presets), *(("--config", str(f)) for f in files), *(("--set", s) for s in sets)]
+    pairs = [
+        *(("--preset", p) for p in presets),
+        *(("--config", str(f)) for f in files),
+        *(("--set", s) for s in sets),
+    ]
     return [part for pair in pairs for part in pair]
 
 
 def _answers(scene: Scene, config: Config, view: int, name: str, originals: np.ndarray) -> list[np.ndarray]:
-    """Return what each frame should become, where the scene has exact answers and the edit is of the repertoire."""
+    """Return what each frame should become, where the scene has exact answers and the edit is of the
+    repertoire.
+    """
     if not scene.exact or not name:
         return []
     first = config.schedule.key_frame
@@ -120,5 +154,8 @@ def _view(scene: Scene, camera: str) -> int:
 def _frames(scene: Scene, config: Config, view: int, after: int) -> np.ndarray:
     first = config.schedule.key_frame
     if first >= scene.num_frames:
-        raise ConfigError(f"schedule.key_frame = {first} is out of range", f"the scene has frames 0 to {scene.num_frames - 1}")
+        raise ConfigError(
+            f"schedule.key_frame = {first} is out of range",
+            f"the scene has frames 0 to {scene.num_frames - 1}",
+        )
     return np.stack(list(islice(working_frames(scene, config.scene, view, first), after + 1)))

@@ -13,14 +13,18 @@ from i4d.store.run_folder import RunFolder
 
 
 def view(run: Path, host: str, port: int, height: int, device: str) -> None:
-    """Serve a run's page until Ctrl-C; waits for a run that has just begun. I4DError where nothing is there and nobody makes it."""
+    """Serve a run's page until Ctrl-C; waits for a run that has just begun. I4DError where nothing is there
+    and nobody makes it.
+    """
     folder = RunFolder.open(run)
     wait_for_field(folder, print)
     print(f"reading the field of {run}", flush=True)
     serve(RunViews(folder, device), host, port, height, print)
 
 
-def wait_for_field(folder: RunFolder, say: Callable[[str], None], sleep: Callable[[float], None] = time.sleep) -> None:
+def wait_for_field(
+    folder: RunFolder, say: Callable[[str], None], sleep: Callable[[float], None] = time.sleep
+) -> None:
     """Return once a run has a committed field, or nobody drives it; says meanwhile where it stands."""
     if folder.manifests() or not folder.driven():
         return

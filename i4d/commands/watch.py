@@ -15,7 +15,9 @@ _RECENT = 12  # pieces of work that the speed is measured over
 
 @dataclass(frozen=True)
 class Standing:
-    """What the events say. `speed` in pieces or steps a second, nan where it is not known yet; `left_s` likewise."""
+    """What the events say. `speed` in pieces or steps a second, nan where it is not known yet; `left_s`
+    likewise.
+    """
 
     round: int = 0
     rounds: int = 0
@@ -94,10 +96,18 @@ def _speed(moved: Sequence[tuple[float, int]], values: dict) -> dict[str, float]
 
 def _duration(seconds: float) -> str:
     minutes = int(seconds) // 60
-    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+    return (
+        f"{seconds:.0f} s"
+        if minutes < 2
+        else f"{minutes} min"
+        if minutes < 120
+        else f"{minutes // 60} h {minutes % 60:02d} min"
+    )
 
 
-def watched(folder: RunFolder, driven: Callable[[], bool], sleep: Callable[[float], None] = time.sleep) -> Iterator[str]:
+def watched(
+    folder: RunFolder, driven: Callable[[], bool], sleep: Callable[[float], None] = time.sleep
+) -> Iterator[str]:
     """Yield a line whenever it has changed, until the run has ended or nobody drives it any more."""
     last = ""
     while True:

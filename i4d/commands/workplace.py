@@ -14,8 +14,10 @@ _GRACE_S = 60.0  # for the call in hand of each service when a run on threads en
 
 @dataclass
 class Workplace:
-    """An executor (to be wrapped where services run as groups) and a sentence about it. `shared` when its nodes may be other
-    machines than this one. `measure` takes events (as JSON) and publishes what they tell."""
+    """An executor (to be wrapped where services run as groups) and a sentence about it. `shared` when its
+    nodes may be other machines than this one. `measure` takes events (as JSON) and publishes what they
+    tell.
+    """
 
     executor: Executor
     resources: Resources
@@ -55,7 +57,11 @@ def workplace(cluster: ClusterConfig, label: str = "i4d") -> Iterator[Workplace]
         executor = RayExecutor(label, cluster.strategy)
         try:
             resources = executor.resources()
-            how = "a local Ray" if session.started else f"Ray at {session.address} ({len(resources.nodes)} nodes)"
+            how = (
+                "a local Ray"
+                if session.started
+                else f"Ray at {session.address} ({len(resources.nodes)} nodes)"
+            )
             if session.dashboard:
                 how += f", dashboard {session.dashboard}"
             yield Workplace(executor, resources, how, False, not session.started, published(label))

@@ -1,1 +1,3 @@
-"""Plan, retry policy, rounds and events: what coordinates the services. Plain Python, neither torch nor ray."""
+"""Plan, retry policy, rounds and events: what coordinates the services. Plain Python, neither torch nor
+ray.
+"""

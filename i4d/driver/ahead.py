@@ -14,7 +14,9 @@ Pair = tuple[FrameAddress, FrameAddress]
 
 
 def flow_pairs(plan: Plan, originals: Table) -> list[Pair]:
-    """Return the pairs of original frames whose flow windows look at, each once: first those of every chain's first window."""
+    """Return the pairs of original frames whose flow windows look at, each once: first those of every chain's
+    first window.
+    """
     chains = [chain for part in plan.rounds for chain in part.chains]
     found: dict[Pair, None] = {}
     for place in range(max((len(chain.windows) for chain in chains), default=0)):
@@ -26,8 +28,14 @@ def flow_pairs(plan: Plan, originals: Table) -> list[Pair]:
 
 
 def _pulled(plan: Plan, window: WindowPlan) -> list[tuple[int, int]]:
-    references = {"none": [], "last": [window.reference_frame], "both": [window.reference_frame, plan.key_frame]}
-    return [(reference, frame) for reference in references[plan.settings.references] for frame in window.frames]
+    references = {
+        "none": [],
+        "last": [window.reference_frame],
+        "both": [window.reference_frame, plan.key_frame],
+    }
+    return [
+        (reference, frame) for reference in references[plan.settings.references] for frame in window.frames
+    ]
 
 
 def _blended(plan: Plan, window: WindowPlan) -> list[tuple[int, int]]:
@@ -36,7 +44,9 @@ def _blended(plan: Plan, window: WindowPlan) -> list[tuple[int, int]]:
 
 
 def look_ahead(state: RunState) -> None:
-    """Hand every editor a share of the flow, to be computed where it has cores to spare; what fails here is done with its window."""
+    """Hand every editor a share of the flow, to be computed where it has cores to spare; what fails here is
+    done with its window.
+    """
     plan, pool = state.plan, state.pool
     if pool is None or plan.settings.flow == "none":
         return

@@ -1,7 +1,8 @@
-"""Jobs that wait, and which of them are ready: kept as things change, so that a turn of the loop costs what it changes.
+"""Jobs that wait, and which of them are ready: kept as things change, so that a turn of the loop costs what
+it changes.
 
-A job is ready when its predecessors are stored. Two orders are kept of the ready ones: chains that have begun first, and longest chain
-first. Entries of the orders that are no longer ready are dropped when they come up.
+A job is ready when its predecessors are stored. Two orders are kept of the ready ones: chains that have begun
+first, and longest chain first. Entries of the orders that are no longer ready are dropped when they come up.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from typing import Any
 
 
 class Backlog:
-    """`waiting` holds jobs by id; an id moves out with `take`, in with `put_back`; `stored` and `lost` tell of predecessors."""
+    """`waiting` holds jobs by id; an id moves out with `take`, in with `put_back`; `stored` and `lost` tell
+    of predecessors.
+    """
 
     def __init__(self, jobs: Sequence[Any]) -> None:
         self.jobs = {job.id: job for job in jobs}
@@ -87,7 +90,9 @@ class Backlog:
         return list(found.values())
 
     def begun_first(self) -> Iterator[Any]:
-        """Yield ready jobs, those of chains that have begun first; what is not taken meanwhile stays ready."""
+        """Yield ready jobs, those of chains that have begun first; what is not taken meanwhile stays
+        ready.
+        """
         passed = []
         try:
             while self._begun:

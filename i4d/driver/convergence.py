@@ -1,10 +1,11 @@
 """When rounds end and which one is kept.
 
-After every round a judge looks at the field (a few probe renders) and at the edited frames: how far both have moved since the
-round before, how much they disagree in time and between cameras, and how far the field is from what the editor made at full strength,
-in the first round (where rounds accumulate, all are, and the mean so far counts). Rounds end when what moves falls under the plan's
-threshold, when a round is no better than the best before it, or
-with the plan; the round with the least disagreement is kept. Everything follows from stored blocks, so a resumed run decides alike.
+After every round a judge looks at the field (a few probe renders) and at the edited frames: how far both have
+moved since the round before, how much they disagree in time and between cameras, and how far the field is
+from what the editor made at full strength, in the first round (where rounds accumulate, all are, and the mean
+so far counts). Rounds end when what moves falls under the plan's threshold, when a round is no better than
+the best before it, or with the plan; the round with the least disagreement is kept. Everything follows from
+stored blocks, so a resumed run decides alike.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ FILE = "rounds.json"
 
 @dataclass(frozen=True)
 class Measured:
-    """One round: mean absolute change of edited frames and of probe renders since the round before (of [0, 1]; None for the first),
-    and what the judge holds against it, lower is better, with its parts."""
+    """One round: mean absolute change of edited frames and of probe renders since the round before (of [0,
+    1]; None for the first), and what the judge holds against it, lower is better, with its parts."""
 
     round: int
     change_edits: float | None
@@ -50,13 +51,17 @@ class Judge(Protocol):
     def disagreement(
         self, probes: Sequence[FrameAddress], keys: Sequence[FrameAddress], full: Sequence[FrameAddress]
     ) -> dict[str, float]:
-        """Return errors of the probe renders in time, of the edited key frames between views, and the distance of the likened probes
-        from `full`, their edits at full strength (of the first round, or of this one where rounds accumulate), by name; lower is better."""
+        """Return errors of the probe renders in time, of the edited key frames between views, and the
+        distance of the likened probes from `full`, their edits at full strength (of the first round, or of
+        this one where rounds accumulate), by name; lower is better.
+        """
         ...
 
 
 class Convergence:
-    """Follows the rounds of one run; without a judge, or with one round, it keeps the last and never ends them early."""
+    """Follows the rounds of one run; without a judge, or with one round, it keeps the last and never ends
+    them early.
+    """
 
     def __init__(self, state: RunState, judge: Judge | None) -> None:
         self._state = state
@@ -74,25 +79,39 @@ class Convergence:
         self._full = full if self._state.plan.accumulate else self._full or full
         renders, edits = self._probed(part, checkpoint), self._edited(table)
         keys = [table.lookup(view, self._state.plan.key_frame) for view in self._state.plan.views]
-        changes = None if self._last is None else (self._judge.change(self._last[1], edits), self._judge.change(self._last[0], renders))
+        changes = (
+            None
+            if self._last is None
+            else (self._judge.change(self._last[1], edits), self._judge.change(self._last[0], renders))
+        )
         parts = self._judge.disagreement(renders, keys, self._full)
         self._last = renders, edits
         found = Measured(part.index, *(changes or (None, None)), sum(parts.values()) / len(parts), parts)
         before = [(other.disagreement, other.round) for other in self._measured]
         self._measured.append(found)
-        self._state.emit(events.RoundMeasured(part.index, *(changes or (math.nan, math.nan)), found.disagreement))
+        self._state.emit(
+            events.RoundMeasured(part.index, *(changes or (math.nan, math.nan)), found.disagreement)
+        )
         threshold = self._state.plan.stop_change
         if changes is None or threshold == 0:  # the first round has none before it
             return False
         best = min(before)
         if max(changes[0], changes[1]) < threshold:
-            self.reason = f"edited frames moved by {changes[0]:.4f} and renders by {changes[1]:.4f}, both under {threshold:g}"
+            self.reason = (
+                f"edited frames moved by {changes[0]:.4f} and renders by {changes[1]:.4f}, both "
+                f"under {threshold:g}"
+            )
         elif found.disagreement >= best[0]:
-            self.reason = f"round {part.index} is no better than round {best[1]} ({found.disagreement:.3f} against {best[0]:.3f})"
+            self.reason = (
+                f"round {part.index} is no better than round {best[1]} ({found.disagreement:.3f} "
+                f"against {best[0]:.3f})"
+            )
         return bool(self.reason)
 
     def conclude(self, last: int) -> int:
-        """Write rounds.json, tell why the rounds ended, and return the round that is kept: the one that disagrees least."""
+        """Write rounds.json, tell why the rounds ended, and return the round that is kept: the one that
+        disagrees least.
+        """
         if self._judge is None:
             return last
         if not self.reason:
@@ -104,7 +123,9 @@ class Convergence:
         return kept
 
     def _edited(self, table: Table) -> list[FrameAddress]:
-        """Return what the change of the edited set is measured on: first, key and last frame of every view."""
+        """Return what the change of the edited set is measured on: first, key and last frame of every
+        view.
+        """
         plan = self._state.plan
         frames = sorted({0, plan.key_frame, plan.num_frames - 1})
         return [table.lookup(view, frame) for view in plan.views for frame in frames]

@@ -10,8 +10,8 @@ from i4d.types import Camera
 
 
 def apartness(cameras: Sequence[Camera]) -> np.ndarray:
-    """Return how differently each two cameras see a scene, (n, n): the distance of their centres over the median of all such
-    distances, plus the angle between their optical axes in radians."""
+    """Return how differently each two cameras see a scene, (n, n): the distance of their centres over the
+    median of all such distances, plus the angle between their optical axes in radians."""
     centres = np.stack([camera.centre for camera in cameras])
     axes = np.stack([camera.world_from_camera[:3, 2] for camera in cameras])
     axes = axes / np.linalg.norm(axes, axis=1, keepdims=True)
@@ -24,8 +24,8 @@ def apartness(cameras: Sequence[Camera]) -> np.ndarray:
 def leaders_of(views: Sequence[int], cameras: Sequence[Camera], count: int) -> tuple[int, ...]:
     """Return `count` of the views, in their order, such that the others are near to one of them.
 
-    The sum of every view's distance to its nearest leader is lessened (k-medians): greedily at first, then by swaps until none
-    helps. Ties go to the first view, so that the answer follows from the cameras alone.
+    The sum of every view's distance to its nearest leader is lessened (k-medians): greedily at first, then by
+    swaps until none helps. Ties go to the first view, so that the answer follows from the cameras alone.
     """
     apart, chosen = apartness(cameras), []
     count = min(count, len(views))

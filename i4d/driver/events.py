@@ -1,7 +1,7 @@
 """What the driver tells: frozen events to any number of sinks (console, events.jsonl, tables, metrics).
 
-Every event has `at_s` (unix time when it was emitted). Work carries who did it, on which device, when it began and
-how long it took, so the utilisation plot of the report needs no second instrumentation.
+Every event has `at_s` (unix time when it was emitted). Work carries who did it, on which device, when it
+began and how long it took, so the utilisation plot of the report needs no second instrumentation.
 """
 
 from __future__ import annotations
@@ -175,7 +175,9 @@ class RoundCommitted(Event):
 
 @dataclass(frozen=True)
 class RoundMeasured(Event):
-    """What moved since the round before (NaN for the first), of [0, 1], and how much the round disagrees with itself."""
+    """What moved since the round before (NaN for the first), of [0, 1], and how much the round disagrees with
+    itself.
+    """
 
     round: int
     change_edits: float
@@ -199,7 +201,9 @@ class Warned(Event):
 
 @dataclass(frozen=True)
 class RunFailed(Event):
-    """The run ended with an error; `kind` as in the retry policy. It can be resumed once the cause is gone."""
+    """The run ended with an error; `kind` as in the retry policy. It can be resumed once the cause is
+    gone.
+    """
 
     kind: str
     reason: str

@@ -1,7 +1,7 @@
 """Receipts as JSON, and the journal that lets a resumed run skip what is stored.
 
-An entry counts only if the work's inputs are the same as then (their digest is part of the entry) and its blocks are
-still in the store, so a resume can reuse too little but never something wrong.
+An entry counts only if the work's inputs are the same as then (their digest is part of the entry) and its
+blocks are still in the store, so a resume can reuse too little but never something wrong.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def plain(value: Any) -> Any:
 
 def inputs_digest(*parts: Any) -> str:
     """Return the digest of everything that a piece of work depends on."""
-    return hashlib.blake2b(json.dumps(parts, sort_keys=True, default=_fields_of).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(
+        json.dumps(parts, sort_keys=True, default=_fields_of).encode(), digest_size=16
+    ).hexdigest()
 
 
 def _fields_of(value: Any) -> Any:
@@ -58,7 +60,9 @@ def _fields_of(value: Any) -> Any:
 
 def block_from(tree: dict) -> BlockRef:
     """Return a block reference from JSON."""
-    return BlockRef(tree["digest"], tree["num_rows"], tuple(tree["row_shape"]), tree["dtype"], tree["size_bytes"])
+    return BlockRef(
+        tree["digest"], tree["num_rows"], tuple(tree["row_shape"]), tree["dtype"], tree["size_bytes"]
+    )
 
 
 def receipt_from(kind: str, tree: dict) -> Receipt:
@@ -72,7 +76,9 @@ def receipt_from(kind: str, tree: dict) -> Receipt:
     tree["block"] = block_from(tree["block"])
     tree["notes"] = tuple(tree["notes"])
     tree["kept_share"] = math.nan if tree["kept_share"] is None else tree["kept_share"]
-    return EditReceipt(**{name: tuple(value) if isinstance(value, list) else value for name, value in tree.items()})
+    return EditReceipt(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in tree.items()}
+    )
 
 
 class _Entry(NamedTuple):
@@ -87,7 +93,9 @@ class Journal:
         self._record = record
         self._entries: dict[str, dict[str, _Entry]] = {}
         for entry in record.records():
-            self._entries.setdefault(entry["kind"], {})[entry["id"]] = _Entry(entry["inputs"], entry["receipt"])
+            self._entries.setdefault(entry["kind"], {})[entry["id"]] = _Entry(
+                entry["inputs"], entry["receipt"]
+            )
 
     def add(self, kind: str, id: str, inputs: str, receipt: Receipt) -> None:
         """Write down a finished piece of work; it is on disk when this returns."""
@@ -95,9 +103,13 @@ class Journal:
         self._entries.setdefault(kind, {})[id] = _Entry(inputs, receipt)
 
     def keep(self, kind: str, done: Sequence[tuple[str, str, Receipt]]) -> None:
-        """Write down pieces of work, (id, inputs, receipt) each, for a resume only: none is in memory, all on disk when this returns."""
+        """Write down pieces of work, (id, inputs, receipt) each, for a resume only: none is in memory, all on
+        disk when this returns.
+        """
         if done:
-            self._record.append(*({"kind": kind, "id": id, "inputs": inputs, "receipt": plain(r)} for id, inputs, r in done))
+            self._record.append(
+                *({"kind": kind, "id": id, "inputs": inputs, "receipt": plain(r)} for id, inputs, r in done)
+            )
 
     def knows(self, kind: str, id: str) -> bool:
         """Return whether there is an entry at all: a look that needs no digest of the inputs."""

@@ -1,7 +1,7 @@
 """The plan of a run: every piece of work of every round, fixed before anything runs.
 
-A plan follows from scene, configuration and seed alone, never from how many workers there are, so results do not
-depend on them either. Constants: docs/method.md, sections 3 and 4.
+A plan follows from scene, configuration and seed alone, never from how many workers there are, so results do
+not depend on them either. Constants: docs/method.md, sections 3 and 4.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from i4d.types import Camera, EditSettings, FrameAddress, Region, Scene, Strengt
 
 
 def branches(settings: EditSettings) -> int:
-    """Return how many branches of the guidance (none, image, image and text) have a weight: at 1 / 1 one is enough."""
+    """Return how many branches of the guidance (none, image, image and text) have a weight: at 1 / 1 one is
+    enough.
+    """
     s_T, s_I = settings.text_guidance, settings.image_guidance
     return sum(weight != 0 for weight in (1 - s_I, s_I - s_T, s_T))
 
@@ -52,7 +54,9 @@ class RestWindow:
 
 @dataclass(frozen=True)
 class WindowPlan:
-    """Frames of one window in the order of propagation; the reference is the edited frame next to the first."""
+    """Frames of one window in the order of propagation; the reference is the edited frame next to the
+    first.
+    """
 
     index: int
     frames: tuple[int, ...]
@@ -70,7 +74,9 @@ class Chain:
 
 @dataclass(frozen=True)
 class Update:
-    """Some frames of one view that are rendered when the refit stands at step `at_step`, edited each by itself and put back."""
+    """Some frames of one view that are rendered when the refit stands at step `at_step`, edited each by
+    itself and put back.
+    """
 
     index: int
     view: int
@@ -100,7 +106,8 @@ class RoundPlan:
 class Plan:
     """Everything a driver needs. `views` are edited and trained on; `cameras` are theirs, in the same order.
 
-    `batch` and `rest_batch` are images per editor call, anchor included where one is used. Thresholds are in world units.
+    `batch` and `rest_batch` are images per editor call, anchor included where one is used. Thresholds are in
+    world units.
     """
 
     seed: int
@@ -122,12 +129,16 @@ class Plan:
     refit: Literal["overlap", "barrier"]
     method: str = "key_frame"
     depth_warp: bool = True
-    accumulate: bool = False  # a round's edited frames are the mean of its own and of those of all rounds before
+    accumulate: bool = (
+        False  # a round's edited frames are the mean of its own and of those of all rounds before
+    )
     stop_change: float = 0.0  # rounds end when edited frames and renders move by less, of [0, 1]
     region: Region | None = None  # where the edit may act; None: everywhere
     reference_view: int | None = None  # whose key frame is given, and where it lies (a float16 row)
     reference: FrameAddress | None = None
-    leaders: tuple[int, ...] = ()  # views whose windows go first, the others follow them; empty: no view follows another
+    leaders: tuple[
+        int, ...
+    ] = ()  # views whose windows go first, the others follow them; empty: no view follows another
     follow_strength: Strength = Strength(1, 1)  # of a follower's windows
 
     def strength_of(self, view: int) -> Strength:
@@ -147,7 +158,9 @@ class Plan:
 
 
 def key_strength(step: int, num_steps: int, diffusion_steps: int) -> Strength:
-    """Return how far key-frame step `step` of `num_steps` noises: all the way at first, 0.8 of it at the end."""
+    """Return how far key-frame step `step` of `num_steps` noises: all the way at first, 0.8 of it at the
+    end.
+    """
     scale = 0.8 + 0.1 * (1 + math.cos(math.pi * step / num_steps))
     return Strength(round(1000 * scale), max(1, int(diffusion_steps * scale)))
 
@@ -180,7 +193,13 @@ def _round(index: int, config: Config, views: Sequence[int], num_frames: int, ke
     for step in range(schedule.key_steps):
         rng = np.random.default_rng(seed_for(config.seed, index, None, step, "sample"))
         sample = tuple(views[i] for i in rng.choice(len(views), size, replace=False))
-        steps.append(KeyStep(step, sample, weakened(key_strength(step, schedule.key_steps, schedule.diffusion_steps), share)))
+        steps.append(
+            KeyStep(
+                step,
+                sample,
+                weakened(key_strength(step, schedule.key_steps, schedule.diffusion_steps), share),
+            )
+        )
     rest = [v for v in views if v not in steps[-1].sample]
     windows = tuple(RestWindow(i, tuple(rest[a : a + size])) for i, a in enumerate(range(0, len(rest), size)))
     chains = [c for v in views for c in chains_of(v, num_frames, key_frame, schedule.sequence_length)]
@@ -214,7 +233,9 @@ def make_plan(scene: Scene, config: Config, settings: EditSettings, num_rounds: 
         rest_strength=Strength(schedule.restview_refine_num_steps, schedule.restview_refine_diffusion_steps),
         batch=_frames_at_once(config, settings) + (settings.attention != "own"),
         rest_batch=min(schedule.key_views, len(views)),
-        key_shares=schedule.key_shares if settings.norm == "frame" and settings.attention in ("anchor", "anchor_self") else 1,
+        key_shares=schedule.key_shares
+        if settings.norm == "frame" and settings.attention in ("anchor", "anchor_self")
+        else 1,
         match_threshold=schedule.match_threshold * scene.bounds.unit,
         fill_threshold=schedule.fill_threshold * scene.bounds.unit,
         fit_steps=config.field.fit_steps,
@@ -227,7 +248,9 @@ def make_plan(scene: Scene, config: Config, settings: EditSettings, num_rounds: 
 
 
 def _frames_at_once(config: Config, settings: EditSettings) -> int:
-    """Return how many new frames go through the editor together: a window, or fewer where the card is small and they are independent."""
+    """Return how many new frames go through the editor together: a window, or fewer where the card is small
+    and they are independent.
+    """
     window = config.schedule.sequence_length
     independent = settings.norm == "frame" and settings.attention != "sparse_causal"
     return min(window, config.editor.batch or window) if independent else window
@@ -236,11 +259,15 @@ def _frames_at_once(config: Config, settings: EditSettings) -> int:
 def predicted_forwards(plan: Plan) -> int:
     """Return how many images times branches go through the UNet in all rounds.
 
-    With `anchor` or `anchor_self` attention and per-frame normalisation the anchor of a view is denoised once per round; otherwise
-    with every window. Of adaptive windows it is the most they may take.
+    With `anchor` or `anchor_self` attention and per-frame normalisation the anchor of a view is denoised once
+    per round; otherwise with every window. Of adaptive windows it is the most they may take.
     """
     settings = plan.settings
-    once = settings.attention in ("anchor", "anchor_self") and settings.norm == "frame" and settings.mode in ("exact", "turbo")
+    once = (
+        settings.attention in ("anchor", "anchor_self")
+        and settings.norm == "frame"
+        and settings.mode in ("exact", "turbo")
+    )
     images = 0
     for part in plan.rounds:
         for step in part.key_steps if plan.reference_view is None else ():
@@ -270,6 +297,7 @@ def advice(plan: Plan, editors: int) -> str:
     if editors <= useful:
         return ""
     return (
-        f"{editors} editors are asked for, but at most {useful} can have work at a time: windows of one view and "
+        f"{editors} editors are asked for, but at most {useful} can have work at a time: windows of "
+        "one view and "
         f"direction wait for one another, and there are {useful} such chains"
     )

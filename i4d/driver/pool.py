@@ -1,10 +1,10 @@
 """The editors: who is there, who has room, and what happens when one is lost.
 
-Per editor at most `max_in_flight` calls (of one piece of work each, or several short ones): one that runs, one that waits
-behind it so that the device never idles. The
-watchdog looks at progress, not at time alone: the time-out counts from when a call reached the head of its editor's queue, and
-anew whenever the editor's own number has moved since. An editor that has shown no sign of life waits for a place (its node is
-gone, or not there yet) and is waited for as long as others work.
+Per editor at most `max_in_flight` calls (of one piece of work each, or several short ones): one that runs,
+one that waits behind it so that the device never idles. The
+watchdog looks at progress, not at time alone: the time-out counts from when a call reached the head of its
+editor's queue, and anew whenever the editor's own number has moved since. An editor that has shown no sign of
+life waits for a place (its node is gone, or not there yet) and is waited for as long as others work.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ GLANCE_S = 5.0  # calls shorter than this are not looked at
 
 @dataclass(frozen=True)
 class Limits:
-    """How long to wait and how much to send. `call_goal_s` is what one trainer call should take; `timeout_s` how long a
-    service may go without progress; `place_s` how long a lost trainer waits for room before it takes an editor's place."""
+    """How long to wait and how much to send. `call_goal_s` is what one trainer call should take; `timeout_s`
+    how long a service may go without progress; `place_s` how long a lost trainer waits for room before it
+    takes an editor's place.
+    """
 
     timeout_s: float = 600.0
     start_timeout_s: float = 300.0
@@ -35,17 +37,23 @@ class Limits:
     call_goal_s: float = 2.0
     place_s: float = 30.0
     poll_s: float = 0.5  # how often a stop request and the time-outs are looked at
-    together_s: float = 0.1  # short work goes several a call, up to this long: a call costs the driver something
+    together_s: float = (
+        0.1  # short work goes several a call, up to this long: a call costs the driver something
+    )
 
 
 def ready_event(info: WorkerInfo) -> WorkerReady:
     """Return the event that a service has come up."""
-    return WorkerReady(info.name, info.device, info.device_name, info.node, info.pid, info.warm_up_s, tuple(info.notes))
+    return WorkerReady(
+        info.name, info.device, info.device_name, info.node, info.pid, info.warm_up_s, tuple(info.notes)
+    )
 
 
 @dataclass
 class Member:
-    """One editor. `queue` holds the open tickets of its calls, oldest first; `warm` is False until `warm_up` has answered."""
+    """One editor. `queue` holds the open tickets of its calls, oldest first; `warm` is False until `warm_up`
+    has answered.
+    """
 
     handle: Handle
     warm: bool = False
@@ -86,7 +94,9 @@ class EditorPool:
         self._emit = emit
         self._clock = clock
         self._owners: dict[Any, Member] = {}  # of open tickets
-        self._by_load: list[dict[str, Member]] = [{} for _ in range(limits.max_in_flight)]  # warm ones with room
+        self._by_load: list[dict[str, Member]] = [
+            {} for _ in range(limits.max_in_flight)
+        ]  # warm ones with room
         self._look_again = -math.inf  # when calls are next compared with their time-out
 
     def warm_up(self) -> None:
@@ -118,7 +128,9 @@ class EditorPool:
                 tickets.remove(ticket)
                 self.executor.result(ticket)
             if tickets and self._clock() > until:
-                raise ClusterError(f"{tickets[0].service} did not answer {method} within {self._limits.timeout_s:g} s")
+                raise ClusterError(
+                    f"{tickets[0].service} did not answer {method} within {self._limits.timeout_s:g} s"
+                )
 
     def send(self, member: Member, work: Sequence[tuple[str, Any]]) -> list[Any]:
         """Send work, (method, task) each, to an editor with room, as one call; returns a ticket of each."""
@@ -140,7 +152,8 @@ class EditorPool:
         return member.warm and len(member.queue) < self._limits.max_in_flight
 
     def choose(self, home: str | None) -> Member | None:
-        """Return the editor for a piece of work: the one that holds its view if it has room, else an idle one.
+        """Return the editor for a piece of work: the one that holds its view if it has room, else an idle
+        one.
 
         Work without a home, and work whose home is busy while another editor idles, goes to the least loaded.
         """
@@ -217,7 +230,9 @@ class EditorPool:
         return [m for m in late if m.progress is not None or not working]
 
     def _look_at(self, member: Member, now: float) -> None:
-        """Count anew from now where an editor has moved. While it warms up, only its first sign of life counts."""
+        """Count anew from now where an editor has moved. While it warms up, only its first sign of life
+        counts.
+        """
         heard = self.executor.progress(member.handle)
         if heard is not None and heard != member.progress:
             if member.warm or member.progress is None:
@@ -240,7 +255,9 @@ class EditorPool:
             self.members.remove(member)
             del self._named[member.name]
             if not self.members:
-                raise ClusterError(f"no editor is left: {member.name} was lost {member.restarts} times", reason)
+                raise ClusterError(
+                    f"no editor is left: {member.name} was lost {member.restarts} times", reason
+                )
             self._emit(Warned(f"going on without {member.name}, lost {member.restarts} times: {reason}"))
             return
         self._emit(WorkerRestarted(member.name, reason, member.restarts))

@@ -33,7 +33,9 @@ class RenderJob:
 
 
 def calls_of(job: RenderJob, num_frames: int, pixels_per_call: int = _PIXELS_PER_CALL) -> list[RenderTask]:
-    """Return the short render calls that make up a job, in order; how they are cut follows from image size only."""
+    """Return the short render calls that make up a job, in order; how they are cut follows from image size
+    only.
+    """
     tasks = []
     for shot in job.shots:
         size = max(1, min(8, pixels_per_call // (shot.camera.width * shot.camera.height)))
@@ -43,7 +45,13 @@ def calls_of(job: RenderJob, num_frames: int, pixels_per_call: int = _PIXELS_PER
 
 
 def work_done(
-    session: TrainerSession, round_index: int, id: str, receipt: RenderReceipt, reused: bool, done: int, total: int
+    session: TrainerSession,
+    round_index: int,
+    id: str,
+    receipt: RenderReceipt,
+    reused: bool,
+    done: int,
+    total: int,
 ) -> RenderStored:
     """Return the event for one render call."""
     size = sum(block.size_bytes for block in receipt.blocks.values())
@@ -52,9 +60,15 @@ def work_done(
 
 
 def render_all(
-    session: TrainerSession, jobs: Sequence[RenderJob], checkpoints: dict[int, str], num_frames: int, emit: Emitter
+    session: TrainerSession,
+    jobs: Sequence[RenderJob],
+    checkpoints: dict[int, str],
+    num_frames: int,
+    emit: Emitter,
 ) -> dict[str, list[dict]]:
-    """Return, per job, its images in order: [{"frames": [...], "blocks": {"rgb": {...}}}, ...] as plain values."""
+    """Return, per job, its images in order: [{"frames": [...], "blocks": {"rgb": {...}}}, ...] as plain
+    values.
+    """
     last = max(checkpoints)
     jobs = [replace(job, round=last if job.round < 0 else job.round) for job in jobs]
     calls = [(job, task) for job in sorted(jobs, key=lambda j: j.round) for task in calls_of(job, num_frames)]

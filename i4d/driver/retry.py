@@ -22,8 +22,8 @@ Kind = Literal["lost", "timeout", "block", "bad_receipt", "stage", "storage", "u
 
 
 class Decision(Enum):
-    """RETRY: send it again. REREAD: also make again the stored inputs that are gone. RELOAD_TRAINER: go back to the
-    last checkpoint. ABORT: stop the run with the failure."""
+    """RETRY: send it again. REREAD: also make again the stored inputs that are gone. RELOAD_TRAINER: go back
+    to the last checkpoint. ABORT: stop the run with the failure."""
 
     RETRY = "retry"
     REREAD = "reread"
@@ -59,8 +59,10 @@ def classify(err: BaseException) -> Kind:
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Bounded patience. `max_retries` counts what the workers may be blamed for (processes, time-outs, blocks);
-    errors that the same input is likely to cause again get `max_repeats`. `max_restarts` is per service."""
+    """Bounded patience. `max_retries` counts what the workers may be blamed for (processes, time-outs,
+    blocks); errors that the same input is likely to cause again get `max_repeats`. `max_restarts` is per
+    service.
+    """
 
     max_retries: int = 3
     max_repeats: int = 1
@@ -74,7 +76,8 @@ class RetryPolicy:
             "block": self.max_retries,
             "bad_receipt": self.max_repeats,
             "stage": self.max_repeats,
-            "storage": self.max_repeats,  # a store that is away for a while was waited for already, by the store itself
+            # a store that is away for a while was waited for already, by the store itself
+            "storage": self.max_repeats,
             "error": self.max_repeats,
             "user": 0,
         }[failure.kind]

@@ -2,8 +2,8 @@
 
     run(plan, originals, record, executor, editors, trainer, sinks, ...) -> RunResult
 
-Called again on the same record it continues: committed rounds are skipped, and within a round everything whose
-inputs are unchanged and whose blocks are stored is taken over from the journal.
+Called again on the same record it continues: committed rounds are skipped, and within a round everything
+whose inputs are unchanged and whose blocks are stored is taken over from the journal.
 """
 
 from __future__ import annotations
@@ -67,12 +67,13 @@ def run(
 ) -> RunResult:
     """Carry out a plan, or what is left of it, and return what it made.
 
-    `originals` is version 0 of the frames. `turns`: editors and trainer share a device that holds one of them at a time
-    (overlap becomes barrier). `overlap` False: a plan that overlaps refit and windows falls back to barrier, as where they
-    would only compete for the same cores. `checkpoint`: a trained field to start from in place of the first fit. `joining`: editors
-    that come up when there is room for them; nobody waits for them. `judge` says when rounds end before the last one planned and
-    which is kept; without one all are done and the last is kept. Raises ConfigError when the record belongs to another plan,
-    and the I4DError that stopped the run otherwise.
+    `originals` is version 0 of the frames. `turns`: editors and trainer share a device that holds one of them
+    at a time (overlap becomes barrier). `overlap` False: a plan that overlaps refit and windows falls back to
+    barrier, as where they would only compete for the same cores. `checkpoint`: a trained field to start from
+    in place of the first fit. `joining`: editors that come up when there is room for them; nobody waits for
+    them. `judge` says when rounds end before the last one planned and which is kept; without one all are done
+    and the last is kept. Raises ConfigError when the record belongs to another plan, and the I4DError that
+    stopped the run otherwise.
     """
     policy, limits, emit = policy or RetryPolicy(), limits or Limits(), Emitter(sinks)
     with record.lock():
@@ -82,7 +83,20 @@ def run(
         pool = EditorPool(executor, editors, policy, limits, emit, clock) if plan.rounds else None
         session = TrainerSession(executor, trainer, policy, record, journal, limits, emit, clock)
         session.pool = pool
-        state = RunState(plan, originals, record, journal, pool, session, policy, limits, emit, clock, turns, overlap and not turns)
+        state = RunState(
+            plan,
+            originals,
+            record,
+            journal,
+            pool,
+            session,
+            policy,
+            limits,
+            emit,
+            clock,
+            turns,
+            overlap and not turns,
+        )
         _announce(state, len(editors), bool(checkpoints), joining)
         try:
             if 0 not in checkpoints:
@@ -104,14 +118,20 @@ def run(
         return result
 
 
-def _rounds(state: RunState, tables: dict[int, Table], checkpoints: dict[int, CheckpointReceipt], judge: Judge | None) -> int:
-    """Carry out what is left of the rounds, adding to tables and checkpoints; return the round that is kept."""
+def _rounds(
+    state: RunState, tables: dict[int, Table], checkpoints: dict[int, CheckpointReceipt], judge: Judge | None
+) -> int:
+    """Carry out what is left of the rounds, adding to tables and checkpoints; return the round that is
+    kept.
+    """
     convergence = Convergence(state, judge)
     for part in state.plan.rounds:
         if part.index not in checkpoints:
             before = part.index - 1
             state.regions = state.regions or regions_of(state, checkpoints[0])
-            tables[part.index], checkpoints[part.index] = _round(state, part, tables[before], checkpoints[before])
+            tables[part.index], checkpoints[part.index] = _round(
+                state, part, tables[before], checkpoints[before]
+            )
         if convergence.settled(part, tables[part.index], checkpoints[part.index]):
             break
     return convergence.conclude(max(checkpoints))
@@ -125,8 +145,12 @@ def _tell_failure(emit: Emitter, err: Exception) -> None:
         err.add_note(f"and the event could not be written: {full}")
 
 
-def _committed(plan: Plan, originals: Table, record: Record) -> tuple[dict[int, Table], dict[int, CheckpointReceipt]]:
-    """Return frame tables (0: the originals) and checkpoints by committed round; ConfigError if they are of another plan."""
+def _committed(
+    plan: Plan, originals: Table, record: Record
+) -> tuple[dict[int, Table], dict[int, CheckpointReceipt]]:
+    """Return frame tables (0: the originals) and checkpoints by committed round; ConfigError if they are of
+    another plan.
+    """
     table, tables, checkpoints = originals, {0: originals}, {}
     stored = record.read_json("plan.json")
     if stored is not None and stored["digest"] != plan.digest():
@@ -136,7 +160,9 @@ def _committed(plan: Plan, originals: Table, record: Record) -> tuple[dict[int, 
     for index, manifest in sorted(record.manifests().items()):
         table = table.override(TableRun(*run) for run in manifest["overrides"])
         if table.digest() != manifest["table"]:
-            raise BlockError(f"manifest-{index}.json does not fit the original frames", "was the scene prepared anew?")
+            raise BlockError(
+                f"manifest-{index}.json does not fit the original frames", "was the scene prepared anew?"
+            )
         tables[index], checkpoints[index] = table, receipt_from("fit", manifest["checkpoint"])
     return tables, checkpoints
 
@@ -180,7 +206,9 @@ def _fit(state: RunState, phase: Phase) -> CheckpointReceipt:
     return fit.finish(phase)
 
 
-def _round(state: RunState, part: RoundPlan, table: Table, start: CheckpointReceipt) -> tuple[Table, CheckpointReceipt]:
+def _round(
+    state: RunState, part: RoundPlan, table: Table, start: CheckpointReceipt
+) -> tuple[Table, CheckpointReceipt]:
     plan = state.plan
     state.emit(events.RoundStarted(part.index, len(plan.rounds)))
     if part.updates:
@@ -213,7 +241,9 @@ def _round(state: RunState, part: RoundPlan, table: Table, start: CheckpointRece
 def _key_stage(
     state: RunState, part: RoundPlan, start: CheckpointReceipt, before: Table | None
 ) -> tuple[Look, dict[int, FrameAddress], Results]:
-    """Return what the field shows, the edited key frame of every view and the receipts; without key steps, the originals."""
+    """Return what the field shows, the edited key frame of every view and the receipts; without key steps,
+    the originals.
+    """
     plan = state.plan
     if not part.key_steps:
         state.turn_to("editors")
@@ -232,7 +262,12 @@ def _stored_runs(part: RoundPlan, loop: EditLoop) -> list[TableRun]:
 
 
 def _overlap(
-    state: RunState, part: RoundPlan, loop: EditLoop, table: Table, keys: list[TableRun], start: CheckpointReceipt
+    state: RunState,
+    part: RoundPlan,
+    loop: EditLoop,
+    table: Table,
+    keys: list[TableRun],
+    start: CheckpointReceipt,
 ) -> tuple[Table, CheckpointReceipt]:
     """Refit while windows land; return the new table and the refitted field."""
     plan = state.plan
@@ -258,7 +293,9 @@ def _overlap(
 
 
 def _fit_while_windows_land(state: RunState, part: RoundPlan, loop: EditLoop, fit: Fit) -> None:
-    """Turn until all windows are stored and handed over; the trainer takes at most half of its steps, in their pace."""
+    """Turn until all windows are stored and handed over; the trainer takes at most half of its steps, in
+    their pace.
+    """
     places = window_runs(part)
     executor, poll_s = state.pool.executor, state.limits.poll_s
     given: set[str] = set()
@@ -283,7 +320,9 @@ def _fit_while_windows_land(state: RunState, part: RoundPlan, loop: EditLoop, fi
     hand_over()
 
 
-def _commit(state: RunState, index: int, table: Table, overrides: list[TableRun], receipt: CheckpointReceipt) -> None:
+def _commit(
+    state: RunState, index: int, table: Table, overrides: list[TableRun], receipt: CheckpointReceipt
+) -> None:
     """Write the manifest: the round exists from here on."""
     manifest = {
         "round": index,
@@ -308,7 +347,9 @@ def _prune(state: RunState, checkpoints: dict[int, CheckpointReceipt], kept: int
             state.record.drop_checkpoint(receipt.digest)
 
 
-def _render(state: RunState, jobs: Sequence[RenderJob], checkpoints: dict[int, CheckpointReceipt]) -> dict[str, list[dict]]:
+def _render(
+    state: RunState, jobs: Sequence[RenderJob], checkpoints: dict[int, CheckpointReceipt]
+) -> dict[str, list[dict]]:
     if not jobs:
         return state.record.read_json("renders.json") or {}
     digests = {index: receipt.digest for index, receipt in checkpoints.items()}

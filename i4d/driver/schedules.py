@@ -1,11 +1,13 @@
-"""Plans other than the plain one: cameras that follow others, and what the method is compared with, for the same services.
+"""Plans other than the plain one: cameras that follow others, and what the method is compared with, for the
+same services.
 
-`key_views`: a few cameras, chosen for coverage, are swept by windows as ever; each window of the others starts from its own past
-(by flow) and from what the leaders show at the same instants (by depth), and is repainted briefly (method page, section 5).
-`adaptive`: the same order, but every window, a leader's too, is repainted as strongly as its warps leave it unexplained.
-`each_frame`: every frame of every edited view by itself, from the original, with noise of its own; then the refit.
-`in2n`: Instruct-NeRF2NeRF (Haque et al., ICCV 2023, section 3.2) carried to 4D: while the field refits, a few frames at a time are
-rendered from it, edited each by itself under the condition of their originals, and take their places in the training set.
+`key_views`: a few cameras, chosen for coverage, are swept by windows as ever; each window of the others
+starts from its own past (by flow) and from what the leaders show at the same instants (by depth), and is
+repainted briefly (method page, section 5). `adaptive`: the same order, but every window, a leader's too, is
+repainted as strongly as its warps leave it unexplained. `each_frame`: every frame of every edited view by
+itself, from the original, with noise of its own; then the refit. `in2n`: Instruct-NeRF2NeRF (Haque et al.,
+ICCV 2023, section 3.2) carried to 4D: while the field refits, a few frames at a time are rendered from it,
+edited each by itself under the condition of their originals, and take their places in the training set.
 """
 
 from __future__ import annotations
@@ -16,25 +18,48 @@ import numpy as np
 
 from i4d.config import Config
 from i4d.driver.coverage import leaders_of
-from i4d.driver.plan import Chain, Plan, RoundPlan, Update, WindowPlan, branches, make_plan, predicted_forwards
+from i4d.driver.plan import (
+    Chain,
+    Plan,
+    RoundPlan,
+    Update,
+    WindowPlan,
+    branches,
+    make_plan,
+    predicted_forwards,
+)
 from i4d.driver.reference import reference_view, referring
 from i4d.driver.single import single_plan
 from i4d.errors import ConfigError
 from i4d.seeds import seed_for
 from i4d.types import EditSettings, Scene, Strength
 
-STRONGEST, WEAKEST, STRONGEST_AT_LAST = 0.98, 0.02, 0.5  # shares of the 1000 timesteps that an update of in2n may noise to
+STRONGEST, WEAKEST, STRONGEST_AT_LAST = (
+    0.98,
+    0.02,
+    0.5,
+)  # shares of the 1000 timesteps that an update of in2n may noise to
 
 
-def scheduled_plan(scene: Scene, config: Config, settings: EditSettings, num_rounds: int | None = None) -> Plan:
-    """Return the plan that `schedule.method` asks for; those of comparison have one round and spend `schedule.forwards`.
+def scheduled_plan(
+    scene: Scene, config: Config, settings: EditSettings, num_rounds: int | None = None
+) -> Plan:
+    """Return the plan that `schedule.method` asks for; those of comparison have one round and spend
+    `schedule.forwards`.
 
-    ConfigError as in `make_plan`, where the forwards do not suffice for one step per frame, or where a comparison is to be local.
+    ConfigError as in `make_plan`, where the forwards do not suffice for one step per frame, or where a
+    comparison is to be local.
     """
     local, plan = config.local, _of_method(scene, config, settings, num_rounds)
-    for option, asked, methods in (("--where", local.where, ("in2n",)), ("--reference", local.reference, ("in2n", "each_frame"))):
+    for option, asked, methods in (
+        ("--where", local.where, ("in2n",)),
+        ("--reference", local.reference, ("in2n", "each_frame")),
+    ):
         if asked and plan.rounds and plan.method in methods:
-            raise ConfigError(f"{option} does not go with schedule.method {plan.method}", "that is for comparison; use key_frame")
+            raise ConfigError(
+                f"{option} does not go with schedule.method {plan.method}",
+                "that is for comparison; use key_frame",
+            )
     if not local.reference or not plan.rounds:
         return plan
     return referring(plan, reference_view(scene, local.reference_camera))
@@ -44,7 +69,9 @@ def _of_method(scene: Scene, config: Config, settings: EditSettings, num_rounds:
     plan = make_plan(scene, config, settings, num_rounds)
     schedule, method = config.schedule, config.schedule.method
     if method in ("key_frame", "adaptive") and len(plan.views) == 1 and schedule.single != "off":
-        plan = single_plan(plan, schedule.single, schedule.diffusion_steps, schedule.sequence_length, schedule.round_share)
+        plan = single_plan(
+            plan, schedule.single, schedule.diffusion_steps, schedule.sequence_length, schedule.round_share
+        )
     if method == "key_frame" or not plan.rounds or (method == "adaptive" and len(plan.views) == 1):
         return replace(plan, method=method)
     if method in ("key_views", "adaptive"):
@@ -56,7 +83,8 @@ def _of_method(scene: Scene, config: Config, settings: EditSettings, num_rounds:
 
 
 def following(plan: Plan, config: Config) -> Plan:
-    """Return the plan with leaders: as many as configured, or a third of the views, one at least; all of them where there is one view.
+    """Return the plan with leaders: as many as configured, or a third of the views, one at least; all of them
+    where there is one view.
 
     `key_views` gives followers a strength of their own; `adaptive` windows are all adapted from the same one.
     """
@@ -71,7 +99,10 @@ def _steps(plan: Plan, images: int, batched: int, most: int) -> int:
     """Return how many steps each of `batched` images can be given, at most those of a full edit."""
     if images < batched:
         needed = batched * branches(plan.settings)
-        raise ConfigError(f"schedule.forwards is too little for schedule.method {plan.method}", f"one step per frame takes {needed}")
+        raise ConfigError(
+            f"schedule.forwards is too little for schedule.method {plan.method}",
+            f"one step per frame takes {needed}",
+        )
     return min(images // batched, most)
 
 
@@ -86,13 +117,17 @@ def _each_frame(plan: Plan, images: int, most: int) -> Plan:
             frames = tuple(range(index * size, min((index + 1) * size, plan.num_frames)))
             if frames:
                 chains.append(Chain(view, "forward", (WindowPlan(index, frames, plan.key_frame),)))
-    return replace(plan, batch=size, window_strength=Strength(1000, steps), rounds=(RoundPlan(1, (), (), tuple(chains)),))
+    return replace(
+        plan, batch=size, window_strength=Strength(1000, steps), rounds=(RoundPlan(1, (), (), tuple(chains)),)
+    )
 
 
 def _in2n(plan: Plan, images: int, most: int) -> Plan:
-    """Return updates in random order, every frame once before any comes again, spread evenly over the refit's steps.
+    """Return updates in random order, every frame once before any comes again, spread evenly over the refit's
+    steps.
 
-    Strengths are drawn between 0.02 and an upper end that falls from 0.98 to 0.5 of the timesteps (theirs: 0.02 to 0.98 throughout).
+    Strengths are drawn between 0.02 and an upper end that falls from 0.98 to 0.5 of the timesteps (theirs:
+    0.02 to 0.98 throughout).
     """
     steps = _steps(plan, images, len(plan.views) * plan.num_frames, most)
     left, groups, cycle = images // steps, [], 0

@@ -10,21 +10,27 @@ from i4d.driver.protocols import Table
 from i4d.driver.windows import Job, Results
 from i4d.types import EditReceipt, FrameAddress, KeyFrameTask, RepaintTask, Sight, TableRun, WindowTask
 
-TOLD_AGAIN = 0.75  # how much of a given key frame repainted views take where they see it: nearest to the truth of 0.5, 0.75 and 1
+# how much of a given key frame repainted views take where they see it: nearest to the truth of 0.5, 0.75 and
+# 1
+TOLD_AGAIN = 0.75
 
 
 @dataclass(frozen=True)
 class Look:
-    """What the field shows before this round's edit: the depth block at the key instant, and the current frames.
+    """What the field shows before this round's edit: the depth block at the key instant, and the current
+    frames.
 
-    `frames` is empty in round 1, where the originals are current. `region` has a mask per view and frame of a local edit.
+    `frames` is empty in round 1, where the originals are current. `region` has a mask per view and frame of a
+    local edit.
     """
 
     depth: str
     frames: Mapping[tuple[int, int], FrameAddress]
     key: tuple[FrameAddress, ...]  # per edited view, at the key instant
     region: Mapping[tuple[int, int], FrameAddress] = field(default_factory=dict)
-    depths: Mapping[tuple[int, int], FrameAddress] = field(default_factory=dict)  # of every frame, where views follow others
+    depths: Mapping[tuple[int, int], FrameAddress] = field(
+        default_factory=dict
+    )  # of every frame, where views follow others
 
     def masks(self, places: Iterable[tuple[int, int]]) -> tuple[FrameAddress, ...]:
         """Return the masks of (view, frame) places; none where the edit acts everywhere."""
@@ -44,11 +50,15 @@ def window_id(part: RoundPlan, view: int, window: int) -> str:
 
 
 def earlier_of(before: Table | None, places: Iterable[tuple[int, int]]) -> tuple[FrameAddress, ...]:
-    """Return what the rounds before made of (view, frame) places; empty where rounds do not accumulate, or this is the first."""
+    """Return what the rounds before made of (view, frame) places; empty where rounds do not accumulate, or
+    this is the first.
+    """
     return () if before is None else tuple(before.lookup(*place) for place in places)
 
 
-def key_jobs(plan: Plan, part: RoundPlan, originals: Table, look: Look, before: Table | None = None) -> list[Job]:
+def key_jobs(
+    plan: Plan, part: RoundPlan, originals: Table, look: Look, before: Table | None = None
+) -> list[Job]:
     """Return the key-frame steps, one after the other, and the repaints of the rest views after the last.
 
     `before`: the frames of the round before, where rounds accumulate; likewise in `window_jobs`.
@@ -75,7 +85,9 @@ def key_jobs(plan: Plan, part: RoundPlan, originals: Table, look: Look, before: 
                 strength=step.strength,
                 settings=plan.settings,
                 match_threshold=plan.match_threshold if plan.depth_warp else 0.0,
-                fill_threshold=(plan.fill_threshold if plan.reference is None else plan.match_threshold) if plan.depth_warp else 0.0,
+                fill_threshold=(plan.fill_threshold if plan.reference is None else plan.match_threshold)
+                if plan.depth_warp
+                else 0.0,
                 fill_share=0.5 if plan.reference is None else 1.0,
                 edited=_edited(plan, part, step, results) if plan.reference is None else (plan.reference,),
                 region=look.masks((view, plan.key_frame) for view in plan.views),
@@ -92,14 +104,27 @@ def key_jobs(plan: Plan, part: RoundPlan, originals: Table, look: Look, before: 
         jobs.append(step_job(index))
     last = jobs[-1].id
 
-    rest = [_rest_job(plan, part, window.index, window.views, key_originals, last, look, before) for window in part.rest]
-    return jobs + rest + ([_told_again(plan, part, jobs[-1], rest)] if rest and plan.reference is not None else [])
+    rest = [
+        _rest_job(plan, part, window.index, window.views, key_originals, last, look, before)
+        for window in part.rest
+    ]
+    return (
+        jobs
+        + rest
+        + ([_told_again(plan, part, jobs[-1], rest)] if rest and plan.reference is not None else [])
+    )
 
 
 def _rest_job(
-    plan: Plan, part: RoundPlan, window: int, views: tuple[int, ...], key_originals: tuple[FrameAddress, ...], last: str, look: Look,
+    plan: Plan,
+    part: RoundPlan,
+    window: int,
+    views: tuple[int, ...],
+    key_originals: tuple[FrameAddress, ...],
+    last: str,
+    look: Look,
     before: Table | None,
-) -> Job:  # fmt: skip
+) -> Job:
     """Return the repaint of some views that were not in the sample of the `last` key-frame step."""
     where = [plan.views.index(view) for view in views]
 
@@ -124,14 +149,18 @@ def _rest_job(
 
 
 def _told_again(plan: Plan, part: RoundPlan, first: Job, rest: list[Job]) -> Job:
-    """Return the step that takes a given key frame into the repainted views once more: a repaint keeps little of what it was given."""
+    """Return the step that takes a given key frame into the repainted views once more: a repaint keeps little
+    of what it was given.
+    """
 
     def make(results: Results) -> KeyFrameTask:
         repainted = _repainted(plan, part, results)
         current = tuple(repainted[view] for view in plan.views)
         return replace(first.make(results), step=1, current=current, fill_share=TOLD_AGAIN)
 
-    return Job(key_id(part, 1), "edit_key_frame", make, len(plan.views), tuple(job.id for job in rest), 1, "key")
+    return Job(
+        key_id(part, 1), "edit_key_frame", make, len(plan.views), tuple(job.id for job in rest), 1, "key"
+    )
 
 
 def share_ids(plan: Plan, part: RoundPlan, step: KeyStep) -> list[str]:
@@ -140,10 +169,14 @@ def share_ids(plan: Plan, part: RoundPlan, step: KeyStep) -> list[str]:
     return [f"{key_id(part, step.step)}/s{share}" for share in range(len(shares))] if len(shares) > 1 else []
 
 
-def _share_jobs(plan: Plan, part: RoundPlan, index: int, originals: tuple[FrameAddress, ...], look: Look) -> list[Job]:
-    """Return the parts of one joint edit: each repaints the anchor once more and some of the other views with it.
+def _share_jobs(
+    plan: Plan, part: RoundPlan, index: int, originals: tuple[FrameAddress, ...], look: Look
+) -> list[Job]:
+    """Return the parts of one joint edit: each repaints the anchor once more and some of the other views with
+    it.
 
-    With per-image normalisation a view depends on the anchor and itself alone, so the parts together are the joint edit.
+    With per-image normalisation a view depends on the anchor and itself alone, so the parts together are the
+    joint edit.
     """
     step = part.key_steps[index]
     shares, ids = step.shares(plan.key_shares), share_ids(plan, part, step)
@@ -177,11 +210,17 @@ def _share_jobs(plan: Plan, part: RoundPlan, index: int, originals: tuple[FrameA
 
 
 def _edited(plan: Plan, part: RoundPlan, step: KeyStep, results: Results) -> tuple[FrameAddress, ...]:
-    """Return where the sampled views lie after their shares, in the order of the sample; empty where it is one call."""
+    """Return where the sampled views lie after their shares, in the order of the sample; empty where it is
+    one call.
+    """
     found = {}
     for id, views in zip(share_ids(plan, part, step), step.shares(plan.key_shares), strict=False):
         digest = results[id].block.digest
-        found |= {view: FrameAddress(digest, row) for row, view in enumerate((step.sample[0], *views)) if view not in found}
+        found |= {
+            view: FrameAddress(digest, row)
+            for row, view in enumerate((step.sample[0], *views))
+            if view not in found
+        }
     return tuple(found[view] for view in step.sample) if found else ()
 
 
@@ -202,12 +241,21 @@ def _repainted(plan: Plan, part: RoundPlan, results: Results) -> dict[int, Frame
     found = {view: FrameAddress(last, row) for row, view in enumerate(plan.views)}
     for rest in part.rest:
         digest = results[rest_id(part, rest.index)].block.digest
-        found |= {view: FrameAddress(digest, row) for row, view in enumerate(rest.views) if view != plan.reference_view}
+        found |= {
+            view: FrameAddress(digest, row)
+            for row, view in enumerate(rest.views)
+            if view != plan.reference_view
+        }
     return found
 
 
 def window_jobs(
-    plan: Plan, part: RoundPlan, originals: Table, look: Look, edited_keys: Mapping[int, FrameAddress], before: Table | None = None
+    plan: Plan,
+    part: RoundPlan,
+    originals: Table,
+    look: Look,
+    edited_keys: Mapping[int, FrameAddress],
+    before: Table | None = None,
 ) -> list[Job]:
     """Return the windows of every chain."""
     return [
@@ -218,7 +266,14 @@ def window_jobs(
 
 
 def _window_job(
-    plan: Plan, part: RoundPlan, originals: Table, look: Look, anchor: FrameAddress, chain: Chain, place: int, before: Table | None
+    plan: Plan,
+    part: RoundPlan,
+    originals: Table,
+    look: Look,
+    anchor: FrameAddress,
+    chain: Chain,
+    place: int,
+    before: Table | None,
 ) -> Job:
     window = chain.windows[place]
     view = chain.view
@@ -231,7 +286,10 @@ def _window_job(
         if previous:
             block = results[previous].block
             reference = FrameAddress(block.digest, block.num_rows - 1)
-        sights = tuple(_sight(plan, look, leader, window, results[window_id(part, leader, window.index)]) for leader in leaders)
+        sights = tuple(
+            _sight(plan, look, leader, window, results[window_id(part, leader, window.index)])
+            for leader in leaders
+        )
         return WindowTask(
             run_seed=plan.seed,
             round=part.index,
@@ -260,7 +318,9 @@ def _window_job(
     job_id = window_id(part, view, window.index)
     leads = bool(plan.leaders) and not leaders
     left = len(chain.windows) - place + (len(chain.windows) if leads else 0)  # others wait for a leader
-    after = ((previous,) if previous else ()) + tuple(window_id(part, leader, window.index) for leader in leaders)
+    after = ((previous,) if previous else ()) + tuple(
+        window_id(part, leader, window.index) for leader in leaders
+    )
     return Job(job_id, "edit_window", make, len(window.frames), after, left, f"v{view:02d}")
 
 

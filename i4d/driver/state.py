@@ -1,4 +1,6 @@
-"""What the stages of a run share: plan, record, services, clocks; stages as events; the editors' loop over a stage's jobs."""
+"""What the stages of a run share: plan, record, services, clocks; stages as events; the editors' loop over a
+stage's jobs.
+"""
 
 from __future__ import annotations
 
@@ -36,13 +38,17 @@ class RunState:
     overlap: bool
     timings: dict[str, float] = field(default_factory=dict)
     receipts: dict[str, Any] = field(default_factory=dict)
-    regions: dict[tuple[int, int], FrameAddress] = field(default_factory=dict)  # masks of a local edit by view and frame
+    regions: dict[tuple[int, int], FrameAddress] = field(
+        default_factory=dict
+    )  # masks of a local edit by view and frame
 
     def stage(self, round_index: int, name: str, total: int) -> Stage:
         return Stage(self, round_index, name, total)
 
     def turn_to(self, who: str) -> None:
-        """Where editors and trainer share one device that cannot hold both, move the others' weights off it."""
+        """Where editors and trainer share one device that cannot hold both, move the others' weights off
+        it.
+        """
         if not self.turns:
             return
         if who == "editors":
@@ -71,7 +77,9 @@ class Stage:
 
 
 def edit_loop(state: RunState, part: RoundPlan, jobs: list[Job], before: int = 0, of: int = 0) -> EditLoop:
-    """Return the loop over a stage's jobs; where they are some `of` the stage's, `before` were done before them."""
+    """Return the loop over a stage's jobs; where they are some `of` the stage's, `before` were done before
+    them.
+    """
     kinds = {
         "edit_key_frame": events.KeyFrameStepStored,
         "repaint": events.RestViewsStored,
@@ -101,4 +109,6 @@ def edit_loop(state: RunState, part: RoundPlan, jobs: list[Job], before: int = 0
             )
         )
 
-    return EditLoop(jobs, state.pool, state.journal, state.record, state.policy, state.limits, state.emit, stored)
+    return EditLoop(
+        jobs, state.pool, state.journal, state.record, state.policy, state.limits, state.emit, stored
+    )

@@ -1,8 +1,8 @@
 """The driver's side of the trainer: fits in short calls, checkpoints, renders, and comes back after a loss.
 
-The trainer alone holds mutable state, so everything needed to build it again is kept here: the phase, the frames it
-was given, and the last checkpoint of the phase. How a fit is cut into calls follows the measured speed and must not
-change its result; in barrier mode nothing else depends on time.
+The trainer alone holds mutable state, so everything needed to build it again is kept here: the phase, the
+frames it was given, and the last checkpoint of the phase. How a fit is cut into calls follows the measured
+speed and must not change its result; in barrier mode nothing else depends on time.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ class TrainerSession:
         self.clock = clock
         self.holds: str | None = None  # the checkpoint that the field equals now
         self.pool: EditorPool | None = None  # whose editors may have to make room
-        self.local: LocalRender | None = None  # of a local edit: every render of an edited field stays inside it
+        self.local: LocalRender | None = (
+            None  # of a local edit: every render of an edited field stays inside it
+        )
         self._restarts = 0
         self._heard: int | None = None
 
@@ -89,21 +91,31 @@ class TrainerSession:
         return self.executor.result(ticket)
 
     def moved(self, since: float) -> bool:
-        """Return whether the trainer has got on since it was last looked at; short calls are not looked at."""
+        """Return whether the trainer has got on since it was last looked at; short calls are not looked
+        at.
+        """
         if self.clock() - since <= min(GLANCE_S, self.limits.timeout_s / 4):
             return False
         before, self._heard = self._heard, self.executor.progress(self.handle)
         return self._heard is not None and self._heard != before
 
     def warm_up(self) -> None:
-        """Bring the trainer up. One that finds no room for `place_s` (its node is gone) takes the place of an editor."""
+        """Bring the trainer up. One that finds no room for `place_s` (its node is gone) takes the place of an
+        editor.
+        """
         ticket, since = self.executor.call(self.handle, "warm_up"), self.clock()
         while not self.executor.wait([ticket], self.limits.poll_s):
             waited = self.clock() - since
             spare = self.pool.spare() if self.pool is not None else None
             if waited > self.limits.start_timeout_s:
-                raise CallTimeout(f"{self.handle.name} did not warm up within {self.limits.start_timeout_s:g} s")
-            if spare is not None and waited > self.limits.place_s and self.executor.progress(self.handle) is None:
+                raise CallTimeout(
+                    f"{self.handle.name} did not warm up within {self.limits.start_timeout_s:g} s"
+                )
+            if (
+                spare is not None
+                and waited > self.limits.place_s
+                and self.executor.progress(self.handle) is None
+            ):
                 self.executor.take_place(self.handle, spare.handle)
                 self.pool.displaced(spare, self.handle.name)
                 ticket, since = self.executor.call(self.handle, "warm_up"), self.clock()
@@ -169,10 +181,14 @@ class TrainerSession:
 
 
 class Fit:
-    """One phase on one trainer. `advance` does one short call; `hand_over` adds frames that have landed meanwhile."""
+    """One phase on one trainer. `advance` does one short call; `hand_over` adds frames that have landed
+    meanwhile.
+    """
 
     def __init__(self, session: TrainerSession, phase: Phase, exact: bool) -> None:
-        """`exact`: intermediate checkpoints count only for the same frames (barrier); else for the phase (overlap)."""
+        """`exact`: intermediate checkpoints count only for the same frames (barrier); else for the phase
+        (overlap).
+        """
         self.phase = phase
         self.step = 0
         self._session = session
@@ -186,7 +202,9 @@ class Fit:
         self._open: tuple[Any, int, list[TableRun], float] | None = None
 
     def finished_before(self) -> CheckpointReceipt | None:
-        """Return the checkpoint of this very phase, on these very frames, if an earlier attempt finished it."""
+        """Return the checkpoint of this very phase, on these very frames, if an earlier attempt finished
+        it.
+        """
         return self._session.journal.find("fit", self.phase.id, self.phase.inputs())
 
     def begin(self) -> None:
@@ -212,7 +230,9 @@ class Fit:
         self._pending.extend(runs)
 
     def send(self, limit: int) -> Any | None:
-        """Send one call of at most up to step `limit`; returns its ticket, or None when there is nothing to do."""
+        """Send one call of at most up to step `limit`; returns its ticket, or None when there is nothing to
+        do.
+        """
         assert self._open is None, "one call at a time"
         steps = min(self._next_steps(), limit - self.step)
         if steps <= 0:
@@ -235,10 +255,14 @@ class Fit:
         """Return whether the open call has not got on for longer than allowed."""
         if self._open is not None and self._session.moved(self._open[3]):
             self._open = (*self._open[:3], self._session.clock())
-        return self._open is not None and self._session.clock() - self._open[3] > self._session.limits.timeout_s
+        return (
+            self._open is not None and self._session.clock() - self._open[3] > self._session.limits.timeout_s
+        )
 
     def receive(self) -> None:
-        """Wait for the open call and take its answer; a failure brings the trainer back to the last checkpoint."""
+        """Wait for the open call and take its answer; a failure brings the trainer back to the last
+        checkpoint.
+        """
         assert self._open is not None
         ticket, steps, delta, since = self._open
         try:
@@ -308,7 +332,8 @@ class Fit:
                 self._recover(err)
 
     def finish(self, final: Phase) -> CheckpointReceipt:
-        """Go on to the last step and return the checkpoint; `final` is the phase with all frames that were given.
+        """Go on to the last step and return the checkpoint; `final` is the phase with all frames that were
+        given.
 
         Raises Stopped, with the fit saved where it stands, when the run is asked to stop.
         """

@@ -1,7 +1,9 @@
-"""A refit whose training frames are replaced one update after the other: render, edit, put back, go on (schedule `in2n`).
+"""A refit whose training frames are replaced one update after the other: render, edit, put back, go on
+(schedule `in2n`).
 
-The field that an update renders depends on all updates before it, so they are strictly in order, and after a loss the fit goes on
-from its last checkpoint with exactly the frames that it had there: updates made before are taken from the journal.
+The field that an update renders depends on all updates before it, so they are strictly in order, and after a
+loss the fit goes on from its last checkpoint with exactly the frames that it had there: updates made before
+are taken from the journal.
 """
 
 from __future__ import annotations
@@ -17,7 +19,16 @@ from i4d.driver.renders import work_done
 from i4d.driver.state import RunState, edit_loop
 from i4d.driver.windows import Job, Results, Stopped
 from i4d.errors import FitError
-from i4d.types import CheckpointReceipt, EditReceipt, FitReceipt, FrameAddress, RenderReceipt, RenderTask, TableRun, WindowTask
+from i4d.types import (
+    CheckpointReceipt,
+    EditReceipt,
+    FitReceipt,
+    FrameAddress,
+    RenderReceipt,
+    RenderTask,
+    TableRun,
+    WindowTask,
+)
 
 _FIRST_STEPS, _GROWTH = 4, 4.0  # of the first call, and at most so many times those of the call before
 
@@ -25,7 +36,9 @@ _FIRST_STEPS, _GROWTH = 4, 4.0  # of the first call, and at most so many times t
 def edit_while_fitting(
     state: RunState, part: RoundPlan, table: Table, start: CheckpointReceipt
 ) -> tuple[Table, list[TableRun], CheckpointReceipt]:
-    """Return the new frame table, what it overrides in order, and the refitted field. Raises Stopped as a fit does."""
+    """Return the new frame table, what it overrides in order, and the refitted field. Raises Stopped as a fit
+    does.
+    """
     with state.stage(part.index, "edits in the refit", state.plan.refit_steps):
         return _Updating(state, part, table, start).run()
 
@@ -60,8 +73,12 @@ class _Updating:
                 self._failures += 1
                 state.session.survive(lost.__cause__, self._failures)
                 state.emit(events.TrainerReloaded(self._part.index, self._step, str(lost.__cause__)))
-        overrides = [run for place, update in enumerate(self._part.updates) for run in self._runs(place, update)]
-        state.receipts = {f"{update_id(self._part, u)}": r for u, r in zip(self._part.updates, self._done, strict=True)}
+        overrides = [
+            run for place, update in enumerate(self._part.updates) for run in self._runs(place, update)
+        ]
+        state.receipts = {
+            f"{update_id(self._part, u)}": r for u, r in zip(self._part.updates, self._done, strict=True)
+        }
         return self._table.override(overrides), overrides, final
 
     # ------------------------------------------------------------------------------------------ the fit
@@ -86,9 +103,11 @@ class _Updating:
         return receipt
 
     def _restore(self) -> int:
-        """Bring the trainer to the last checkpoint within this fit, or to its start; return the first update not yet applied.
+        """Bring the trainer to the last checkpoint within this fit, or to its start; return the first update
+        not yet applied.
 
-        A checkpoint is saved at an update's step before any update of that step, so step alone tells which ones are in it.
+        A checkpoint is saved at an update's step before any update of that step, so step alone tells which
+        ones are in it.
         """
         plan, session = self._state.plan, self._state.session
         session.holds = None
@@ -112,7 +131,11 @@ class _Updating:
             delta, self._pending = self._pending, []
             receipt: FitReceipt = self._call("advance", tuple(delta), steps)
             self._take(receipt, steps, delta)
-        if moved and self._state.clock() - self._saved_at > self._state.limits.save_every_s and step < self._state.plan.refit_steps:
+        if (
+            moved
+            and self._state.clock() - self._saved_at > self._state.limits.save_every_s
+            and step < self._state.plan.refit_steps
+        ):
             self._save_part()
 
     def _take(self, receipt: FitReceipt, steps: int, delta: list[TableRun]) -> None:
@@ -124,7 +147,11 @@ class _Updating:
         new = sum(run.stop - run.start for run in delta)
         who = (receipt.worker, receipt.device, receipt.started_s, receipt.seconds, receipt.peak_bytes)
         total = self._state.plan.refit_steps
-        self._state.emit(events.FitProgress(self._part.index, "refit", self._step, total, receipt.psnr_db, receipt.rays, new, *who))
+        self._state.emit(
+            events.FitProgress(
+                self._part.index, "refit", self._step, total, receipt.psnr_db, receipt.rays, new, *who
+            )
+        )
 
     def _save_part(self) -> None:
         if self._saved is not None and self._saved.step == self._step:
@@ -221,7 +248,9 @@ class _Updating:
 
     def _runs(self, place: int, update: Update) -> list[TableRun]:
         digest = self._done[place].block.digest
-        return [TableRun(update.view, frame, frame + 1, digest, row) for row, frame in enumerate(update.frames)]
+        return [
+            TableRun(update.view, frame, frame + 1, digest, row) for row, frame in enumerate(update.frames)
+        ]
 
 
 def update_id(part: RoundPlan, update: Update) -> str:

@@ -1,8 +1,10 @@
-"""The dispatch loop: jobs with predecessors go to editors, receipts come back, failures go through the policy.
+"""The dispatch loop: jobs with predecessors go to editors, receipts come back, failures go through the
+policy.
 
-`planned == waiting + in_flight + stored + failed` holds at every turn and is asserted. A job is ready when its
-predecessors are stored. While there is plenty of work, chains that have begun go on before others begin, so that an
-editor holds the anchors of few views at a time; towards the end those with the longest remaining chain go first.
+`planned == waiting + in_flight + stored + failed` holds at every turn and is asserted. A job is ready when
+its predecessors are stored. While there is plenty of work, chains that have begun go on before others begin,
+so that an editor holds the anchors of few views at a time; towards the end those with the longest remaining
+chain go first.
 """
 
 from __future__ import annotations
@@ -45,10 +47,12 @@ class Job:
 
 
 def together(pace_s: float | None, jobs: int, places: int, goal_s: float) -> int:
-    """Return how many jobs one call carries: as many as take `goal_s` together, but no more than an even share of those there are.
+    """Return how many jobs one call carries: as many as take `goal_s` together, but no more than an even
+    share of those there are.
 
-    `pace_s`: what a job has taken lately, None where unknown; `jobs`: those ready or in flight; `places`: calls that editors take
-    at a time. Work of seconds goes one a call, so that answers come as soon as they are there.
+    `pace_s`: what a job has taken lately, None where unknown; `jobs`: those ready or in flight; `places`:
+    calls that editors take at a time. Work of seconds goes one a call, so that answers come as soon as they
+    are there.
     """
     if pace_s is None:
         return 1
@@ -61,7 +65,9 @@ class Stopped(Exception):
 
 
 class EditLoop:
-    """Runs one stage's jobs over a pool; `done_event(job, receipt, reused, done, total)` hears of each stored one."""
+    """Runs one stage's jobs over a pool; `done_event(job, receipt, reused, done, total)` hears of each stored
+    one.
+    """
 
     def __init__(
         self,
@@ -100,7 +106,9 @@ class EditLoop:
         return len(self.stored) / self._planned if self._planned else 1.0
 
     def check(self) -> None:
-        """Assert that every job is in exactly one state: the sum at every turn, the sets at some and at the end."""
+        """Assert that every job is in exactly one state: the sum at every turn, the sets at some and at the
+        end.
+        """
         counts = [len(self._backlog), len(self._in_flight), len(self.stored), len(self._failed)]
         assert sum(counts) == self._planned, counts
         self._turns += 1
@@ -113,7 +121,9 @@ class EditLoop:
         """Turn until all is stored; raises what stops a run, or Stopped."""
         while not self.done:
             self.dispatch()
-            self.collect(self._pool.executor.wait(self.tickets(), self._limits.poll_s) if not self.done else [])
+            self.collect(
+                self._pool.executor.wait(self.tickets(), self._limits.poll_s) if not self.done else []
+            )
         return self.stored
 
     def tickets(self) -> list[Any]:
@@ -121,7 +131,9 @@ class EditLoop:
         return self._pool.tickets()
 
     def dispatch(self) -> None:
-        """Send ready jobs while editors have room; once a stop is asked for, only drain and then raise Stopped."""
+        """Send ready jobs while editors have room; once a stop is asked for, only drain and then raise
+        Stopped.
+        """
         self.check()
         if self._record.stop_requested():
             if not self._in_flight:
@@ -130,7 +142,9 @@ class EditLoop:
         self._reuse_stored()
         for jobs, member in self._assignments():
             tasks = [job.make(self.stored) for job in jobs]
-            tickets = self._pool.send(member, [(job.method, task) for job, task in zip(jobs, tasks, strict=True)])
+            tickets = self._pool.send(
+                member, [(job.method, task) for job, task in zip(jobs, tasks, strict=True)]
+            )
             for ticket, job, task in zip(tickets, jobs, tasks, strict=True):
                 self._in_flight[ticket] = (job, inputs_digest(task))
                 if job.home:
@@ -139,9 +153,10 @@ class EditLoop:
     def _assignments(self) -> Iterator[tuple[list[Job], Member]]:
         """Yield who does what next, taken off the backlog; each call is sent before the next one is chosen.
 
-        While there is plenty, begun chains go first, each to the editor that holds its view, and a second call waits
-        behind the one that runs. Near the end a call waiting behind another would keep its chain from an idle editor:
-        then the longest chains go to idle editors only, to their own where it is among those.
+        While there is plenty, begun chains go first, each to the editor that holds its view, and a second
+        call waits behind the one that runs. Near the end a call waiting behind another would keep its chain
+        from an idle editor: then the longest chains go to idle editors only, to their own where it is among
+        those.
         """
         left = self._planned - len(self.stored)
         if left > _PLENTY * self._backlog.longest() * len(self._pool.members):
@@ -157,9 +172,15 @@ class EditLoop:
     def _plentiful(self) -> Iterator[tuple[list[Job], Member]]:
         """Yield calls while editors have room, short jobs of one editor together.
 
-        A job that is sent again goes alone, so that it answers for itself: what dies of it takes no others along.
+        A job that is sent again goes alone, so that it answers for itself: what dies of it takes no others
+        along.
         """
-        size = together(self._pace_s, self._backlog.num_ready + len(self._in_flight), self._pool.places(), self._limits.together_s)
+        size = together(
+            self._pace_s,
+            self._backlog.num_ready + len(self._in_flight),
+            self._pool.places(),
+            self._limits.together_s,
+        )
         begun: dict[str, list[Job]] = {}
         ready = self._backlog.begun_first()
         while self._pool.any_room() and (job := next(ready, None)) is not None:
@@ -205,7 +226,9 @@ class EditLoop:
             if self._pool.of(ticket) is not None:  # otherwise forgotten with its editor in this very turn
                 self._fail(member, ticket, err)
         for member in self._pool.overdue():
-            self._lose(member, CallTimeout(f"{member.name} has not got on for {self._pool.allowed_s(member):g} s"))
+            self._lose(
+                member, CallTimeout(f"{member.name} has not got on for {self._pool.allowed_s(member):g} s")
+            )
         self.check()
 
     def _take_in(self, answers: Sequence[tuple[Member, Any, Any]]) -> None:
@@ -225,7 +248,9 @@ class EditLoop:
         self._journal.keep("edit", [(job.id, inputs, answer) for _, job, inputs, answer in good])
         for ticket, job, _, answer in good:
             del self._in_flight[ticket]
-            self._pace_s = answer.seconds if self._pace_s is None else 0.9 * self._pace_s + 0.1 * answer.seconds
+            self._pace_s = (
+                answer.seconds if self._pace_s is None else 0.9 * self._pace_s + 0.1 * answer.seconds
+            )
             self._store(job, answer, False)
         for member, ticket, err in bad:
             self._retry(self._in_flight.pop(ticket)[0], member, err, "bad_receipt")
@@ -262,7 +287,9 @@ class EditLoop:
             self._failed.append(job.id)
             self.check()
             if isinstance(err, (WorkerLost, CallTimeout)):
-                raise ClusterError(f"{job.id} was lost {attempt} times, last with {member.name}", str(err)) from err
+                raise ClusterError(
+                    f"{job.id} was lost {attempt} times, last with {member.name}", str(err)
+                ) from err
             if isinstance(err, I4DError):
                 raise err
             reason = f"{type(err).__name__}: {err}"

@@ -1,8 +1,8 @@
 """Anchor-aware self-attention and window-wide normalisation, put into a UNet once and steered by one context.
 
-A call of the UNet sees `branches * frames` images: the guidance branches one after another, in each the frames of
-the window. Every branch attends within itself. Slot 0 is the anchor (Instruct 4D-to-4D, sec. 3.1), unless its keys and
-values were recorded before (`Recording`) and are given: then all slots are frames.
+A call of the UNet sees `branches * frames` images: the guidance branches one after another, in each the
+frames of the window. Every branch attends within itself. Slot 0 is the anchor (Instruct 4D-to-4D, sec. 3.1),
+unless its keys and values were recorded before (`Recording`) and are given: then all slots are frames.
 
     own            softmax(Q_i K_i^T / sqrt(d)) V_i                the stock layer
     anchor         keys and values of the anchor
@@ -24,10 +24,11 @@ ATTENTIONS = ("anchor", "anchor_self", "sparse_causal", "own")
 
 
 class Recording:
-    """Keys and values of the anchor at one denoising step: a (branches, tokens, channels) pair per layer, by its number.
+    """Keys and values of the anchor at one denoising step: a (branches, tokens, channels) pair per layer, by
+    its number.
 
-    `packed`: laid out for the kernel of `anchor` attention where there is one (`ops.pack_keys`). `thinned`: (h, w, side) of levels
-    whose keys and values are averages of side x side neighbours.
+    `packed`: laid out for the kernel of `anchor` attention where there is one (`ops.pack_keys`). `thinned`:
+    (h, w, side) of levels whose keys and values are averages of side x side neighbours.
     """
 
     def __init__(self, packed: bool = False, thinned: Sequence[tuple[int, int, int]] = ()) -> None:
@@ -75,7 +76,11 @@ class WindowContext:
         """Set the context for one UNet call; `record` is filled, `anchor` is read (its branches `rows`)."""
         self.attention, self.norm, self.branches = attention, norm, branches
         self.record = record
-        self.given = None if anchor is None else {i: (key[rows], value[rows]) for i, (key, value) in anchor.layers.items()}
+        self.given = (
+            None
+            if anchor is None
+            else {i: (key[rows], value[rows]) for i, (key, value) in anchor.layers.items()}
+        )
         try:
             yield
         finally:
@@ -83,7 +88,9 @@ class WindowContext:
 
 
 class WindowAttention:
-    """Processor for the self-attention layers (`attn1`) of a UNet's transformer blocks; `index` counts them."""
+    """Processor for the self-attention layers (`attn1`) of a UNet's transformer blocks; `index` counts
+    them.
+    """
 
     def __init__(self, context: WindowContext, index: int) -> None:
         self.context, self.index = context, index
@@ -105,7 +112,9 @@ class WindowAttention:
         batch, tokens, channels = hidden_states.shape
         states = hidden_states.view(context.branches, batch // context.branches, tokens, channels)
         given = context.given[self.index] if context.given is not None else None
-        if context.attention == "anchor":  # one set of keys a branch: fold the frames into the queries, nothing is repeated
+        if (
+            context.attention == "anchor"
+        ):  # one set of keys a branch: fold the frames into the queries, nothing is repeated
             key, value = given if given is not None else self._keys(attn, states[:, 0])
             query = attn.to_q(states).flatten(1, 2)
             out = ops.anchor_attention(query, key, value, attn.heads)
@@ -127,7 +136,9 @@ class WindowAttention:
         self, attn: nn.Module, states: torch.Tensor, given: tuple[torch.Tensor, torch.Tensor] | None
     ) -> torch.Tensor:
         query, key, value = (f(states) for f in (attn.to_q, attn.to_k, attn.to_v))
-        anchor_key, anchor_value = (key[:, :1], value[:, :1]) if given is None else (t[:, None] for t in given)
+        anchor_key, anchor_value = (
+            (key[:, :1], value[:, :1]) if given is None else (t[:, None] for t in given)
+        )
         if self.context.attention == "sparse_causal":
             other_key = torch.cat([anchor_key, key[:, :-1]], 1)
             other_value = torch.cat([anchor_value, value[:, :-1]], 1)
@@ -162,7 +173,9 @@ class WindowGroupNorm(nn.GroupNorm):
 
 
 def install(unet: nn.Module, kernels: bool = False) -> WindowContext:
-    """Put window attention into every `attn1`, window normalisation into every residual block; return their context."""
+    """Put window attention into every `attn1`, window normalisation into every residual block; return their
+    context.
+    """
     context = WindowContext(kernels)
     processors = dict(unet.attn_processors)
     layers = [name for name in processors if name.endswith("attn1.processor")]

@@ -1,4 +1,5 @@
-"""The card beside an editor's weights: what it is called, which guidance suits it, which instructions it knows.
+"""The card beside an editor's weights: what it is called, which guidance suits it, which instructions it
+knows.
 
 `i4d_editor.json` is optional. Its form:
 {"name": "...", "demonstration": true, "recommended": {"text_guidance": 5.0, "image_guidance": 1.2},
@@ -18,9 +19,12 @@ CARD = "i4d_editor.json"
 DEFAULT_TEXT_GUIDANCE = 9.5
 DEFAULT_IMAGE_GUIDANCE = 1.5
 FILLER = frozenset(
-    "a an and as at be by can could do for from give have he her his how i if in into is it its like look looks made "
-    "make me of on one our please put she should so some that the them then there these they this to turn up us was we "
-    "were what will with would you your change let picture image photo scene everything style appear version".split()
+    "a an and as at be by can could do for from give have he her his how i if in into is it its like "
+    "look looks made "
+    "make me of on one our please put she should so some that the them then there these they this to "
+    "turn up us was we "
+    "were what will with would you your change let picture image photo scene everything style appear "
+    "version".split()
 )
 
 
@@ -43,10 +47,12 @@ class EditorCard:
     instructions: tuple[Instruction, ...] = ()
 
     def knows(self, prompt: str) -> str:
-        """Return the name of the known instruction that a prompt asks for, or "" if it lies outside the repertoire.
+        """Return the name of the known instruction that a prompt asks for, or "" if it lies outside the
+        repertoire.
 
-        A prompt counts as known when one of an instruction's phrasings shares all of its telling words (filler left
-        out, endings cut) with the prompt. Several may match: the one with the most telling words is meant.
+        A prompt counts as known when one of an instruction's phrasings shares all of its telling words
+        (filler left out, endings cut) with the prompt. Several may match: the one with the most telling words
+        is meant.
         """
         asked = _telling_words(prompt)
         best, length = "", 0
@@ -58,11 +64,16 @@ class EditorCard:
         return best
 
     def warning(self, prompt: str) -> str:
-        """Return a sentence for a prompt outside a limited repertoire, listing what is known; "" otherwise."""
+        """Return a sentence for a prompt outside a limited repertoire, listing what is known; ""
+        otherwise.
+        """
         if not self.instructions or self.knows(prompt):
             return ""
         known = "; ".join(i.phrases[0] if i.phrases else i.name for i in self.instructions)
-        return f'{self.name or "this editor"} was not trained for "{prompt}" and may ignore it. It knows: {known}'
+        return (
+            f'{self.name or "this editor"} was not trained for "{prompt}" and may ignore it. It knows: '
+            f"{known}"
+        )
 
 
 def _telling_words(text: str) -> frozenset[str]:
@@ -95,7 +106,8 @@ def read_card(folder: str | Path) -> EditorCard:
             text_guidance=float(recommended.get("text_guidance", DEFAULT_TEXT_GUIDANCE)),
             image_guidance=float(recommended.get("image_guidance", DEFAULT_IMAGE_GUIDANCE)),
             instructions=tuple(
-                Instruction(str(i["name"]), tuple(map(str, i.get("phrases", ())))) for i in tree.get("instructions", ())
+                Instruction(str(i["name"]), tuple(map(str, i.get("phrases", ()))))
+                for i in tree.get("instructions", ())
             ),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as err:

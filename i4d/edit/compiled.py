@@ -1,7 +1,9 @@
-"""The networks compiled for windows of one shape; everything else runs as it is. What was compiled outlives the process.
+"""The networks compiled for windows of one shape; everything else runs as it is. What was compiled outlives
+the process.
 
-`torch.compile` keeps its results in a folder of its own per user; here it is `$XDG_CACHE_HOME/i4d/compiled` unless the environment names
-another (TORCHINDUCTOR_CACHE_DIR). Entries are keyed by code, shapes, torch and GPU, so one folder serves all of them.
+`torch.compile` keeps its results in a folder of its own per user; here it is `$XDG_CACHE_HOME/i4d/compiled`
+unless the environment names another (TORCHINDUCTOR_CACHE_DIR). Entries are keyed by code, shapes, torch and
+GPU, so one folder serves all of them.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from i4d.edit.forward import unet_forward
 
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """Compiled passes for windows of `frames` images, latents of `size` (h, w); the VAE takes one image at a time."""
+    """Compiled passes for windows of `frames` images, latents of `size` (h, w); the VAE takes one image at a
+    time.
+    """
 
     frames: int
     size: tuple[int, int]
@@ -35,7 +39,9 @@ class Compiled:
 def compile_networks(unet: Any, vae: Any, frames: int, size: tuple[int, int]) -> Compiled:
     """Return compiled passes; nothing is compiled before the first call of each."""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder()))
-    torch._dynamo.config.recompile_limit = max(32, torch._dynamo.config.recompile_limit)  # whole, shallow, fewer branches
+    torch._dynamo.config.recompile_limit = max(
+        32, torch._dynamo.config.recompile_limit
+    )  # whole, shallow, fewer branches
     options = {"dynamic": False, "fullgraph": True}
     return Compiled(
         frames,

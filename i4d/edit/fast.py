@@ -1,4 +1,5 @@
-"""The same networks laid out for speed: channels-last, normalisation fused with its activation, biases folded in, kernels, compiled.
+"""The same networks laid out for speed: channels-last, normalisation fused with its activation, biases folded
+in, kernels, compiled.
 
 Answers agree with the plain networks up to rounding (`tests/unit/edit/test_edit_fast.py`).
 """
@@ -14,7 +15,9 @@ from i4d.edit.attention import WindowGroupNorm
 
 
 class FastResidual(nn.Module):
-    """A residual block (`ResnetBlock2D` without resampling) with its norms, activations and first bias in two kernels."""
+    """A residual block (`ResnetBlock2D` without resampling) with its norms, activations and first bias in two
+    kernels.
+    """
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
@@ -31,7 +34,9 @@ class FastResidual(nn.Module):
             add = self.time_emb_proj(F.silu(temb)) + self.conv1.bias
         else:
             add = self.conv1.bias.expand(len(x), -1)
-        h = F.conv2d(_normed(self.norm2, h, add, True), self.conv2.weight, None, self.conv2.stride, self.conv2.padding)
+        h = F.conv2d(
+            _normed(self.norm2, h, add, True), self.conv2.weight, None, self.conv2.stride, self.conv2.padding
+        )
         bias = self.conv2.bias
         if self.conv_shortcut is not None:
             x = F.conv2d(x, self.conv_shortcut.weight, None)
@@ -43,8 +48,8 @@ class FastResidual(nn.Module):
 class FastTransformer(nn.Module):
     """A `Transformer2DModel` of plain blocks whose residual sums are done by the matrix products themselves.
 
-    The biases of those products are not added to the sum but carried along: each normalisation is told what is missing, and
-    what is missing at the end goes through the output projection by itself.
+    The biases of those products are not added to the sum but carried along: each normalisation is told what
+    is missing, and what is missing at the end goes through the output projection by itself.
     """
 
     def __init__(self, transformer: nn.Module) -> None:
@@ -52,10 +57,18 @@ class FastTransformer(nn.Module):
         self.norm, self.proj_in, self.proj_out = transformer.norm, transformer.proj_in, transformer.proj_out
         self.blocks = transformer.transformer_blocks
 
-    def forward(self, hidden_states: torch.Tensor, encoder_hidden_states: torch.Tensor, **others: object) -> tuple[torch.Tensor]:
-        """Return the transformer's answer (image, channel, h, w), channels-last; as diffusers' blocks call it."""
+    def forward(
+        self, hidden_states: torch.Tensor, encoder_hidden_states: torch.Tensor, **others: object
+    ) -> tuple[torch.Tensor]:
+        """Return the transformer's answer (image, channel, h, w), channels-last; as diffusers' blocks call
+        it.
+        """
         n, channels, height, width = hidden_states.shape
-        tokens = _normed(self.norm, hidden_states, None, False).permute(0, 2, 3, 1).reshape(n, height * width, channels)
+        tokens = (
+            _normed(self.norm, hidden_states, None, False)
+            .permute(0, 2, 3, 1)
+            .reshape(n, height * width, channels)
+        )
         total = F.linear(tokens, self.proj_in.weight.flatten(1), self.proj_in.bias)
         missing = None
         for block in self.blocks:
@@ -83,24 +96,35 @@ class FastTransformer(nn.Module):
 
 
 class FastUpsampling(nn.Module):
-    """Nearest-neighbour doubling and the 3x3 convolution behind it, as four 2x2 convolutions of the small image.
+    """Nearest-neighbour doubling and the 3x3 convolution behind it, as four 2x2 convolutions of the small
+    image.
 
-    Each output pixel sees at most 2x2 different ones (sub-pixel convolution, Shi et al. 2016, with the weights of the plain
-    layer summed): 16 products in place of 36, and the doubled image is never written.
+    Each output pixel sees at most 2x2 different ones (sub-pixel convolution, Shi et al. 2016, with the
+    weights of the plain layer summed): 16 products in place of 36, and the doubled image is never written.
     """
 
     def __init__(self, upsampling: nn.Module) -> None:
         super().__init__()
         conv = upsampling.conv
         self.bias = conv.bias
-        fold = torch.tensor([[[1.0, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], device=conv.weight.device)  # phase, tap, of three
-        phases = torch.einsum("pay,qbx,oiyx->pqoiab", fold, fold, conv.weight.float()).flatten(0, 1).to(conv.weight.dtype)
+        fold = torch.tensor(
+            [[[1.0, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], device=conv.weight.device
+        )  # phase, tap, of three
+        phases = (
+            torch.einsum("pay,qbx,oiyx->pqoiab", fold, fold, conv.weight.float())
+            .flatten(0, 1)
+            .to(conv.weight.dtype)
+        )
         for index, phase in enumerate(phases):
-            self.register_buffer(f"phase{index}", phase.contiguous(memory_format=torch.channels_last), persistent=False)
+            self.register_buffer(
+                f"phase{index}", phase.contiguous(memory_format=torch.channels_last), persistent=False
+            )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return (image, channel, 2h, 2w) of x (image, channel, h, w)."""
-        return ops.woven([F.conv2d(x, getattr(self, f"phase{index}"), padding=1) for index in range(4)], self.bias)
+        return ops.woven(
+            [F.conv2d(x, getattr(self, f"phase{index}"), padding=1) for index in range(4)], self.bias
+        )
 
 
 class FastGroupNorm(nn.Module):
@@ -122,7 +146,9 @@ def _normed(norm: nn.GroupNorm, x: torch.Tensor, add: torch.Tensor | None, silu:
 
 
 class ImageAttention:
-    """Processor of the VAE's one attention: a single head over all pixels of an image, a piece of the queries at a time."""
+    """Processor of the VAE's one attention: a single head over all pixels of an image, a piece of the queries
+    at a time.
+    """
 
     def __call__(
         self,
@@ -134,7 +160,11 @@ class ImageAttention:
     ) -> torch.Tensor:
         assert encoder_hidden_states is None and attention_mask is None, "self-attention only"
         n, channels, height, width = hidden_states.shape
-        tokens = _normed(attn.group_norm, hidden_states, None, False).permute(0, 2, 3, 1).reshape(n, height * width, channels)
+        tokens = (
+            _normed(attn.group_norm, hidden_states, None, False)
+            .permute(0, 2, 3, 1)
+            .reshape(n, height * width, channels)
+        )
         query, key, value = attn.to_q(tokens), attn.to_k(tokens), attn.to_v(tokens)
         out = attn.to_out[0](ops.wide_attention(query, key, value))
         return out.view(n, height, width, channels).permute(0, 3, 1, 2) + hidden_states
@@ -154,23 +184,34 @@ def speed_up(network: nn.Module) -> None:
                 _check_transformer(child)
                 setattr(module, name, FastTransformer(child))
             elif doubles and hasattr(child, "use_conv_transpose"):
-                assert child.use_conv and not child.use_conv_transpose and child.norm is None, "another kind of upsampling"
+                assert child.use_conv and not child.use_conv_transpose and child.norm is None, (
+                    "another kind of upsampling"
+                )
                 setattr(module, name, FastUpsampling(child))
             elif name == "conv_norm_out":
                 setattr(module, name, FastGroupNorm(child, True))
                 module.conv_act = nn.Identity()
             elif name == "norm" and isinstance(child, nn.GroupNorm):
                 setattr(module, name, FastGroupNorm(child, False))
-            elif hasattr(child, "group_norm") and isinstance(child.group_norm, nn.GroupNorm) and hasattr(child, "set_processor"):
+            elif (
+                hasattr(child, "group_norm")
+                and isinstance(child.group_norm, nn.GroupNorm)
+                and hasattr(child, "set_processor")
+            ):
                 child.set_processor(ImageAttention())
 
 
-
 def _check_transformer(transformer: nn.Module) -> None:
-    """Assert that a transformer is of the one kind that `FastTransformer` knows (Stable Diffusion 1.x and 2.x)."""
+    """Assert that a transformer is of the one kind that `FastTransformer` knows (Stable Diffusion 1.x and
+    2.x).
+    """
     for block in transformer.transformer_blocks:
-        assert all(isinstance(norm, nn.LayerNorm) for norm in (block.norm1, block.norm2, block.norm3)), "another normalisation"
+        assert all(isinstance(norm, nn.LayerNorm) for norm in (block.norm1, block.norm2, block.norm3)), (
+            "another normalisation"
+        )
         assert block.ff.net[0].proj.out_features == 2 * block.ff.net[2].in_features, "another feed-forward"
         for layer in (block.attn1, block.attn2):
-            assert layer.group_norm is None and layer.norm_q is None and layer.rescale_output_factor == 1.0, "another attention"
+            assert layer.group_norm is None and layer.norm_q is None and layer.rescale_output_factor == 1.0, (
+                "another attention"
+            )
             assert not layer.residual_connection and layer.to_out[0].bias is not None, "another attention"

@@ -1,7 +1,8 @@
-"""One pass of an InstructPix2Pix UNet, whole or shallow: the latter takes the deeper levels' answer from an earlier step.
+"""One pass of an InstructPix2Pix UNet, whole or shallow: the latter takes the deeper levels' answer from an
+earlier step.
 
-Neighbouring steps differ little in what the deeper levels see (DeepCache, Ma et al. 2024): a shallow pass computes the first level
-only, on the way down and on the way up, and puts the kept feature between.
+Neighbouring steps differ little in what the deeper levels see (DeepCache, Ma et al. 2024): a shallow pass
+computes the first level only, on the way down and on the way up, and puts the kept feature between.
 """
 
 from __future__ import annotations
@@ -12,9 +13,14 @@ import torch
 
 
 def unet_forward(
-    unet: Any, sample: torch.Tensor, timestep: torch.Tensor, states: torch.Tensor, deep: torch.Tensor | None = None
+    unet: Any,
+    sample: torch.Tensor,
+    timestep: torch.Tensor,
+    states: torch.Tensor,
+    deep: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the prediction (n, channel, h, w) and the deeper levels' feature, which is `deep` where that is given.
+    """Return the prediction (n, channel, h, w) and the deeper levels' feature, which is `deep` where that is
+    given.
 
     `timestep` (1,) integer; `states` (n, tokens, channels) of the text encoder.
     """
@@ -41,9 +47,11 @@ def _seen(block: Any, states: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 class Reuse:
-    """What a window's steps hand on to the next: the deeper levels' feature, and what guidance added to the full branch.
+    """What a window's steps hand on to the next: the deeper levels' feature, and what guidance added to the
+    full branch.
 
-    `deep_now` and `branches_now` say whether a step computes them anew: step k does where k is a multiple of the setting.
+    `deep_now` and `branches_now` say whether a step computes them anew: step k does where k is a multiple of
+    the setting.
     """
 
     def __init__(self, depth: int, guidance: int) -> None:

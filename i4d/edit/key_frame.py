@@ -1,4 +1,6 @@
-"""One instant, all views: joint edit of a sample, then agreement by depth (Instruct 4D-to-4D, key-frame editing)."""
+"""One instant, all views: joint edit of a sample, then agreement by depth (Instruct 4D-to-4D, key-frame
+editing).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from i4d.types import Camera, EditSettings, Strength
 
 @dataclass(frozen=True, eq=False)
 class InstantImages:
-    """All edited views at one instant: images (view, 3, h, w) in [0, 1], z-depths (view, h, w) in world units."""
+    """All edited views at one instant: images (view, 3, h, w) in [0, 1], z-depths (view, h, w) in world
+    units.
+    """
 
     originals: torch.Tensor
     current: torch.Tensor
@@ -37,10 +41,11 @@ def edit_key_frame(
     condition: torch.Tensor | None = None,
     region: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return all views (view, 3, h, w) after one step: `sample` (rows, anchor first) edited, the others filled.
+    """Return all views (view, 3, h, w) after one step: `sample` (rows, anchor first) edited, the others
+    filled.
 
-    `seeds` one per sampled view; thresholds in world units; `condition` the sampled originals' latents where they are known already;
-    `region` (view, 1, h, w) of all views: where the sample is edited.
+    `seeds` one per sampled view; thresholds in world units; `condition` the sampled originals' latents where
+    they are known already; `region` (view, 1, h, w) of all views: where the sample is edited.
     """
     rows = list(sample)
     inside = None if region is None else region[rows]
@@ -50,13 +55,19 @@ def edit_key_frame(
 
 
 def agree(
-    images: InstantImages, sample: Sequence[int], edited: torch.Tensor, match_threshold: float, fill_threshold: float,
+    images: InstantImages,
+    sample: Sequence[int],
+    edited: torch.Tensor,
+    match_threshold: float,
+    fill_threshold: float,
     fill_share: float = 0.5,
 ) -> torch.Tensor:
     """Return all views with the sampled ones averaged over each other and the others mixed with them.
 
-    1. Each edited view becomes the average of all edited views warped into it (match within `match_threshold`).
-    2. Each other view takes 0.5 (`fill_share`) * warped average + the rest of itself where covered (within `fill_threshold`).
+    1. Each edited view becomes the average of all edited views warped into it (match within
+       `match_threshold`).
+    2. Each other view takes 0.5 (`fill_share`) * warped average + the rest of itself where covered (within
+       `fill_threshold`).
     """
     points = [unproject(depth, camera) for depth, camera in zip(images.depths, images.cameras, strict=True)]
     depths = [images.depths[v] for v in sample]

@@ -1,6 +1,7 @@
 """Finding and loading an InstructPix2Pix in diffusers' format: a folder, the bundled editor, or a hub id.
 
-Only safetensors and JSON are read. Only the parts that editing needs are loaded (no safety checker, no pipeline class).
+Only safetensors and JSON are read. Only the parts that editing needs are loaded (no safety checker, no
+pipeline class).
 """
 
 from __future__ import annotations
@@ -25,11 +26,14 @@ BUNDLED = Path(__file__).resolve().parents[1] / "assets" / BUNDLED_NAME
 WAYS_OUT = f"download it with network, or set editor.weights to a folder that holds it, or to {BUNDLED_NAME}"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
-_LOADING = threading.Lock()  # diffusers' lazy imports and its meta device are process-wide: two loads at once break each other
+_LOADING = (
+    threading.Lock()
+)  # diffusers' lazy imports and its meta device are process-wide: two loads at once break each other
 
 
 def resolve_weights(weights: str, device: torch.device | str) -> str:
-    """Return the folder or hub id behind a setting: "auto" follows the device, "tiny-ip2p" is the bundled editor.
+    """Return the folder or hub id behind a setting: "auto" follows the device, "tiny-ip2p" is the bundled
+    editor.
 
     WeightsError when a path is named that is no folder holding an editor.
     """
@@ -42,10 +46,14 @@ def resolve_weights(weights: str, device: torch.device | str) -> str:
     path = Path(weights).expanduser()
     if path.is_dir():
         if not (path / "unet").is_dir():
-            raise WeightsError(f"{path}: holds no unet/ folder, so it is no diffusers InstructPix2Pix", WAYS_OUT)
+            raise WeightsError(
+                f"{path}: holds no unet/ folder, so it is no diffusers InstructPix2Pix", WAYS_OUT
+            )
         return str(path)
     if path.exists() or weights.startswith((".", "/", "~")) or weights.count("/") != 1:
-        raise WeightsError(f"editor.weights = {weights}: no such folder, and not a hub id (owner/name)", WAYS_OUT)
+        raise WeightsError(
+            f"editor.weights = {weights}: no such folder, and not a hub id (owner/name)", WAYS_OUT
+        )
     return weights
 
 
@@ -65,9 +73,9 @@ def load_editor(
 ) -> EditorModel:
     """Return an editor ready to edit, its self-attention and normalisation made steerable.
 
-    Raises WeightsError, naming what was looked for and where, when the weights cannot be had or are not those of an
-    InstructPix2Pix (a UNet with 8 input channels). `fast` lays the networks out for speed (`i4d.edit.fast`).
-    Editors that are threads of one process load one after the other.
+    Raises WeightsError, naming what was looked for and where, when the weights cannot be had or are not those
+    of an InstructPix2Pix (a UNet with 8 input channels). `fast` lays the networks out for speed
+    (`i4d.edit.fast`). Editors that are threads of one process load one after the other.
     """
     with _LOADING:
         return _load(weights, device, dtype, fast)
@@ -84,15 +92,20 @@ def _load(weights: str, device: torch.device | str, dtype: str | torch.dtype, fa
     config = _attempt(place, "unet", lambda: UNet2DConditionModel.load_config(place, subfolder="unet"))
     if config.get("in_channels") != 8:
         raise WeightsError(
-            f"{place}: its UNet takes {config.get('in_channels')} channels, an InstructPix2Pix takes 8", WAYS_OUT
+            f"{place}: its UNet takes {config.get('in_channels')} channels, an InstructPix2Pix takes 8",
+            WAYS_OUT,
         )
     common = {"use_safetensors": True, "output_loading_info": True}
     parts = {}
     for name, build in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL)):
         parts[name] = _part(place, name, build, torch_dtype=dtype, low_cpu_mem_usage=True, **common)
     parts["text_encoder"] = _part(place, "text_encoder", CLIPTextModel, dtype=dtype, **common)
-    tokenizer = _attempt(place, "tokenizer", lambda: CLIPTokenizer.from_pretrained(place, subfolder="tokenizer"))
-    if not 2 < len(tokenizer) <= parts["text_encoder"].config.vocab_size:  # transformers makes up an empty one
+    tokenizer = _attempt(
+        place, "tokenizer", lambda: CLIPTokenizer.from_pretrained(place, subfolder="tokenizer")
+    )
+    if (
+        not 2 < len(tokenizer) <= parts["text_encoder"].config.vocab_size
+    ):  # transformers makes up an empty one
         raise WeightsError(f"{place}/tokenizer: no vocabulary that fits the text encoder", WAYS_OUT)
     for part in parts.values():
         part.to(device).eval().requires_grad_(False)
@@ -117,15 +130,23 @@ def _part(place: str, name: str, build: Any, **options: Any) -> torch.nn.Module:
 
 
 def _attempt(place: str, name: str, action: Callable[[], Any]) -> Any:
-    """Run one loading step; whatever the libraries raise about files, network or shapes becomes one WeightsError."""
+    """Run one loading step; whatever the libraries raise about files, network or shapes becomes one
+    WeightsError.
+    """
     from safetensors import SafetensorError
 
     try:
         return action()
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as err:
-        where = f"{place}/{name}" if Path(place).is_dir() else f"hub id {place} ({name}), in the local cache and online"
+        where = (
+            f"{place}/{name}"
+            if Path(place).is_dir()
+            else f"hub id {place} ({name}), in the local cache and online"
+        )
         lines = str(err).strip().splitlines() or [type(err).__name__]
-        raise WeightsError(f"cannot load the editor's {name} from {where}: {lines[0][:200]}", WAYS_OUT) from err
+        raise WeightsError(
+            f"cannot load the editor's {name} from {where}: {lines[0][:200]}", WAYS_OUT
+        ) from err
 
 
 def _schedule(place: str) -> Schedule:
@@ -142,7 +163,9 @@ def _schedule(place: str) -> Schedule:
     prediction, spacing = scheduler.config.prediction_type, scheduler.config.timestep_spacing
     alphas = scheduler.alphas_cumprod.double()
     if prediction not in PREDICTIONS or spacing not in ("leading", "trailing"):
-        raise WeightsError(f"{place}/scheduler: {prediction} prediction with {spacing} spacing is not supported")
+        raise WeightsError(
+            f"{place}/scheduler: {prediction} prediction with {spacing} spacing is not supported"
+        )
     if prediction == "epsilon" and float(alphas.min()) <= 0.0:
         raise WeightsError(f"{place}/scheduler: epsilon prediction cannot start from zero terminal SNR")
     return Schedule(alphas, prediction, spacing, float(scheduler.final_alpha_cumprod))

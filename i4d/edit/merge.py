@@ -1,7 +1,8 @@
-"""What a window's frames start from, and how they are averaged afterwards: pixels pulled by flow and carried by depth.
+"""What a window's frames start from, and how they are averaged afterwards: pixels pulled by flow and carried
+by depth.
 
-Shapes: frames (frames, 3, height, width), float in [0, 1]; masks bool (frames, 1, height, width); flow (frames, 2, height, width)
-in pixels, *pull*. Everything stays in floating point on the device.
+Shapes: frames (frames, 3, height, width), float in [0, 1]; masks bool (frames, 1, height, width); flow
+(frames, 2, height, width) in pixels, *pull*. Everything stays in floating point on the device.
 """
 
 from __future__ import annotations
@@ -33,29 +34,39 @@ class Pull:
     mask: torch.Tensor
 
 
-def pull_by_flow(reference: torch.Tensor, forward: torch.Tensor, backward: torch.Tensor, use_mask: bool = True) -> Pull:
+def pull_by_flow(
+    reference: torch.Tensor, forward: torch.Tensor, backward: torch.Tensor, use_mask: bool = True
+) -> Pull:
     """Return an edited reference (1 or frames, 3, h, w) pulled into each frame.
 
-    `forward` is the flow from the unedited reference to each unedited frame, `backward` from each frame to the reference.
-    Trusted where the two agree (`use_mask`), else wherever the pixel looks inside the reference.
+    `forward` is the flow from the unedited reference to each unedited frame, `backward` from each frame to
+    the reference. Trusted where the two agree (`use_mask`), else wherever the pixel looks inside the
+    reference.
     """
     mask = consistency_mask(forward, backward) if use_mask else inside(backward)
     return Pull(warp(reference.expand(len(backward), -1, -1, -1), backward), mask)
 
 
 def pull_by_depth(
-    frames: torch.Tensor, depths: torch.Tensor, cameras: Sequence[Camera],
-    own_depths: torch.Tensor, own_cameras: Sequence[Camera], threshold: float,
-) -> Pull:  # fmt: skip
-    """Return another camera's frames carried into one's own frames of the same instants; a camera may move from frame to frame.
+    frames: torch.Tensor,
+    depths: torch.Tensor,
+    cameras: Sequence[Camera],
+    own_depths: torch.Tensor,
+    own_cameras: Sequence[Camera],
+    threshold: float,
+) -> Pull:
+    """Return another camera's frames carried into one's own frames of the same instants; a camera may move
+    from frame to frame.
 
-    `depths` and `own_depths` (frames, h', w') are z depths in world units and may be coarser than the frames. Trusted where the
-    3D points of both cameras meet within `threshold` (world units).
+    `depths` and `own_depths` (frames, h', w') are z depths in world units and may be coarser than the frames.
+    Trusted where the 3D points of both cameras meet within `threshold` (world units).
     """
     height, width = frames.shape[-2:]
     images, masks = [], []
     fine, own_fine = (_at_size(d, height, width) for d in (depths, own_depths))
-    for frame, depth, camera, own, own_camera in zip(frames, fine, cameras, own_fine, own_cameras, strict=True):
+    for frame, depth, camera, own, own_camera in zip(
+        frames, fine, cameras, own_fine, own_cameras, strict=True
+    ):
         image, mask = warp_by_depth(unproject(own, own_camera), frame, depth, camera, threshold)
         images.append(image)
         masks.append(mask)
@@ -63,14 +74,18 @@ def pull_by_depth(
 
 
 def _at_size(depths: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Return depths at another size; what is mixed across an edge lies on neither surface and fails the match."""
+    """Return depths at another size; what is mixed across an edge lies on neither surface and fails the
+    match.
+    """
     if depths.shape[-2:] == (height, width):
         return depths
     return F.interpolate(depths[:, None], size=(height, width), mode="bilinear", align_corners=False)[:, 0]
 
 
 def merged(current: torch.Tensor, pulls: Sequence[Pull]) -> tuple[torch.Tensor, float]:
-    """Return frames made of what was pulled (its average where several are trusted) and of `current` elsewhere, and the pulled share."""
+    """Return frames made of what was pulled (its average where several are trusted) and of `current`
+    elsewhere, and the pulled share.
+    """
     if not pulls:
         return current, 0.0
     weight = sum(pull.mask.to(current.dtype) for pull in pulls)
@@ -80,20 +95,28 @@ def merged(current: torch.Tensor, pulls: Sequence[Pull]) -> tuple[torch.Tensor, 
 
 
 def blended(
-    frames: torch.Tensor, reference: torch.Tensor, originals: torch.Tensor, flows: Mapping[tuple[int, int], FlowPair],
-    use_mask: bool = True, sigma: float = 0.0, detail: bool = False,
-) -> torch.Tensor:  # fmt: skip
-    """Return each frame averaged with its neighbours, pulled into it where flows agree; every frame counts as it came in.
+    frames: torch.Tensor,
+    reference: torch.Tensor,
+    originals: torch.Tensor,
+    flows: Mapping[tuple[int, int], FlowPair],
+    use_mask: bool = True,
+    sigma: float = 0.0,
+    detail: bool = False,
+) -> torch.Tensor:
+    """Return each frame averaged with its neighbours, pulled into it where flows agree; every frame counts as
+    it came in.
 
-    `flows` has, per pair of `pairs_within`, the flow (2, h, w) from frame i to frame j of the unedited video and the one back; frame -1
-    is the edited `reference` (1, 3, h, w), which others see and which is not changed. `originals` (1 + frames, 3, h, w) are the unedited
-    frames, the reference's first.
+    `flows` has, per pair of `pairs_within`, the flow (2, h, w) from frame i to frame j of the unedited video
+    and the one back; frame -1 is the edited `reference` (1, 3, h, w), which others see and which is not
+    changed. `originals` (1 + frames, 3, h, w) are the unedited frames, the reference's first.
 
-    `sigma`: a neighbour's pixel weighs as much as its *original*, pulled along the same flow, resembles the original that it is laid
-    over (`resemblance`): the range weight of a joint bilateral filter (Petschnigg et al., SIGGRAPH 2004; Eisemann and Durand 2004)
-    between frames. What flow has missed shows there, whatever the edit looks like. 0: every pixel where the flows agree weighs 1.
-    `detail`: what the two originals still differ by (light that changed, detail that interpolation took away) is added as the edit
-    would render it, by its local slope over the original's luma (`slope_over_luma`, after the guided filter of He et al., ECCV 2010).
+    `sigma`: a neighbour's pixel weighs as much as its *original*, pulled along the same flow, resembles the
+    original that it is laid over (`resemblance`): the range weight of a joint bilateral filter (Petschnigg et
+    al., SIGGRAPH 2004; Eisemann and Durand 2004) between frames. What flow has missed shows there, whatever
+    the edit looks like. 0: every pixel where the flows agree weighs 1. `detail`: what the two originals still
+    differ by (light that changed, detail that interpolation took away) is added as the edit would render it,
+    by its local slope over the original's luma (`slope_over_luma`, after the guided filter of He et al., ECCV
+    2010).
     """
     edited = torch.cat([reference, frames])
     slopes = slope_over_luma(edited, originals) if detail else originals[:, :0]
@@ -121,8 +144,10 @@ def luma(images: torch.Tensor) -> torch.Tensor:
 
 
 def slope_over_luma(edited: torch.Tensor, originals: torch.Tensor) -> torch.Tensor:
-    """Return by how much each channel of edited (n, 3, h, w) grows with the luma of its original: least squares over squares of 5
-    pixels, drawn to zero where the original is flat (a of the guided filter, He et al., eq. 5; eps 1e-4)."""
+    """Return by how much each channel of edited (n, 3, h, w) grows with the luma of its original: least
+    squares over squares of 5 pixels, drawn to zero where the original is flat (a of the guided filter, He et
+    al., eq. 5; eps 1e-4).
+    """
     bright = luma(originals)
     mean, mean_bright = mean_around(edited), mean_around(bright)
     together = mean_around(edited * bright) - mean * mean_bright
@@ -135,17 +160,22 @@ def mean_around(images: torch.Tensor, radius: int = 2) -> torch.Tensor:
 
 
 def resemblance(pulled: torch.Tensor, original: torch.Tensor, sigma: float) -> torch.Tensor:
-    """Return exp(-d / (2 sigma^2)), (n, 1, h, w) in (0, 1], where d is the mean squared difference of two pictures (n, 3, h, w) over
-    the channels and a square of 3 pixels: noise of a camera is averaged, a line that lies beside itself is not."""
+    """Return exp(-d / (2 sigma^2)), (n, 1, h, w) in (0, 1], where d is the mean squared difference of two
+    pictures (n, 3, h, w) over the channels and a square of 3 pixels: noise of a camera is averaged, a line
+    that lies beside itself is not.
+    """
     return torch.exp(mean_around((pulled - original).square().mean(1, keepdim=True), 1) / (-2 * sigma**2))
 
 
 def adapted(strength: Strength, explained: float, least_steps: int = 1) -> Strength:
     """Return the strength of a window whose warps explain a share of its pixels, in [0, 1].
 
-    What no warp explains starts from the unedited picture, and T alone decides whether it leaves it: T grows from half to all of it at
-    2 % unexplained. Steps are finish, and grow in proportion to the unexplained share up to all of them at a quarter.
+    What no warp explains starts from the unedited picture, and T alone decides whether it leaves it: T grows
+    from half to all of it at 2 % unexplained. Steps are finish, and grow in proportion to the unexplained
+    share up to all of them at a quarter.
     """
     unexplained = 1.0 - explained
     steps = min(strength.n, max(least_steps, -int(-strength.n * min(1.0, unexplained / STEPS_WHOLE_AT) // 1)))
-    return Strength(max(steps, round(strength.T * (LEAST_T + (1 - LEAST_T) * min(1.0, unexplained / T_WHOLE_AT)))), steps)
+    return Strength(
+        max(steps, round(strength.T * (LEAST_T + (1 - LEAST_T) * min(1.0, unexplained / T_WHOLE_AT)))), steps
+    )

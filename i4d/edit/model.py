@@ -1,6 +1,8 @@
-"""The loaded InstructPix2Pix: text, latents and one guided prediction. Knows nothing of files or of windows in time.
+"""The loaded InstructPix2Pix: text, latents and one guided prediction. Knows nothing of files or of windows
+in time.
 
-Images are float [0, 1] (batch, 3, height, width) of any size from one VAE cell up; latents (batch, channel, h, w).
+Images are float [0, 1] (batch, 3, height, width) of any size from one VAE cell up; latents (batch, channel,
+h, w).
 """
 
 from __future__ import annotations
@@ -34,8 +36,8 @@ class EditCost:
 class Guidance:
     """Three-way guidance of InstructPix2Pix, eq. 3: e_0 + s_I (e_I - e_0) + s_T (e_TI - e_I).
 
-    Written as a weighted sum, so that branches of weight zero need not be evaluated: at s_I = 1 the unconditional
-    branch drops out, at s_T = s_I = 1 only the full one is left.
+    Written as a weighted sum, so that branches of weight zero need not be evaluated: at s_I = 1 the
+    unconditional branch drops out, at s_T = s_I = 1 only the full one is left.
     """
 
     text: float
@@ -50,7 +52,9 @@ class Guidance:
 
 @dataclass(eq=False)
 class EditorModel:
-    """Components of an InstructPix2Pix in diffusers' classes, ready on one device. Build it with `load_editor`."""
+    """Components of an InstructPix2Pix in diffusers' classes, ready on one device. Build it with
+    `load_editor`.
+    """
 
     unet: Any
     vae: Any
@@ -107,7 +111,9 @@ class EditorModel:
         self.compiled = compile_networks(self.unet, self.vae, frames, self.latent_shape(height, width)[1:])
 
     def text(self, prompt: str) -> torch.Tensor:
-        """Return the text encoder's states (1, tokens, channels) of a prompt; the tokenizer cuts what is too long."""
+        """Return the text encoder's states (1, tokens, channels) of a prompt; the tokenizer cuts what is too
+        long.
+        """
         if prompt not in self._texts:
             ids = self.tokenizer(
                 prompt,
@@ -145,7 +151,9 @@ class EditorModel:
         return self.posterior(images).mode().float()
 
     def latents(self, images: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Return latents of images to be edited: drawn from the posterior with the given normal noise, and scaled."""
+        """Return latents of images to be edited: drawn from the posterior with the given normal noise, and
+        scaled.
+        """
         posterior = self.posterior(images)
         drawn = posterior.mean.float() + posterior.std.float() * noise.to(self.device)
         return drawn * self.vae.config.scaling_factor
@@ -181,12 +189,13 @@ class EditorModel:
         anchor: Recording | None = None,
         reuse: Reuse | None = None,
     ) -> torch.Tensor:
-        """Return the guided prediction (batch, channel, h, w), float32, for a window of latents at one timestep.
+        """Return the guided prediction (batch, channel, h, w), float32, for a window of latents at one
+        timestep.
 
         With `reuse`, some steps take over what an earlier one has computed (`Reuse`).
 
-        Branches form one batch; when the device runs out of memory they are taken in smaller groups, which is noted in
-        `cost`: a branch never looks at another one, so the answer is the same up to rounding.
+        Branches form one batch; when the device runs out of memory they are taken in smaller groups, which is
+        noted in `cost`: a branch never looks at another one, so the answer is the same up to rounding.
         """
         weights = guidance.weights
         if reuse is not None and not reuse.branches_now:
@@ -199,8 +208,14 @@ class EditorModel:
                 for start in range(0, len(names), group):
                     rows = slice(start, start + group)
                     inputs, states = self._branches(names[rows], latents, condition, prompt)
-                    with self.context.call(attention, norm, len(names[rows]), record=record, anchor=anchor, rows=rows):
-                        parts.append(self._forward(inputs, states, timestep, anchor is not None, reuse, start * len(latents)))
+                    with self.context.call(
+                        attention, norm, len(names[rows]), record=record, anchor=anchor, rows=rows
+                    ):
+                        parts.append(
+                            self._forward(
+                                inputs, states, timestep, anchor is not None, reuse, start * len(latents)
+                            )
+                        )
                 break
             except torch.OutOfMemoryError:
                 if group == 1 or record is not None or reuse is not None:
@@ -220,16 +235,28 @@ class EditorModel:
         return guided
 
     def _forward(
-        self, inputs: torch.Tensor, states: torch.Tensor, timestep: int, window: bool, reuse: Reuse | None, first: int
+        self,
+        inputs: torch.Tensor,
+        states: torch.Tensor,
+        timestep: int,
+        window: bool,
+        reuse: Reuse | None,
+        first: int,
     ) -> torch.Tensor:
-        """Return the UNet's answer for one group of branches, float32; `window`: the anchor's keys are given."""
+        """Return the UNet's answer for one group of branches, float32; `window`: the anchor's keys are
+        given.
+        """
         if reuse is None and not self.fast:
             return self.unet(inputs, timestep, encoder_hidden_states=states).sample.float()
         time = torch.full((1,), timestep, device=inputs.device)
         forward = unet_forward
         if self.fast:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-            if window and self.compiled and self.compiled.fits(inputs, self.compiled.frames * self.context.branches):
+            if (
+                window
+                and self.compiled
+                and self.compiled.fits(inputs, self.compiled.frames * self.context.branches)
+            ):
                 forward = self.compiled.unet_forward
         kept = None if reuse is None or reuse.deep_now else reuse.deep[first : first + len(inputs)]
         output, deep = forward(self.unet, inputs, time, states, kept)
@@ -240,7 +267,9 @@ class EditorModel:
     def _branches(
         self, names: list[str], latents: torch.Tensor, condition: torch.Tensor, prompt: str
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the UNet's input (branches * batch, 2 * channel, h, w) and text states for some guidance branches."""
+        """Return the UNet's input (branches * batch, 2 * channel, h, w) and text states for some guidance
+        branches.
+        """
         inputs, states = [], []
         for name in names:
             seen = torch.zeros_like(condition) if name == "none" else condition

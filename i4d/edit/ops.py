@@ -1,4 +1,6 @@
-"""Operations of the editor with a kernel on CUDA devices and plain arithmetic elsewhere, opaque to `torch.compile`."""
+"""Operations of the editor with a kernel on CUDA devices and plain arithmetic elsewhere, opaque to
+`torch.compile`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,13 @@ import torch.nn.functional as F
 
 
 def plain_group_norm(
-    x: torch.Tensor, groups: int, weight: torch.Tensor, bias: torch.Tensor, eps: float, add: torch.Tensor | None, silu: bool
+    x: torch.Tensor,
+    groups: int,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    eps: float,
+    add: torch.Tensor | None,
+    silu: bool,
 ) -> torch.Tensor:
     """Return [silu](group_norm(x + add)) with torch's own layers: the twin of the kernel."""
     out = F.group_norm(x if add is None else x + add[..., None, None], groups, weight, bias, eps)
@@ -18,10 +26,20 @@ def plain_group_norm(
 
 @torch.library.custom_op("i4d::group_norm", mutates_args=(), device_types="cpu")
 def group_norm(
-    x: torch.Tensor, groups: int, weight: torch.Tensor, bias: torch.Tensor, eps: float, add: torch.Tensor | None, silu: bool
+    x: torch.Tensor,
+    groups: int,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    eps: float,
+    add: torch.Tensor | None,
+    silu: bool,
 ) -> torch.Tensor:
-    """Return [silu](group_norm(x + add)), channels-last; x (image, channel, h, w), `add` (image, channel) or None."""
-    return plain_group_norm(x, groups, weight, bias, eps, add, silu).contiguous(memory_format=torch.channels_last)
+    """Return [silu](group_norm(x + add)), channels-last; x (image, channel, h, w), `add` (image, channel) or
+    None.
+    """
+    return plain_group_norm(x, groups, weight, bias, eps, add, silu).contiguous(
+        memory_format=torch.channels_last
+    )
 
 
 @group_norm.register_kernel("cuda")
@@ -38,7 +56,9 @@ def _(x, groups, weight, bias, eps, add, silu):
 
 
 @torch.library.custom_op("i4d::layer_norm", mutates_args=(), device_types="cpu")
-def layer_norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float, add: torch.Tensor | None) -> torch.Tensor:
+def layer_norm(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float, add: torch.Tensor | None
+) -> torch.Tensor:
     """Return layer_norm(x + add) over the last axis, `add` (channel,) or None."""
     return F.layer_norm(x if add is None else x + add, weight.shape, weight, bias, eps).contiguous()
 
@@ -94,12 +114,17 @@ def _(x, h, bias):
 
 @torch.library.custom_op("i4d::woven", mutates_args=(), device_types="cpu")
 def woven(phases: Sequence[torch.Tensor], bias: torch.Tensor) -> torch.Tensor:
-    """Return the image (n, channel, 2h, 2w) whose pixels (2y + i, 2x + j) are those at (y + i, x + j) of phase 2i + j, plus bias.
+    """Return the image (n, channel, 2h, 2w) whose pixels (2y + i, 2x + j) are those at (y + i, x + j) of
+    phase 2i + j, plus bias.
 
     The four phases are (n, channel, h + 1, w + 1); channels-last.
     """
     n, channels, height, width = phases[0].shape
-    out = phases[0].new_empty(n, channels, 2 * (height - 1), 2 * (width - 1)).to(memory_format=torch.channels_last)
+    out = (
+        phases[0]
+        .new_empty(n, channels, 2 * (height - 1), 2 * (width - 1))
+        .to(memory_format=torch.channels_last)
+    )
     for index, phase in enumerate(phases):
         i, j = divmod(index, 2)
         out[..., i::2, j::2] = phase[..., i : i + height - 1, j : j + width - 1] + bias[:, None, None]
@@ -116,7 +141,11 @@ def _(phases, bias):
 @woven.register_fake
 def _(phases, bias):
     n, channels, height, width = phases[0].shape
-    return phases[0].new_empty(n, channels, 2 * (height - 1), 2 * (width - 1)).to(memory_format=torch.channels_last)
+    return (
+        phases[0]
+        .new_empty(n, channels, 2 * (height - 1), 2 * (width - 1))
+        .to(memory_format=torch.channels_last)
+    )
 
 
 _LIFT = 64.0  # keeps weights of one in many thousands out of float16's coarse range; undone afterwards
@@ -125,7 +154,9 @@ _QUERIES = 4096  # of an attention with wide heads that are scored at a time: bo
 
 @torch.library.custom_op("i4d::wide_attention", mutates_args=(), device_types="cpu")
 def wide_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Return softmax(Q K^T / sqrt(d)) V of one head, (image, tokens, d) each; heads too wide for library kernels."""
+    """Return softmax(Q K^T / sqrt(d)) V of one head, (image, tokens, d) each; heads too wide for library
+    kernels.
+    """
     return F.scaled_dot_product_attention(query[:, None], key[:, None], value[:, None])[:, 0]
 
 
@@ -154,15 +185,23 @@ def _(query, key, value):
 
 
 def thinned(tokens: torch.Tensor, height: int, width: int, side: int = 2) -> torch.Tensor:
-    """Return tokens (n, height * width, channels) of an image averaged over side x side neighbours, fewer at its far edges."""
+    """Return tokens (n, height * width, channels) of an image averaged over side x side neighbours, fewer at
+    its far edges.
+    """
     image = tokens.transpose(1, 2).unflatten(2, (height, width))
-    return F.avg_pool2d(image, side, ceil_mode=True, count_include_pad=False).flatten(2).transpose(1, 2).contiguous()
+    return (
+        F.avg_pool2d(image, side, ceil_mode=True, count_include_pad=False)
+        .flatten(2)
+        .transpose(1, 2)
+        .contiguous()
+    )
 
 
 def pack_keys(key: torch.Tensor, value: torch.Tensor, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return an anchor's keys and values (branch, tokens, channels) as `anchor_attention` wants them.
 
-    Where there is a kernel (CUDA, float16, heads of 40) they are packed, (branch, heads, padded tokens, 48); elsewhere unchanged.
+    Where there is a kernel (CUDA, float16, heads of 40) they are packed, (branch, heads, padded tokens, 48);
+    elsewhere unchanged.
     """
     if key.is_cuda and key.dtype == torch.float16 and key.shape[-1] == 40 * heads:
         from i4d.edit.kernels import anchor_attention as kernel
@@ -171,9 +210,7 @@ def pack_keys(key: torch.Tensor, value: torch.Tensor, heads: int) -> tuple[torch
     return key, value
 
 
-def anchor_attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int
-) -> torch.Tensor:
+def anchor_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int) -> torch.Tensor:
     """Return attention of queries (branch, n, channels) to keys and values as `pack_keys` returns them."""
     if key.dim() == 4:
         return packed_attention(query, key, value, heads)
@@ -181,15 +218,15 @@ def anchor_attention(
 
 
 def plain_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int) -> torch.Tensor:
-    """Return scaled dot-product attention of (n, tokens, channels) in `heads` heads, same layout as the query."""
+    """Return scaled dot-product attention of (n, tokens, channels) in `heads` heads, same layout as the
+    query.
+    """
     query, key, value = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (query, key, value))
     return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
 
 
 @torch.library.custom_op("i4d::packed_attention", mutates_args=(), device_types="cuda")
-def packed_attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int
-) -> torch.Tensor:
+def packed_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int) -> torch.Tensor:
     """Return `anchor_attention` from packed keys and values, by the kernel."""
     from i4d.edit.kernels import anchor_attention as kernel
 

@@ -1,8 +1,10 @@
-"""Repainting a batch of images towards an instruction: noise, denoise with guidance, decode. And the anchor, done once.
+"""Repainting a batch of images towards an instruction: noise, denoise with guidance, decode. And the anchor,
+done once.
 
-With per-image normalisation an anchor depends on nothing but itself, so its keys and values at every layer and step can
-be recorded in a run of its own and handed to every window of the same view and round (`AnchorTrace`). The recorded run
-is always a batch of one, whether or not its result is kept: what a window gets does not depend on a cache.
+With per-image normalisation an anchor depends on nothing but itself, so its keys and values at every layer
+and step can be recorded in a run of its own and handed to every window of the same view and round
+(`AnchorTrace`). The recorded run is always a batch of one, whether or not its result is kept: what a window
+gets does not depend on a cache.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ from i4d.edit.unchanged import with_unchanged_given_back
 from i4d.errors import EditError
 from i4d.types import EditSettings, Strength, Turbo
 
-VAE_PIXELS = 2 << 20  # images are taken through the VAE in groups of at most so many pixels: bounds its memory
+VAE_PIXELS = (
+    2 << 20
+)  # images are taken through the VAE in groups of at most so many pixels: bounds its memory
 
 
 @dataclass(frozen=True)
@@ -37,9 +41,11 @@ class AnchorTrace:
 
 
 class ConditionCache:
-    """Keeps the latents of the most recently used originals on the device; losing one costs time, never a different result.
+    """Keeps the latents of the most recently used originals on the device; losing one costs time, never a
+    different result.
 
-    An original is encoded by itself, whatever it is encoded with, so that its latents do not depend on what was cached.
+    An original is encoded by itself, whatever it is encoded with, so that its latents do not depend on what
+    was cached.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -48,7 +54,9 @@ class ConditionCache:
         self._latents: OrderedDict[Hashable, torch.Tensor] = OrderedDict()
 
     def get(self, keys: Sequence[Hashable], encode: Callable[[Hashable], torch.Tensor]) -> torch.Tensor:
-        """Return the latents (batch, channel, h, w) of originals; `encode` gives (1, channel, h, w) of one not held."""
+        """Return the latents (batch, channel, h, w) of originals; `encode` gives (1, channel, h, w) of one
+        not held.
+        """
         found = []
         for key in keys:
             if key not in self._latents:
@@ -66,7 +74,9 @@ class ConditionCache:
 
 
 class AnchorCache:
-    """Keeps the most recently used traces within a number of bytes; losing one costs time, never a different result."""
+    """Keeps the most recently used traces within a number of bytes; losing one costs time, never a different
+    result.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -99,8 +109,8 @@ class AnchorCache:
 def draw_noise(seeds: Sequence[int], shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the diffusion's noise and that of the draw from the VAE's posterior, (images, *shape) each.
 
-    One seed per image. Images of one seed get the same noise: what then moves between them is the picture, not the
-    noise. Drawn on the CPU, so that every device gets the same numbers.
+    One seed per image. Images of one seed get the same noise: what then moves between them is the picture,
+    not the noise. Drawn on the CPU, so that every device gets the same numbers.
     """
     drawn = {}
     for seed in seeds:
@@ -124,13 +134,15 @@ def repaint(
     condition: torch.Tensor | None = None,
     region: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return images (batch, 3, h, w), float32 in [0, 1]: `current` repainted, conditioned on `originals`; `seeds` one per image.
+    """Return images (batch, 3, h, w), float32 in [0, 1]: `current` repainted, conditioned on `originals`;
+    `seeds` one per image.
 
-    `condition` (batch, channel, h, w) are the originals' latents where they are known already. `region` (batch, 1, h, w), in [0, 1]:
-    only there is anything denoised; the answer's pixels outside are the autoencoder's copies of the originals.
+    `condition` (batch, channel, h, w) are the originals' latents where they are known already. `region`
+    (batch, 1, h, w), in [0, 1]: only there is anything denoised; the answer's pixels outside are the
+    autoencoder's copies of the originals.
 
-    Without `anchor`, slot 0 of the batch is the anchor and its own result is returned with the others. EditError when
-    the model's answer is not finite.
+    Without `anchor`, slot 0 of the batch is the anchor and its own result is returned with the others.
+    EditError when the model's answer is not finite.
     """
     height, width = current.shape[-2:]
     condition, latents = _start(model, originals, current, strength, seeds, condition)
@@ -138,7 +150,9 @@ def repaint(
     latents = _denoise_in_memory(model, latents, condition, strength, settings, cost, anchor, around)
     images = _by_group(lambda part: model.decoded(part, height, width), latents, height * width)
     if not torch.isfinite(images).all() or not torch.isfinite(latents).all():
-        raise EditError(f'the editor answered with NaN for "{settings.instruction}"', "try editor.dtype float32")
+        raise EditError(
+            f'the editor answered with NaN for "{settings.instruction}"', "try editor.dtype float32"
+        )
     images = images.to(current.device)
     return with_unchanged_given_back(images, originals) if settings.keep_unchanged else images
 
@@ -154,11 +168,14 @@ def trace_anchor(
     cost: EditCost,
     condition: torch.Tensor | None = None,
 ) -> AnchorTrace:
-    """Return the keys and values that an anchor (1, 3, h, w) shows its window in a repaint of the same strength."""
+    """Return the keys and values that an anchor (1, 3, h, w) shows its window in a repaint of the same
+    strength.
+    """
     assert len(edited) == 1 and settings.norm == "frame", "a trace is of one image, normalised by itself"
     condition, latents = _start(model, original, edited, strength, [seed], condition)
     steps: list[Recording] = []
-    # alone in its batch, an anchor attends to itself: [anchor; anchor] and [anchor] have the same softmax average
+    # alone in its batch, an anchor attends to itself: [anchor; anchor] and [anchor] have the same softmax
+    # average
     _denoise(model, latents, condition, strength, settings, cost, attention="own", record=steps)
     return AnchorTrace(tuple(steps))
 
@@ -185,7 +202,11 @@ def _start(
 
 
 def _surroundings(
-    model: EditorModel, condition: torch.Tensor, region: torch.Tensor, seeds: Sequence[int], size: tuple[int, int]
+    model: EditorModel,
+    condition: torch.Tensor,
+    region: torch.Tensor,
+    seeds: Sequence[int],
+    size: tuple[int, int],
 ) -> Surroundings:
     """Return what stays outside a region; the condition is the mode of the originals' latents, not scaled."""
     noise, _ = draw_noise(seeds, model.latent_shape(*size))
@@ -208,7 +229,9 @@ def _by_group(
 
 
 def thinned_levels(model: EditorModel, turbo: Turbo, height: int, width: int) -> list[tuple[int, int, int]]:
-    """Return (h, w, side) of the levels whose anchor keys `turbo` thins to one in side x side, for latents of a size."""
+    """Return (h, w, side) of the levels whose anchor keys `turbo` thins to one in side x side, for latents of
+    a size.
+    """
     if turbo.keys == turbo.second_keys == 1:
         return []
     height, width = model.attention_grid(height, width)
@@ -232,7 +255,11 @@ def _denoise(
     guidance = Guidance(settings.text_guidance, settings.image_guidance)
     timesteps = model.schedule.timesteps(strength)
     turbo = settings.turbo
-    reuse = Reuse(turbo.depth, turbo.guidance) if record is None and (turbo.depth, turbo.guidance) != (1, 1) else None
+    reuse = (
+        Reuse(turbo.depth, turbo.guidance)
+        if record is None and (turbo.depth, turbo.guidance) != (1, 1)
+        else None
+    )
     packed = model.fast and settings.attention == "anchor"
     thinned = thinned_levels(model, turbo, *latents.shape[-2:])
     for index, (timestep, following) in enumerate(zip(timesteps, [*timesteps[1:], -1], strict=True)):
@@ -270,11 +297,21 @@ def _denoise_in_memory(
     anchor: AnchorTrace | None,
     around: Surroundings | None,
 ) -> torch.Tensor:
-    """Denoise a window; where memory runs out and frames look at nothing but the given anchor, in halves (noted)."""
+    """Denoise a window; where memory runs out and frames look at nothing but the given anchor, in halves
+    (noted).
+    """
     separable = settings.attention == "own" or (anchor is not None and settings.attention != "sparse_causal")
     try:
         return _denoise(
-            model, latents, condition, strength, settings, cost, attention=settings.attention, anchor=anchor, around=around
+            model,
+            latents,
+            condition,
+            strength,
+            settings,
+            cost,
+            attention=settings.attention,
+            anchor=anchor,
+            around=around,
         )
     except torch.OutOfMemoryError:
         if len(latents) == 1 or settings.norm != "frame" or not separable:

@@ -1,7 +1,8 @@
 """Noise levels and the deterministic sampler: explicit timesteps on the model's own (1000-step) schedule.
 
-Diffusion in latents x: x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) noise, with a_t the cumulative alpha. A repaint of strength
-(T, n) noises an image to the first of n timesteps spread over [0, T) and comes back in n steps of DDIM with eta = 0.
+Diffusion in latents x: x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) noise, with a_t the cumulative alpha. A repaint of
+strength (T, n) noises an image to the first of n timesteps spread over [0, T) and comes back in n steps of
+DDIM with eta = 0.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class Schedule:
     def timesteps(self, strength: Strength) -> list[int]:
         """Return the n timesteps of a strength, falling. ConfigError when (T, n) does not fit the schedule.
 
-        "leading": t_k = (n-1-k) * (T // n) + 1, as in the authors' code; "trailing": t_k = round(T - k T / n) - 1,
-        which begins at T - 1 and so reaches the pure noise of a zero-terminal-SNR schedule.
+        "leading": t_k = (n-1-k) * (T // n) + 1, as in the authors' code; "trailing": t_k = round(T - k T / n)
+        - 1, which begins at T - 1 and so reaches the pure noise of a zero-terminal-SNR schedule.
         """
         T, n = strength.T, strength.n
         if not 1 <= n <= T <= self.num_steps:
@@ -44,11 +45,15 @@ class Schedule:
 
     @property
     def least_steps(self) -> int:
-        """Return how few steps of a repaint change anything: with leading spacing the last one stands next to the clean picture."""
+        """Return how few steps of a repaint change anything: with leading spacing the last one stands next to
+        the clean picture.
+        """
         return 1 if self.spacing == "trailing" else 2
 
     def starts_from_noise(self, strength: Strength) -> bool:
-        """Return whether nothing of the image is left at the first timestep: a trailing schedule at full strength."""
+        """Return whether nothing of the image is left at the first timestep: a trailing schedule at full
+        strength.
+        """
         return self.spacing == "trailing" and strength.T == self.num_steps
 
     def alpha(self, timestep: int) -> float:
@@ -62,10 +67,14 @@ class Schedule:
         a = self.alpha(timestep)
         return a**0.5 * latents + (1 - a) ** 0.5 * noise
 
-    def step(self, latents: torch.Tensor, output: torch.Tensor, timestep: int, following: int) -> torch.Tensor:
-        """Return the latents at the next timestep (`following`; -1 after the last): DDIM, eta 0 (Song et al., eq. 12).
+    def step(
+        self, latents: torch.Tensor, output: torch.Tensor, timestep: int, following: int
+    ) -> torch.Tensor:
+        """Return the latents at the next timestep (`following`; -1 after the last): DDIM, eta 0 (Song et al.,
+        eq. 12).
 
-        `output` is what the model predicts at `timestep`. Safe at a = 0 (pure noise) for v and sample prediction.
+        `output` is what the model predicts at `timestep`. Safe at a = 0 (pure noise) for v and sample
+        prediction.
         """
         a, b = self.alpha(timestep), self.alpha(following)
         signal, spread = a**0.5, (1 - a) ** 0.5

@@ -1,4 +1,6 @@
-"""One window of one view along time: pull the edited reference by flow, merge, repaint (Instruct 4D-to-4D)."""
+"""One window of one view along time: pull the edited reference by flow, merge, repaint (Instruct
+4D-to-4D).
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,10 @@ from i4d.types import EditSettings, Strength
 class WindowImages:
     """Pixels of a window: float [0, 1], (frames, 3, h, w); anchor and reference (1, 3, h, w).
 
-    `forward` is the flow from the *unedited* reference to each unedited frame, `backward` from each frame to the
-    reference, (frames, 2, h, w) in pixels; None: nothing is pulled and the reference is not looked at. `condition` and
-    `anchor_condition` (frames and 1, channel, h, w) are the originals' latents where they are known already.
+    `forward` is the flow from the *unedited* reference to each unedited frame, `backward` from each frame to
+    the reference, (frames, 2, h, w) in pixels; None: nothing is pulled and the reference is not looked at.
+    `condition` and `anchor_condition` (frames and 1, channel, h, w) are the originals' latents where they are
+    known already.
     """
 
     originals: torch.Tensor
@@ -35,7 +38,11 @@ class WindowImages:
 
 
 def merge_by_flow(
-    current: torch.Tensor, reference: torch.Tensor, forward: torch.Tensor, backward: torch.Tensor, use_mask: bool = True
+    current: torch.Tensor,
+    reference: torch.Tensor,
+    forward: torch.Tensor,
+    backward: torch.Tensor,
+    use_mask: bool = True,
 ) -> tuple[torch.Tensor, float]:
     """Return frames with the reference pulled into them, and the share of pixels that came from it.
 
@@ -55,12 +62,16 @@ def _padded(seeds: Sequence[int], size: int) -> list[int]:
 
 
 def separable(settings: EditSettings) -> bool:
-    """Return whether frames of a window look at nothing but themselves and the anchor, so that they may be edited a few at a time."""
+    """Return whether frames of a window look at nothing but themselves and the anchor, so that they may be
+    edited a few at a time.
+    """
     return settings.norm == "frame" and settings.attention != "sparse_causal"
 
 
 def uses_trace(settings: EditSettings) -> bool:
-    """Return whether the anchor is denoised by itself: the mode says so, images are normalised one by one, somebody looks at it."""
+    """Return whether the anchor is denoised by itself: the mode says so, images are normalised one by one,
+    somebody looks at it.
+    """
     return settings.mode in ("exact", "turbo") and settings.norm == "frame" and settings.attention != "own"
 
 
@@ -75,11 +86,13 @@ def edit_window(
     cost: EditCost,
     trace: Callable[[], AnchorTrace],
 ) -> tuple[torch.Tensor, float]:
-    """Return the window's frames edited, (frames, 3, h, w), and the share of pixels explained by the warp (0 without flow).
+    """Return the window's frames edited, (frames, 3, h, w), and the share of pixels explained by the warp (0
+    without flow).
 
-    `seeds` one per frame; `anchor_seed` must be the one that `trace` was made with. `batch` is the number of images of an
-    editor call, anchor included unless attention is "own"; longer windows take several calls. `trace` gives the anchor's keys
-    and values where it can stand by itself; otherwise the anchor is slot 0 of each batch and its own output is dropped.
+    `seeds` one per frame; `anchor_seed` must be the one that `trace` was made with. `batch` is the number of
+    images of an editor call, anchor included unless attention is "own"; longer windows take several calls.
+    `trace` gives the anchor's keys and values where it can stand by itself; otherwise the anchor is slot 0 of
+    each batch and its own output is dropped.
     """
     began, kept = images.current, 0.0
     if images.forward is not None and images.backward is not None:
@@ -99,10 +112,24 @@ def edit_window(
         if not alone:
             everywhere = torch.ones_like(images.anchor_original[:, :1])
             before = images.anchor_original, images.anchor_edited, images.anchor_condition, everywhere
-            inputs = [None if a is None or b is None else torch.cat([a, b]) for a, b in zip(before, inputs, strict=True)]
+            inputs = [
+                None if a is None or b is None else torch.cat([a, b])
+                for a, b in zip(before, inputs, strict=True)
+            ]
         count, whole = len(inputs[0]), size + (not alone)
         originals, start, condition, region = (None if x is None else padded_batch(x, whole) for x in inputs)
         padded = _padded([*([] if alone else [anchor_seed]), *seeds[rows]], whole)
-        edited = repaint(model, originals, start, strength, settings, padded, cost, anchor=anchor, condition=condition, region=region)
+        edited = repaint(
+            model,
+            originals,
+            start,
+            strength,
+            settings,
+            padded,
+            cost,
+            anchor=anchor,
+            condition=condition,
+            region=region,
+        )
         out.append(edited[not alone : count])
     return torch.cat(out), kept

@@ -9,7 +9,9 @@ _broken: list[str] = []  # what cannot be closed
 
 
 def cannot_close(what: str) -> None:
-    """Note that something (such as Ray without its head) would hang or crash while the interpreter takes its leave of it."""
+    """Note that something (such as Ray without its head) would hang or crash while the interpreter takes its
+    leave of it.
+    """
     _broken.append(what)
 
 

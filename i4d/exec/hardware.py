@@ -1,4 +1,6 @@
-"""What a machine has, asked of the system and not of torch, so that asking costs no import and no device memory."""
+"""What a machine has, asked of the system and not of torch, so that asking costs no import and no device
+memory.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ from collections.abc import Mapping
 
 
 def gpu_cards() -> list[tuple[str, int]]:
-    """Return name and memory in bytes of each NVIDIA card; empty where nvidia-smi is not installed or finds none."""
+    """Return name and memory in bytes of each NVIDIA card; empty where nvidia-smi is not installed or finds
+    none.
+    """
     command = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(command, capture_output=True, text=True)
@@ -16,7 +20,10 @@ def gpu_cards() -> list[tuple[str, int]]:
         return []
     if done.returncode:  # installed without a working driver: there is no card to use
         return []
-    return [(name.strip(), int(mib) << 20) for name, mib in (line.rsplit(",", 1) for line in done.stdout.splitlines())]
+    return [
+        (name.strip(), int(mib) << 20)
+        for name, mib in (line.rsplit(",", 1) for line in done.stdout.splitlines())
+    ]
 
 
 def visible_cards(environment: Mapping[str, str] = os.environ) -> list[tuple[str, int]]:

@@ -1,7 +1,7 @@
 """Services as threads of this process: for tests, debuggers and laptops without Ray.
 
-Arguments and results pass through the same door as between processes (read-only arrays, no shared mutable values),
-so code that runs here runs on a cluster.
+Arguments and results pass through the same door as between processes (read-only arrays, no shared mutable
+values), so code that runs here runs on a cluster.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from i4d.exec.protocol import Handle, NodeResources, Resources, ServiceSpec, Tic
 
 
 def handed_over(value: Any) -> Any:
-    """Return the value as another process would see it: its own objects, arrays read-only (and not copied)."""
+    """Return the value as another process would see it: its own objects, arrays read-only (and not
+    copied).
+    """
     buffers: list[pickle.PickleBuffer] = []
     data = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
     return pickle.loads(data, buffers=[memoryview(b).toreadonly() for b in buffers])
@@ -64,7 +66,8 @@ class _Worker:
 class LocalExecutor:
     """Threads behind the executor's protocol. It offers the cores and visible GPUs of this machine.
 
-    `grace_s`: how long `shutdown` waits for calls in hand; a process that ends in the middle of one is aborted by torch.
+    `grace_s`: how long `shutdown` waits for calls in hand; a process that ends in the middle of one is
+    aborted by torch.
     """
 
     def __init__(self, grace_s: float = 0.0) -> None:
@@ -97,7 +100,9 @@ class LocalExecutor:
         extras = [{"rank": rank, "size": size, "rendezvous": rendezvous} for rank in range(size)]
         return self._start(members, extras, timeout_s)
 
-    def _start(self, specs: Sequence[ServiceSpec], extras: Sequence[Mapping[str, Any]], timeout_s: float) -> list[Handle]:
+    def _start(
+        self, specs: Sequence[ServiceSpec], extras: Sequence[Mapping[str, Any]], timeout_s: float
+    ) -> list[Handle]:
         for spec, extra in zip(specs, extras, strict=True):
             self._spawn(spec, extra)
         handles = [Handle(spec.name) for spec in specs]
@@ -188,7 +193,10 @@ class LocalExecutor:
             worker.calls.put(None)
             for ticket in [t for t, name in self._open.items() if name == handle.name]:
                 del self._open[ticket]
-                self._done[ticket] = (None, WorkerLost(f"{handle.name} was lost during {ticket.method or 'start'}"))
+                self._done[ticket] = (
+                    None,
+                    WorkerLost(f"{handle.name} was lost during {ticket.method or 'start'}"),
+                )
             self._changed.notify_all()
 
     def shutdown(self) -> None:

@@ -1,5 +1,7 @@
-"""The list of metrics, and how a run's events move them. Plain values: Ray publishes them (on_ray/metrics.py), the Grafana
-dashboard and its queries are made from the same list (scripts/make_monitoring.py)."""
+"""The list of metrics, and how a run's events move them. Plain values: Ray publishes them
+(on_ray/metrics.py), the Grafana dashboard and its queries are made from the same list
+(scripts/make_monitoring.py).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0, 6
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric. `queries` are what the dashboard draws of it, in PromQL, `$run` being the runs that are looked at."""
+    """One metric. `queries` are what the dashboard draws of it, in PromQL, `$run` being the runs that are
+    looked at.
+    """
 
     name: str  # Ray publishes it as ray_<name>
     kind: Literal["counter", "gauge", "histogram"]
@@ -26,48 +30,129 @@ class Metric:
 
 
 METRICS = (
-    Metric("i4d_round", "gauge", "round that is being worked on; 0 is the first fit", "Round", ('ray_i4d_round{run=~"$run"}',)),
     Metric(
-        "i4d_work_stored", "counter", "pieces of work stored, by kind", "Work stored a minute",
-        ('60 * sum by (kind) (rate(ray_i4d_work_stored_total{run=~"$run"}[2m]))',), tags=("run", "kind"),
+        "i4d_round",
+        "gauge",
+        "round that is being worked on; 0 is the first fit",
+        "Round",
+        ('ray_i4d_round{run=~"$run"}',),
     ),
     Metric(
-        "i4d_work_retried", "counter", "pieces of work sent again, by what was decided", "Work sent again",
-        ('sum by (decision) (increase(ray_i4d_work_retried_total{run=~"$run"}[10m]))',), tags=("run", "decision"),
+        "i4d_work_stored",
+        "counter",
+        "pieces of work stored, by kind",
+        "Work stored a minute",
+        ('60 * sum by (kind) (rate(ray_i4d_work_stored_total{run=~"$run"}[2m]))',),
+        tags=("run", "kind"),
     ),
-    Metric("i4d_run_failed", "counter", "runs that ended with an error, by kind of failure", "Runs failed",
-           ('sum by (kind) (increase(ray_i4d_run_failed_total{run=~"$run"}[1h]))',), tags=("run", "kind")),
     Metric(
-        "i4d_work_seconds", "histogram", "seconds that one piece of work took its worker", "Seconds per window",
-        ('histogram_quantile(0.5, sum by (le) (rate(ray_i4d_work_seconds_bucket{run=~"$run",kind="window"}[5m])))',
-         'histogram_quantile(0.95, sum by (le) (rate(ray_i4d_work_seconds_bucket{run=~"$run",kind="window"}[5m])))'),
-        "s", ("run", "kind"), SECONDS,
+        "i4d_work_retried",
+        "counter",
+        "pieces of work sent again, by what was decided",
+        "Work sent again",
+        ('sum by (decision) (increase(ray_i4d_work_retried_total{run=~"$run"}[10m]))',),
+        tags=("run", "decision"),
     ),
-    Metric("i4d_work_left", "gauge", "pieces of work of this stage that are not stored yet", "Queue", ('ray_i4d_work_left{run=~"$run"}',)),
     Metric(
-        "i4d_idle_share", "gauge", "share of the editors' time in this stage that they did nothing", "Editors idle",
-        ('ray_i4d_idle_share{run=~"$run"}',), "percentunit",
+        "i4d_run_failed",
+        "counter",
+        "runs that ended with an error, by kind of failure",
+        "Runs failed",
+        ('sum by (kind) (increase(ray_i4d_run_failed_total{run=~"$run"}[1h]))',),
+        tags=("run", "kind"),
     ),
-    Metric("i4d_rays_per_second", "gauge", "rays a second of the last fit call", "Rays a second",
-           ('ray_i4d_rays_per_second{run=~"$run"}',)),
-    Metric("i4d_psnr_db", "gauge", "PSNR of the last fit call on its own rays", "PSNR of the fit", ('ray_i4d_psnr_db{run=~"$run"}',), "dB"),
-    Metric("i4d_fit_step", "gauge", "step of the fit that is going on", "Fit step", ('ray_i4d_fit_step{run=~"$run"}',)),
-    Metric("i4d_stored_bytes", "counter", "bytes of blocks and checkpoints stored", "Bytes stored a second",
-           ('sum(rate(ray_i4d_stored_bytes_total{run=~"$run"}[2m]))',), "Bps"),
-    Metric("i4d_unet_forwards", "counter", "images times guidance branches through the network", "Network forwards a second",
-           ('sum(rate(ray_i4d_unet_forwards_total{run=~"$run"}[2m]))',)),
+    Metric(
+        "i4d_work_seconds",
+        "histogram",
+        "seconds that one piece of work took its worker",
+        "Seconds per window",
+        (
+            "histogram_quantile(0.5, sum by (le) "
+            '(rate(ray_i4d_work_seconds_bucket{run=~"$run",kind="window"}[5m])))',
+            "histogram_quantile(0.95, sum by (le) "
+            '(rate(ray_i4d_work_seconds_bucket{run=~"$run",kind="window"}[5m])))',
+        ),
+        "s",
+        ("run", "kind"),
+        SECONDS,
+    ),
+    Metric(
+        "i4d_work_left",
+        "gauge",
+        "pieces of work of this stage that are not stored yet",
+        "Queue",
+        ('ray_i4d_work_left{run=~"$run"}',),
+    ),
+    Metric(
+        "i4d_idle_share",
+        "gauge",
+        "share of the editors' time in this stage that they did nothing",
+        "Editors idle",
+        ('ray_i4d_idle_share{run=~"$run"}',),
+        "percentunit",
+    ),
+    Metric(
+        "i4d_rays_per_second",
+        "gauge",
+        "rays a second of the last fit call",
+        "Rays a second",
+        ('ray_i4d_rays_per_second{run=~"$run"}',),
+    ),
+    Metric(
+        "i4d_psnr_db",
+        "gauge",
+        "PSNR of the last fit call on its own rays",
+        "PSNR of the fit",
+        ('ray_i4d_psnr_db{run=~"$run"}',),
+        "dB",
+    ),
+    Metric(
+        "i4d_fit_step",
+        "gauge",
+        "step of the fit that is going on",
+        "Fit step",
+        ('ray_i4d_fit_step{run=~"$run"}',),
+    ),
+    Metric(
+        "i4d_stored_bytes",
+        "counter",
+        "bytes of blocks and checkpoints stored",
+        "Bytes stored a second",
+        ('sum(rate(ray_i4d_stored_bytes_total{run=~"$run"}[2m]))',),
+        "Bps",
+    ),
+    Metric(
+        "i4d_unet_forwards",
+        "counter",
+        "images times guidance branches through the network",
+        "Network forwards a second",
+        ('sum(rate(ray_i4d_unet_forwards_total{run=~"$run"}[2m]))',),
+    ),
     Metric("i4d_workers", "gauge", "services that are up", "Workers", ('ray_i4d_workers{run=~"$run"}',)),
-    Metric("i4d_worker_restarts", "counter", "times a lost service was started again", "Workers lost",
-           ('sum by (worker) (increase(ray_i4d_worker_restarts_total{run=~"$run"}[10m]))',), tags=("run", "worker")),
-)  # fmt: skip
+    Metric(
+        "i4d_worker_restarts",
+        "counter",
+        "times a lost service was started again",
+        "Workers lost",
+        ('sum by (worker) (increase(ray_i4d_worker_restarts_total{run=~"$run"}[10m]))',),
+        tags=("run", "worker"),
+    ),
+)
 
-_KINDS = {"WindowStored": "window", "KeyFrameStepStored": "key_frame", "RestViewsStored": "rest_views", "RenderStored": "render"}
+_KINDS = {
+    "WindowStored": "window",
+    "KeyFrameStepStored": "key_frame",
+    "RestViewsStored": "rest_views",
+    "RenderStored": "render",
+}
 Set = Callable[[str, float, Mapping[str, str]], None]
 
 
 @dataclass
 class Measures:
-    """Turns events (as JSON) into `set(metric, value, tags)`: what a counter or histogram gets is added to it."""
+    """Turns events (as JSON) into `set(metric, value, tags)`: what a counter or histogram gets is added to
+    it.
+    """
 
     run: str
     set: Set

@@ -1,4 +1,5 @@
-"""Which service runs where: a pure function of what there is, what is asked for and how much memory is needed.
+"""Which service runs where: a pure function of what there is, what is asked for and how much memory is
+needed.
 
 separate   two or more GPUs: the trainer has one to itself, every editor has one
 shared     one GPU that holds trainer and editor together: fractions of it
@@ -17,7 +18,9 @@ from i4d.errors import ClusterError
 from i4d.exec.protocol import Resources, ServiceSpec
 
 _USABLE = 0.92  # of a card's memory: the rest is taken by contexts and fragmentation
-_MANY_CORES = 8  # from here on cores are divided among the services, so that a refit can overlap with the windows
+_MANY_CORES = (
+    8  # from here on cores are divided among the services, so that a refit can overlap with the windows
+)
 _PER_CORE = 4  # editors that a core may be shared by when someone asks for them
 
 
@@ -31,7 +34,9 @@ class Peaks:
 
 @dataclass(frozen=True)
 class Share:
-    """What one service gets. `gpu` numbers the card where services are threads of one process; None on CPUs."""
+    """What one service gets. `gpu` numbers the card where services are threads of one process; None on
+    CPUs.
+    """
 
     num_cpus: float
     num_gpus: float
@@ -41,8 +46,8 @@ class Share:
 
 @dataclass(frozen=True)
 class Placement:
-    """Shares of trainer and editors. `overlap`: refit and windows can go on side by side. `joining`: editors that there is no
-    room for yet. `trainers`: GPUs, `trainer` each, that fit the field together."""
+    """Shares of trainer and editors. `overlap`: refit and windows can go on side by side. `joining`: editors
+    that there is no room for yet. `trainers`: GPUs, `trainer` each, that fit the field together."""
 
     mode: Literal["separate", "shared", "turns", "cpu"]
     device: Literal["cuda", "cpu"]
@@ -71,8 +76,13 @@ def place(resources: Resources, cluster: ClusterConfig, peaks: Peaks, useful_edi
     if cluster.trainer_gpus > 1:
         there = 0 if cluster.device == "cpu" else cluster.gpus or available
         if cluster.executor == "local" or cluster.trainer_gpus >= there:
-            asked = f"cluster.trainer_gpus = {cluster.trainer_gpus}: {cluster.trainer_gpus} GPUs asked beside at least one editor's"
-            raise ClusterError(f"{asked}, {there} available", "each has a process of its own: cluster.executor must be ray")
+            asked = (
+                f"cluster.trainer_gpus = {cluster.trainer_gpus}: {cluster.trainer_gpus} GPUs asked "
+                "beside at least one editor's"
+            )
+            raise ClusterError(
+                f"{asked}, {there} available", "each has a process of its own: cluster.executor must be ray"
+            )
     if cluster.device == "cpu" or not available:
         return _on_cpus(resources, cluster, useful_editors)
     gpus = cluster.gpus or available
@@ -87,10 +97,11 @@ def service_specs(
     editor: tuple[str, Mapping[str, Any]],
     in_process: bool = False,
 ) -> list[ServiceSpec]:
-    """Return the specs of the trainer, of the editors and of those that join later, from (import path, kwargs) of each.
+    """Return the specs of the trainer, of the editors and of those that join later, from (import path,
+    kwargs) of each.
 
-    Every service also gets the kwargs `name`, `device` and `num_threads`. `in_process`: services are threads that see
-    all cards, so each is told its own; else a process sees only the card it was given.
+    Every service also gets the kwargs `name`, `device` and `num_threads`. `in_process`: services are threads
+    that see all cards, so each is told its own; else a process sees only the card it was given.
     """
 
     def spec(name: str, what: tuple[str, Mapping[str, Any]], share: Share) -> ServiceSpec:
@@ -100,13 +111,16 @@ def service_specs(
         kwargs = {**what[1], "name": name, "device": device, "num_threads": share.threads}
         return ServiceSpec(name, what[0], kwargs, share.num_cpus, share.num_gpus, share.threads)
 
-    editors = [spec(f"editor-{i}", editor, share) for i, share in enumerate(placement.editors + placement.joining)]
+    editors = [
+        spec(f"editor-{i}", editor, share) for i, share in enumerate(placement.editors + placement.joining)
+    ]
     return [spec("trainer", trainer, placement.trainer), *editors]
 
 
 def _on_cpus(resources: Resources, cluster: ClusterConfig, useful_editors: int) -> Placement:
     cores = max(1, int(resources.cpus))
-    # Few cores: one thread per editor. Threads that work together wait for the slowest at every small operation, and where
+    # Few cores: one thread per editor. Threads that work together wait for the slowest at every small
+    # operation, and where
     # anything else runs on the machine one of them is always the slowest.
     wanted = cores // 4 if cores >= _MANY_CORES else cores
     editors, later = cluster.editors or max(1, min(useful_editors, wanted)), 0
@@ -132,14 +146,22 @@ def _on_cpus(resources: Resources, cluster: ClusterConfig, useful_editors: int) 
     )
     one = Share(share, 0.0, threads[1])
     return Placement(
-        "cpu", "cpu", Share(share, 0.0, threads[0]), (one,) * editors, overlap, sentence + _later(later), (one,) * later
+        "cpu",
+        "cpu",
+        Share(share, 0.0, threads[0]),
+        (one,) * editors,
+        overlap,
+        sentence + _later(later),
+        (one,) * later,
     )
 
 
 def _on_one_gpu(resources: Resources, cluster: ClusterConfig, peaks: Peaks) -> Placement:
     later = cluster.editors - 1 if cluster.elastic and cluster.editors > 1 else 0
     if cluster.editors > 1 and not later:
-        raise ClusterError(f"cluster.editors = {cluster.editors}: {cluster.editors} editors asked, 1 GPU available")
+        raise ClusterError(
+            f"cluster.editors = {cluster.editors}: {cluster.editors} editors asked, 1 GPU available"
+        )
     memory = max((n.gpu_memory_bytes for n in resources.nodes if n.gpus), default=0)
     needed = peaks.trainer_bytes + peaks.editor_bytes
     cpus, threads = _host_share(resources, cluster, 2)
@@ -155,7 +177,9 @@ def _on_one_gpu(resources: Resources, cluster: ClusterConfig, peaks: Peaks) -> P
     reason = f"predicted peaks of {needed / gib:.1f} GiB do not fit its {memory / gib:.1f} GiB together"
     if not memory:
         reason = "its memory is not known"
-    sentence = f"trainer and editor take turns on one GPU ({reason}): weights move to the host, the refit waits"
+    sentence = (
+        f"trainer and editor take turns on one GPU ({reason}): weights move to the host, the refit waits"
+    )
     sentence += "; others cannot join a card that is shared in turns" if later else ""
     return Placement("turns", "cuda", share, (share,), False, sentence)
 
@@ -175,7 +199,16 @@ def _on_gpus(resources: Resources, cluster: ClusterConfig, gpus: int, useful_edi
     if gpus > editors + trainers:
         sentence += f"; {gpus - editors - trainers} of {gpus} GPUs stay idle"
     joining = (Share(cpus, 1.0, threads),) * later
-    return Placement("separate", "cuda", Share(cpus, 1.0, threads, 0), shares, True, sentence + _later(later), joining, trainers)
+    return Placement(
+        "separate",
+        "cuda",
+        Share(cpus, 1.0, threads, 0),
+        shares,
+        True,
+        sentence + _later(later),
+        joining,
+        trainers,
+    )
 
 
 def _host_share(resources: Resources, cluster: ClusterConfig, services: int) -> tuple[float, int]:
@@ -184,7 +217,11 @@ def _host_share(resources: Resources, cluster: ClusterConfig, services: int) -> 
 
 
 def _later(editors: int) -> str:
-    return f"; {_count(editors, 'more editor')} {'joins' if editors == 1 else 'join'} when there is room" if editors else ""
+    return (
+        f"; {_count(editors, 'more editor')} {'joins' if editors == 1 else 'join'} when there is room"
+        if editors
+        else ""
+    )
 
 
 def _count(number: int, noun: str) -> str:

@@ -1,7 +1,8 @@
 """What an executor is: it hosts plain classes as named services and calls them.
 
-The driver and the services know only this. A service is named by its import path, so a spec can be pickled, stored
-and started again after its process was lost. One service answers its calls one after the other, in order.
+The driver and the services know only this. A service is named by its import path, so a spec can be pickled,
+stored and started again after its process was lost. One service answers its calls one after the other, in
+order.
 """
 
 from __future__ import annotations
@@ -72,12 +73,16 @@ class Resources:
 
 
 class Executor(Protocol):
-    """Hosts services. Failures come out of `result` typed: WorkerLost, CallTimeout, or what the service raised."""
+    """Hosts services. Failures come out of `result` typed: WorkerLost, CallTimeout, or what the service
+    raised.
+    """
 
     def resources(self) -> Resources: ...
 
     def start(self, spec: ServiceSpec, timeout_s: float) -> Handle:
-        """Return a service that is constructed and ready; CallTimeout or its constructor's error otherwise."""
+        """Return a service that is constructed and ready; CallTimeout or its constructor's error
+        otherwise.
+        """
         ...
 
     def start_all(self, specs: Sequence[ServiceSpec], timeout_s: float) -> list[Handle]:
@@ -85,7 +90,9 @@ class Executor(Protocol):
         ...
 
     def start_group(self, spec: ServiceSpec, size: int, timeout_s: float) -> list[Handle]:
-        """Start `size` ranks of a service; each gets kwargs `rank`, `size` and `rendezvous` ("host:port" of rank 0)."""
+        """Start `size` ranks of a service; each gets kwargs `rank`, `size` and `rendezvous` ("host:port" of
+        rank 0).
+        """
         ...
 
     def call(self, handle: Handle, method: str, *args: Any) -> Ticket:
@@ -93,9 +100,11 @@ class Executor(Protocol):
         ...
 
     def call_together(self, handle: Handle, calls: Sequence[tuple[str, Any]]) -> list[Ticket]:
-        """Send several short calls, (method, argument) each, as one message: worked on one after the other, a ticket each.
+        """Send several short calls, (method, argument) each, as one message: worked on one after the other, a
+        ticket each.
 
-        A call that fails does not keep the next ones from being made; the answers may come all at once, after the last.
+        A call that fails does not keep the next ones from being made; the answers may come all at once, after
+        the last.
         """
         ...
 
@@ -110,8 +119,8 @@ class Executor(Protocol):
     def progress(self, handle: Handle) -> int | None:
         """Return the number of a service's `progress()` as last heard, 0 where it has no such method.
 
-        None: no sign of life from it since it was started (it waits for a place, or its process is still coming up).
-        Returns at once: the number is asked for here and may arrive by the next call.
+        None: no sign of life from it since it was started (it waits for a place, or its process is still
+        coming up). Returns at once: the number is asked for here and may arrive by the next call.
         """
         ...
 
@@ -120,11 +129,15 @@ class Executor(Protocol):
         ...
 
     def take_place(self, handle: Handle, other: Handle) -> None:
-        """Start a lost service anew in the place of another one, which is started anew where the first one was."""
+        """Start a lost service anew in the place of another one, which is started anew where the first one
+        was.
+        """
         ...
 
     def restart(self, handle: Handle) -> None:
-        """Kill a service and make it anew; returns at once, a failing constructor shows in the next call's result."""
+        """Kill a service and make it anew; returns at once, a failing constructor shows in the next call's
+        result.
+        """
         ...
 
     def kill(self, handle: Handle) -> None:
@@ -142,7 +155,9 @@ def service_class(import_path: str) -> type:
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as err:
-        raise ClusterError(f"cannot import service {import_path}: {err}", "is i4d installed on this node?") from err
+        raise ClusterError(
+            f"cannot import service {import_path}: {err}", "is i4d installed on this node?"
+        ) from err
 
 
 def build(spec: ServiceSpec, extra: Mapping[str, Any] | None = None) -> Any:

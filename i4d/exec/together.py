@@ -1,7 +1,7 @@
 """A service that runs as a group of ranks, one process per device, behind one handle.
 
-Calls that change what all ranks hold go to every one of them, in the same order; the others go to rank 0 alone, whose answer
-is the group's. If one rank fails, the call fails; a restart is a restart of all.
+Calls that change what all ranks hold go to every one of them, in the same order; the others go to rank 0
+alone, whose answer is the group's. If one rank fails, the call fails; a restart is a restart of all.
 """
 
 from __future__ import annotations
@@ -24,9 +24,13 @@ class _Call:
 
 
 class Together:
-    """An executor on top of another, in which `handle` stands for all of `ranks`. `alone`: methods that only rank 0 is sent."""
+    """An executor on top of another, in which `handle` stands for all of `ranks`. `alone`: methods that only
+    rank 0 is sent.
+    """
 
-    def __init__(self, inner: Executor, handle: Handle, ranks: Sequence[Handle], alone: frozenset[str]) -> None:
+    def __init__(
+        self, inner: Executor, handle: Handle, ranks: Sequence[Handle], alone: frozenset[str]
+    ) -> None:
         self.inner, self.handle, self.ranks, self.alone = inner, handle, tuple(ranks), alone
         self._calls: dict[Ticket, _Call] = {}
         self._numbers = itertools.count(-1, -1)  # the inner executor's are positive

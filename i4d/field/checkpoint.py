@@ -1,8 +1,9 @@
-"""Checkpoints: a field, and if wanted its fit, as one safetensors byte string with a JSON description in its header.
+"""Checkpoints: a field, and if wanted its fit, as one safetensors byte string with a JSON description in its
+header.
 
-Nothing is unpickled. The full variant holds the optimiser's moments and the place in the schedule, so a fit goes on
-bit for bit (random numbers follow from seed and step, so there is no generator to keep); the light one only
-renders.
+Nothing is unpickled. The full variant holds the optimiser's moments and the place in the schedule, so a fit
+goes on bit for bit (random numbers follow from seed and step, so there is no generator to keep); the light
+one only renders.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def encode(fitter: Fitter, light: bool = False) -> bytes:
         tensors |= {f"adam/{name}": t.detach().cpu().contiguous() for name, t in fitter.adam.state().items()}
     progress = {name: getattr(fitter, name) for name in Progress.__dataclass_fields__}
     tree = {"format": FORMAT, "field": fitter.field.description(), "progress": progress, "light": light}
-    # one metadata key only: the order of several would not be the same every time, and the bytes name the object
+    # one metadata key only: the order of several would not be the same every time, and the bytes name the
+    # object
     return safetensors.torch.save(tensors, {"i4d": json.dumps(tree, sort_keys=True)})
 
 
@@ -74,11 +76,14 @@ def restore(fitter: Fitter, data: bytes) -> None:
     field, progress, adam = decode(data)
     if field.shape.num_frames != fitter.field.shape.num_frames:
         raise FitError(
-            f"checkpoint holds {field.shape.num_frames} frames, the scene has {fitter.field.shape.num_frames}",
+            f"checkpoint holds {field.shape.num_frames} frames, the scene has "
+            f"{fitter.field.shape.num_frames}",
             "train a field for this scene, or take its own checkpoint",
         )
     if field.space != fitter.field.space:
-        raise FitError("checkpoint is of another space (bounds or cameras differ)", "train a field for this scene")
+        raise FitError(
+            "checkpoint is of another space (bounds or cameras differ)", "train a field for this scene"
+        )
     fitter.adopt(field)
     if adam:
         fitter.adam.load(adam)

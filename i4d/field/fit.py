@@ -1,8 +1,8 @@
 """Fitting a streaming field to frames, one frame a step, coarse to fine (method page, section 6).
 
-What a step does follows from the seed, the phase and the step's index alone: frame order, pixels, offsets along the
-rays, rates and growth. So it makes no difference into how many calls of `advance` the steps are split, and a fit
-that was saved and loaded goes on as if it never stopped.
+What a step does follows from the seed, the phase and the step's index alone: frame order, pixels, offsets
+along the rays, rates and growth. So it makes no difference into how many calls of `advance` the steps are
+split, and a fit that was saved and loaded goes on as if it never stopped.
 """
 
 from __future__ import annotations
@@ -81,23 +81,36 @@ class Fitter:
     """Owns a field under optimisation: `begin` a phase, then `advance`."""
 
     def __init__(
-        self, config: FieldConfig, space: Space, num_frames: int, seed: int, device: torch.device | str = "cpu",
-        workers: Workers | None = None, group: Group | None = None, distance: Distance | None = None, views: Sequence[int] = (),
-    ) -> None:  # fmt: skip
-        """`group`: the other processes that fit the same field, each with `config.rays` rays of its own a step.
+        self,
+        config: FieldConfig,
+        space: Space,
+        num_frames: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+        workers: Workers | None = None,
+        group: Group | None = None,
+        distance: Distance | None = None,
+        views: Sequence[int] = (),
+    ) -> None:
+        """`group`: the other processes that fit the same field, each with `config.rays` rays of its own a
+        step.
 
-        `distance` (of images, on `device`) is what a refit by perceptual error needs; `views` (the trained ones) what
-        `field.exposure` needs.
+        `distance` (of images, on `device`) is what a refit by perceptual error needs; `views` (the trained
+        ones) what `field.exposure` needs.
         """
         self.group = group
-        self._refit_loss = refit_loss(config.refit_loss, config.refit_patch, config.refit_perceptual, distance)
+        self._refit_loss = refit_loss(
+            config.refit_loss, config.refit_patch, config.refit_perceptual, distance
+        )
         self.workers = workers or Workers()
         self.config = config
         self.seed = seed
         self.device = torch.device(device)
         self.levels = voxel_levels(config)
         generator = torch.Generator().manual_seed(seed_for(seed, 0, None, None, "field"))
-        self.field = StreamingField.random(shape_from(config, num_frames, views), space, self.levels[0], generator).to(device)
+        self.field = StreamingField.random(
+            shape_from(config, num_frames, views), space, self.levels[0], generator
+        ).to(device)
         if config.learn_background:
             start = torch.tensor(config.background or GREY).clamp(0.01, 0.99)
             self.field.tensors["behind"] = start.logit().to(device)
@@ -109,16 +122,22 @@ class Fitter:
         self.level = 0
 
     def adopt(self, field: StreamingField) -> None:
-        """Take over a field, with fresh moments, in the compute type that the configuration asks for on this device."""
+        """Take over a field, with fresh moments, in the compute type that the configuration asks for on this
+        device.
+        """
         self.field = field.to(self.device)
-        name = self.config.dtype  # of the network, which is a small part of a step: less than float32 saves no time
+        name = (
+            self.config.dtype
+        )  # of the network, which is a small part of a step: less than float32 saves no time
         self.field.network_dtype = torch.float32 if name == "auto" else getattr(torch, name)
         self._fresh_moments()
 
     def _fresh_moments(self) -> None:
         self.fused = self.config.kernels != "off" and kernels_run_on(self.device)
         self.adam = SliceAdam(self.field.tensors, counts_on="cpu" if self.fused else None)
-        self._step_fused = FusedStep(self.field, self.adam, self.config.kernels == "auto") if self.fused else None
+        self._step_fused = (
+            FusedStep(self.field, self.adam, self.config.kernels == "auto") if self.fused else None
+        )
         if self._step_fused and self.group:
             self._step_fused.reduce = self.group.average
 
@@ -127,9 +146,15 @@ class Fitter:
         self.phase, self.step, self.total_steps = phase, 0, steps
         self.phase_index += 1
         if self.config.rays % self.loss.patch**2:
-            raise FitError(f"field.rays = {self.config.rays}", f"a refit by {self.config.refit_loss} error needs a multiple of 4")
+            raise FitError(
+                f"field.rays = {self.config.rays}",
+                f"a refit by {self.config.refit_loss} error needs a multiple of 4",
+            )
         if self.config.exposure == "camera" and not self.field.shape.exposures:
-            raise FitError("field.exposure = camera: the field was fitted without gains", "fit it anew, or set field.exposure=off")
+            raise FitError(
+                "field.exposure = camera: the field was fitted without gains",
+                "fit it anew, or set field.exposure=off",
+            )
         self._fresh_moments()
 
     def to(self, device: torch.device | str) -> None:
@@ -152,15 +177,21 @@ class Fitter:
 
     @property
     def variation(self) -> float:
-        """Weight of total variation in this phase: what a fit has settled need not be smoothed again under an edit's strokes."""
+        """Weight of total variation in this phase: what a fit has settled need not be smoothed again under an
+        edit's strokes.
+        """
         return self.config.tv_weight * (1.0 if self.phase == "fit" else self.config.refit_variation)
 
     def image(self, camera: Camera, frame: float) -> FieldImage:
         """Return what a camera sees at a frame, which may lie between two frames."""
-        return render_image(self.field, self.render_settings(), camera, frame, self.workers, self.config.kernels != "off")
+        return render_image(
+            self.field, self.render_settings(), camera, frame, self.workers, self.config.kernels != "off"
+        )
 
     def exposed(self, rgb: torch.Tensor, view: int) -> torch.Tensor:
-        """Return neutral colours (..., 3) as a trained view's camera records them; FitError for a view without a gain."""
+        """Return neutral colours (..., 3) as a trained view's camera records them; FitError for a view
+        without a gain.
+        """
         views = self.field.shape.exposures
         if not views:
             return rgb
@@ -180,10 +211,15 @@ class Fitter:
     def summary(self) -> str:
         """Return one line: the grid, the kernels, the loss of refits."""
         cells, how = " x ".join(map(str, self.field.cells)), "fused kernels" if self.fused else "plain torch"
-        return f"{cells} now, {self.config.grid_end:,} voxels at the end, {how}, refits by {self.config.refit_loss} error"
+        return (
+            f"{cells} now, {self.config.grid_end:,} voxels at the end, {how}, refits by "
+            f"{self.config.refit_loss} error"
+        )
 
     def render_settings(self) -> RenderSettings:
-        """Return how to sample images of the field as it is now; whether it has a background of its own the field says."""
+        """Return how to sample images of the field as it is now; whether it has a background of its own the
+        field says.
+        """
         settings = render_settings(self.config, self.field.cells)
         learned = self.field.shape.learned_background and settings.background is None
         return replace(settings, background=GREY) if learned else settings
@@ -197,20 +233,27 @@ class Fitter:
         config = self.config
         decay = config.lr_decay ** (self.step / max(1, self.total_steps))
         start = 1.0 if self.phase == "fit" else config.refit_rate
-        if self.group:  # with so many more rays a step, longer steps lose nothing: as much is learned from a ray
+        if (
+            self.group
+        ):  # with so many more rays a step, longer steps lose nothing: as much is learned from a ray
             start *= min(self.group.size, max(1.0, LARGEST_RATE / config.lr_grid))
         grid, network = config.lr_grid * decay * start, config.lr_mlp * decay * start
-        # an edit's disagreements must not bend the geometry that the originals agreed on: that blurs every other view
+        # an edit's disagreements must not bend the geometry that the originals agreed on: that blurs every
+        # other view
         density = grid * (1.0 if self.phase == "fit" else config.refit_geometry)
         kinds = {"density": density, "colour": grid}
-        rates = {name: kinds[name.split(".")[0][:-1]] if "." in name else network for name in self.field.tensors}
+        rates = {
+            name: kinds[name.split(".")[0][:-1]] if "." in name else network for name in self.field.tensors
+        }
         if "gains" in rates and self.phase == "refit":
             rates["gains"] = 0.0  # an edit's colours are no property of the camera
         return rates
 
     def _frame(self, num_frames: int, step: int) -> int:
         epoch, place = divmod(step, num_frames)
-        generator = torch.Generator().manual_seed(seed_for(self.seed, self.phase_index, None, epoch, "frame order"))
+        generator = torch.Generator().manual_seed(
+            seed_for(self.seed, self.phase_index, None, epoch, "frame order")
+        )
         return int(torch.randperm(num_frames, generator=generator)[place])
 
     def _grow_if_due(self) -> None:
@@ -229,10 +272,14 @@ class Fitter:
     def draw(self, bank: FrameBank, step: int) -> tuple[int, Pixels]:
         """Return frame and pixels of a step of this phase."""
         frame = self._frame(bank.num_frames, step)
-        generator = torch.Generator().manual_seed(seed_for(self.seed, self.phase_index, None, step, self._mine("rays")))
+        generator = torch.Generator().manual_seed(
+            seed_for(self.seed, self.phase_index, None, step, self._mine("rays"))
+        )
         watch_motion = self.phase == "fit" or 2 * step < self.total_steps
         share = self.config.motion_share if watch_motion else 0.0
-        return frame, bank.draw_pixels(frame, self.config.rays, generator, share, self.loss.patch, self.loss.side)
+        return frame, bank.draw_pixels(
+            frame, self.config.rays, generator, share, self.loss.patch, self.loss.side
+        )
 
     def _mine(self, purpose: str) -> str:
         """Return a purpose of random numbers that no other member of the group has."""
@@ -240,14 +287,20 @@ class Fitter:
 
     def offsets(self, samples: int) -> torch.Tensor:
         """Return where in their strata this step's edges lie: (ray, samples - 1) in [0, 1)."""
-        generator = torch.Generator(self.device).manual_seed(seed_for(self.seed, self.phase_index, None, self.step, self._mine("offsets")))
+        generator = torch.Generator(self.device).manual_seed(
+            seed_for(self.seed, self.phase_index, None, self.step, self._mine("offsets"))
+        )
         return torch.rand(self.num_rays, samples - 1, generator=generator, device=self.device)
 
     def _fused_steps(self, bank: FrameBank, count: int) -> list[float]:
-        """Take steps through kernels: pixels are drawn ahead by a thread, and the device is waited for once, at the end."""
+        """Take steps through kernels: pixels are drawn ahead by a thread, and the device is waited for once,
+        at the end.
+        """
         losses = []
         with ThreadPoolExecutor(DRAW_AHEAD) as pool:
-            ahead = deque(pool.submit(self.draw, bank, self.step + i) for i in range(min(count, 2 * DRAW_AHEAD)))
+            ahead = deque(
+                pool.submit(self.draw, bank, self.step + i) for i in range(min(count, 2 * DRAW_AHEAD))
+            )
             for i in range(count):
                 self._grow_if_due()
                 frame, pixels = ahead.popleft().result()
@@ -256,7 +309,9 @@ class Fitter:
                 settings = self._settings()
                 offsets, lenses = self.offsets(settings.samples), bank.lenses(self.device)
                 losses.append(
-                    self._step_fused(frame, pixels, lenses, settings, offsets, self._rates(), self.variation, self.loss)
+                    self._step_fused(
+                        frame, pixels, lenses, settings, offsets, self._rates(), self.variation, self.loss
+                    )
                 )
                 self.step += 1
         values = torch.stack(losses).tolist() if losses else []
@@ -287,7 +342,9 @@ class Fitter:
                 loss = loss + settings.distortion * seen.distortion.mean()
             share = len(target) / self.num_rays
             value = squared.item() * share
-            self._check(value, self.step)  # it must not reach the factors: lookups at points that are no numbers crash
+            self._check(
+                value, self.step
+            )  # it must not reach the factors: lookups at points that are no numbers crash
             loss = loss * share
             if piece.start >= self.config.rays:
                 loss = loss + self.loss.of_patch(shown, target)
@@ -300,7 +357,9 @@ class Fitter:
         return sum(value for _, value in done)
 
     def _pieces(self) -> list[slice]:
-        """Return which of a step's rays go together: whole patches for every worker, the large patch of the loss by itself."""
+        """Return which of a step's rays go together: whole patches for every worker, the large patch of the
+        loss by itself.
+        """
         area, rays = self.loss.patch**2, self.config.rays
         pieces = [slice(p.start * area, p.stop * area) for p in self.workers.parts(rays // area)]
         return [*pieces, slice(rays, self.num_rays)] if self.loss.side else pieces
@@ -314,7 +373,9 @@ class Fitter:
         return replace(settings, uniform=max(settings.uniform, 1 - done), distortion=self.config.distortion)
 
     def update(self, parts: list[list[Leaf]]) -> None:
-        """Add up the gradients of all parts of the rays and move the parameters, each worker its share of them."""
+        """Add up the gradients of all parts of the rays and move the parameters, each worker its share of
+        them.
+        """
         rates, weight = self._rates(), self.variation
 
         def gather(first: int) -> None:
@@ -338,15 +399,26 @@ class Fitter:
         self.workers.map(share, range(self.workers.count))
 
     def advance(self, bank: FrameBank, num_steps: int) -> FitReport:
-        """Take up to `num_steps` steps, not beyond the phase's end; FitError names the step of a loss not finite."""
+        """Take up to `num_steps` steps, not beyond the phase's end; FitError names the step of a loss not
+        finite.
+        """
         count = min(num_steps, self.total_steps - self.step)
         if self.loss.side > bank.smallest_side:
             what = f"field.refit_patch = {self.loss.side}: images have {bank.smallest_side} pixels"
             raise FitError(what, "set it lower, or refit_loss=squared")
         if self.field.shape.exposures not in ((), bank.views):
-            raise FitError(f"the field has exposures of views {self.field.shape.exposures}", f"trained are {bank.views}")
-        losses = self._fused_steps(bank, count) if self.fused else [self._one_step(bank) for _ in range(count)]
+            raise FitError(
+                f"the field has exposures of views {self.field.shape.exposures}", f"trained are {bank.views}"
+            )
+        losses = (
+            self._fused_steps(bank, count) if self.fused else [self._one_step(bank) for _ in range(count)]
+        )
         if not losses:
             return FitReport(self.step, self.total_steps, float("nan"), 0)
         psnr = -10 * math.log10(max(sum(losses) / len(losses), 1e-12))
-        return FitReport(self.step, self.total_steps, psnr, len(losses) * self.num_rays * (self.group.size if self.group else 1))
+        return FitReport(
+            self.step,
+            self.total_steps,
+            psnr,
+            len(losses) * self.num_rays * (self.group.size if self.group else 1),
+        )

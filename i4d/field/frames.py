@@ -1,7 +1,7 @@
 """Pixels to fit: a bank of read-only frames, addressed by view and frame, and the rays through them.
 
-Nothing is copied and no tensor of all rays exists: a batch reads only its own pixels from the arrays (memory-mapped
-blocks as a rule) and computes their rays from the cameras.
+Nothing is copied and no tensor of all rays exists: a batch reads only its own pixels from the arrays
+(memory-mapped blocks as a rule) and computes their rays from the cameras.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ MOTION_FRAMES = 6  # looked at
 
 @dataclass(frozen=True)
 class RayBatch:
-    """Rays of one frame: world origins and directions (ray, 3), the colours (ray, 3) in [0, 1] they see, and whose they are:
-    positions among the trained views `view` (ray,)."""
+    """Rays of one frame: world origins and directions (ray, 3), the colours (ray, 3) in [0, 1] they see, and
+    whose they are: positions among the trained views `view` (ray,)."""
 
     origins: Tensor
     directions: Tensor
@@ -35,8 +35,8 @@ class RayBatch:
 
 @dataclass(frozen=True)
 class Pixels:
-    """Pixels of one frame on the host, as drawn: `slot` (pixel,) the number of its lens, `inside` (pixel,) its number within the
-    image, both int64, and `rgb` (pixel, 3) uint8."""
+    """Pixels of one frame on the host, as drawn: `slot` (pixel,) the number of its lens, `inside` (pixel,)
+    its number within the image, both int64, and `rgb` (pixel, 3) uint8."""
 
     slot: np.ndarray
     inside: np.ndarray
@@ -45,10 +45,11 @@ class Pixels:
 
 @dataclass(frozen=True, eq=False)
 class Lenses:
-    """The trained cameras on one device: image widths (lens,), K (lens, 3, 3), positions among the trained views (lens,),
-    world_from_camera (lens, 4, 4).
+    """The trained cameras on one device: image widths (lens,), K (lens, 3, 3), positions among the trained
+    views (lens,), world_from_camera (lens, 4, 4).
 
-    One lens a trained view, or, where any of them moves, one a view and frame: lens = view's position * num_frames + frame.
+    One lens a trained view, or, where any of them moves, one a view and frame: lens = view's position *
+    num_frames + frame.
     """
 
     widths: Tensor
@@ -65,7 +66,9 @@ class Lenses:
 
 
 class FrameBank:
-    """uint8 frames (height, width, 3) of the trained views; of entries for one view and frame the last counts."""
+    """uint8 frames (height, width, 3) of the trained views; of entries for one view and frame the last
+    counts.
+    """
 
     def __init__(self, cameras: Sequence[Camera], views: Sequence[int], num_frames: int) -> None:
         self.views = tuple(views)
@@ -84,14 +87,20 @@ class FrameBank:
         self._ends = np.cumsum(areas)
 
     def put(self, view: int, start: int, rows: np.ndarray) -> None:
-        """Set frames start, start+1, ... of a trained view to rows (frame, height, width, 3) uint8, without copying."""
+        """Set frames start, start+1, ... of a trained view to rows (frame, height, width, 3) uint8, without
+        copying.
+        """
         if view not in self._sizes:
             raise FitError(f"view {view} is not a trained view", f"trained: {self.views}")
         expected = (*self._sizes[view], 3)
         if rows.shape[1:] != expected or rows.dtype != np.uint8:
-            raise FitError(f"view {view}: frames are {rows.dtype} {rows.shape[1:]}", f"expected uint8 {expected}")
+            raise FitError(
+                f"view {view}: frames are {rows.dtype} {rows.shape[1:]}", f"expected uint8 {expected}"
+            )
         if start < 0 or start + len(rows) > self.num_frames:
-            raise FitError(f"view {view}: frames {start}..{start + len(rows) - 1}", f"there are {self.num_frames}")
+            raise FitError(
+                f"view {view}: frames {start}..{start + len(rows) - 1}", f"there are {self.num_frames}"
+            )
         for offset, row in enumerate(rows):
             self._frames[view, start + offset] = row
 
@@ -114,17 +123,28 @@ class FrameBank:
                 out[start:stop] = image[inside[start:stop]]
         return out
 
-    def draw(self, frame: int, num_rays: int, generator: torch.Generator, motion_share: float = 0.0) -> RayBatch:
-        """Return random rays of a frame over all views; a share of them from pixels that move (see `draw_pixels`)."""
+    def draw(
+        self, frame: int, num_rays: int, generator: torch.Generator, motion_share: float = 0.0
+    ) -> RayBatch:
+        """Return random rays of a frame over all views; a share of them from pixels that move (see
+        `draw_pixels`).
+        """
         return self.rays(self.draw_pixels(frame, num_rays, generator, motion_share))
 
     def draw_pixels(
-        self, frame: int, num_rays: int, generator: torch.Generator, motion_share: float = 0.0, patch: int = 1, side: int = 0
+        self,
+        frame: int,
+        num_rays: int,
+        generator: torch.Generator,
+        motion_share: float = 0.0,
+        patch: int = 1,
+        side: int = 0,
     ) -> Pixels:
         """Return random pixels of a frame over all views, in order of view; a share of them moves.
 
-        With a `patch` above 1, whole patches of so many pixels a side, row by row; `num_rays` is a multiple of their area.
-        With a `side`, one more patch of `side` x `side` pixels comes last, beside the `num_rays`.
+        With a `patch` above 1, whole patches of so many pixels a side, row by row; `num_rays` is a multiple
+        of their area. With a `side`, one more patch of `side` x `side` pixels comes last, beside the
+        `num_rays`.
         """
         total = int(self._ends[-1])
         count = num_rays // patch**2
@@ -132,7 +152,9 @@ class FrameBank:
         moving = int(count * motion_share) if len(found) else 0
         pixels = torch.randint(total, (count - moving,), generator=generator).numpy()
         if moving:
-            pixels = np.concatenate([pixels, found[torch.randint(len(found), (moving,), generator=generator).numpy()]])
+            pixels = np.concatenate(
+                [pixels, found[torch.randint(len(found), (moving,), generator=generator).numpy()]]
+            )
         pixels.sort()
         slot, inside = self._gather(pixels)
         if patch > 1:
@@ -159,14 +181,17 @@ class FrameBank:
         return np.repeat(slot, patch**2), pixels.reshape(-1)
 
     def _moving_pixels(self) -> np.ndarray:
-        """Return the flat numbers over all views of the pixels that change somewhere in the video; found once, and kept.
+        """Return the flat numbers over all views of the pixels that change somewhere in the video; found
+        once, and kept.
 
-        They differ by more than MOTION among a few frames spread over the video. Edited frames that come later change
-        nothing: an edit does not move things.
+        They differ by more than MOTION among a few frames spread over the video. Edited frames that come
+        later change nothing: an edit does not move things.
         """
         with self._lock:
             if self._moving is None:
-                frames = np.unique(np.linspace(0, self.num_frames - 1, min(self.num_frames, MOTION_FRAMES)).astype(int))
+                frames = np.unique(
+                    np.linspace(0, self.num_frames - 1, min(self.num_frames, MOTION_FRAMES)).astype(int)
+                )
                 starts, found = np.concatenate([[0], self._ends[:-1]]), []
                 for view, start in zip(self.views, starts, strict=True):
                     least = most = self._frames[view, int(frames[0])]
@@ -181,7 +206,10 @@ class FrameBank:
         """Return the trained cameras on a device, made once."""
         if device not in self._lenses:
             widths = torch.tensor([self._sizes[v][1] for v in self.views])
-            each = [t.repeat_interleave(self._per_view, 0) for t in (widths, self._K, torch.arange(len(self.views)))]
+            each = [
+                t.repeat_interleave(self._per_view, 0)
+                for t in (widths, self._K, torch.arange(len(self.views)))
+            ]
             self._lenses[device] = Lenses(*(t.to(device) for t in (*each, self._poses)))
         return self._lenses[device]
 

@@ -1,8 +1,10 @@
-"""One frame of a streaming field through Triton kernels: the same numbers as `model.Moment`, in far fewer passes.
+"""One frame of a streaming field through Triton kernels: the same numbers as `model.Moment`, in far fewer
+passes.
 
-Nothing is cut out or copied: kernels read the field's whole tensors through a table of the channels that the frame
-reads, gradients go into buffers of these channels alone, and the optimiser moves them in place. The table is padded to
-one length for all frames (weight 0), so that shapes, and with them compiled kernels, never change.
+Nothing is cut out or copied: kernels read the field's whole tensors through a table of the channels that the
+frame reads, gradients go into buffers of these channels alone, and the optimiser moves them in place. The
+table is padded to one length for all frames (weight 0), so that shapes, and with them compiled kernels, never
+change.
 """
 
 from __future__ import annotations
@@ -49,9 +51,9 @@ def _ceil(a: int, b: int) -> int:
 class Channels:
     """The channels that a frame reads of three pairs, one after the other, padded to `sizes` a pair.
 
-    `table` (sum of sizes,) holds their indices, `weight` their weights (0: padding), `group` one over the channels of the
-    group they belong to (permanent or streaming; 0: padding), `slots` their rows of the feature basis. `host` are the
-    tables of the real ones by pair.
+    `table` (sum of sizes,) holds their indices, `weight` their weights (0: padding), `group` one over the
+    channels of the group they belong to (permanent or streaming; 0: padding), `slots` their rows of the
+    feature basis. `host` are the tables of the real ones by pair.
     """
 
     TENSORS: ClassVar = ("table", "weight", "group", "slots")
@@ -87,8 +89,8 @@ def channels_at(streams: list[Stream], frame: float, device: torch.device) -> Ch
 
 
 class Gradients:
-    """Buffers for the gradients of one frame's channels, planes (channel, height, width) and lines (channel, length), and of
-    the network: views of one `flat` tensor, so that several GPUs add theirs up in one go."""
+    """Buffers for the gradients of one frame's channels, planes (channel, height, width) and lines (channel,
+    length), and of the network: views of one `flat` tensor, so that several GPUs add theirs up in one go."""
 
     def __init__(self, field: StreamingField, channels: dict[str, Channels]) -> None:
         shapes: dict[str, tuple[int, ...]] = {}
@@ -149,7 +151,9 @@ class FusedMoment:
         return _RayWeights.apply(gate, self, points, lengths, march.valid, closed)
 
     def mean_features(self, points: Tensor, shares: Tensor) -> Tensor:
-        """Return features (ray, feature_dim) averaged over points (ray, sample, 3) with shares (ray, sample)."""
+        """Return features (ray, feature_dim) averaged over points (ray, sample, 3) with shares (ray,
+        sample).
+        """
         products = _MeanProducts.apply(shares, self.mlp["basis"], self, points)
         return products @ self.mlp["basis"].index_select(0, self.channels["colour"].slots)
 
@@ -175,7 +179,9 @@ def frame_channels(field: StreamingField, frame: float) -> dict[str, Channels]:
     return found
 
 
-def _lattice(plane: Tensor, line: Tensor, table: Tensor, weight: Tensor, pair: int, shape: tuple[int, int, int]) -> Tensor:
+def _lattice(
+    plane: Tensor, line: Tensor, table: Tensor, weight: Tensor, pair: int, shape: tuple[int, int, int]
+) -> Tensor:
     """`factors.lattice` of the channels in a table."""
     from i4d.field.kernels import lookup
 
@@ -184,7 +190,16 @@ def _lattice(plane: Tensor, line: Tensor, table: Tensor, weight: Tensor, pair: i
     height, width = plane.shape[1:]
     small = torch.empty((len(table), rows * columns), device=plane.device)
     lookup.pool[(_ceil(rows * columns, 256), len(table))](
-        plane, small, table, height, width, rows, columns, _ceil(height, rows) + 1, _ceil(width, columns) + 1, 256
+        plane,
+        small,
+        table,
+        height,
+        width,
+        rows,
+        columns,
+        _ceil(height, rows) + 1,
+        _ceil(width, columns) + 1,
+        256,
     )
     thin = F.adaptive_avg_pool1d(line[table.long()][None], shape[line_axis])[0] * weight[:, None]
     cells = (thin.T @ small).view(shape[line_axis], rows, columns)
@@ -193,10 +208,20 @@ def _lattice(plane: Tensor, line: Tensor, table: Tensor, weight: Tensor, pair: i
 
 
 class _RayWeights(torch.autograd.Function):
-    """Density lookup and quadrature; gradients of the factors go to the moment's buffers, not through autograd."""
+    """Density lookup and quadrature; gradients of the factors go to the moment's buffers, not through
+    autograd.
+    """
 
     @staticmethod
-    def forward(ctx: Any, gate: Tensor, moment: FusedMoment, points: Tensor, lengths: Tensor, valid: Tensor, closed: bool) -> Tensor:
+    def forward(
+        ctx: Any,
+        gate: Tensor,
+        moment: FusedMoment,
+        points: Tensor,
+        lengths: Tensor,
+        valid: Tensor,
+        closed: bool,
+    ) -> Tensor:
         from i4d.field.kernels import lookup, march
 
         rays, samples = lengths.shape
@@ -204,12 +229,29 @@ class _RayWeights(torch.autograd.Function):
         chosen, shape = moment.channels["density"], moment.shape
         planes, lines = moment.factors("density")
         lookup.density_forward[(_ceil(rays * samples, POINTS),)](
-            points, raw, *planes, *lines, chosen.table, chosen.weight, rays * samples, *moment.cells, *chosen.sizes, POINTS
+            points,
+            raw,
+            *planes,
+            *lines,
+            chosen.table,
+            chosen.weight,
+            rays * samples,
+            *moment.cells,
+            *chosen.sizes,
+            POINTS,
         )
         march.weights_forward[(rays,)](
-            raw, lengths, valid, weights, shape.density_scale, shape.density_shift, samples,
-            shape.density == "softplus", closed, _power(samples),
-        )  # fmt: skip
+            raw,
+            lengths,
+            valid,
+            weights,
+            shape.density_scale,
+            shape.density_shift,
+            samples,
+            shape.density == "softplus",
+            closed,
+            _power(samples),
+        )
         ctx.save_for_backward(points, lengths, valid, raw, weights)
         ctx.moment, ctx.closed = moment, closed
         return weights
@@ -223,15 +265,36 @@ class _RayWeights(torch.autograd.Function):
         rays, samples = lengths.shape
         draw = torch.empty_like(raw)
         march.weights_backward[(rays,)](
-            raw, lengths, valid, weights, dweights.contiguous(), draw, shape.density_scale, shape.density_shift, samples,
-            shape.density == "softplus", ctx.closed, _power(samples),
-        )  # fmt: skip
+            raw,
+            lengths,
+            valid,
+            weights,
+            dweights.contiguous(),
+            draw,
+            shape.density_scale,
+            shape.density_shift,
+            samples,
+            shape.density == "softplus",
+            ctx.closed,
+            _power(samples),
+        )
         chosen = moment.channels["density"]
         planes, lines = moment.factors("density")
         lookup.density_backward[(_ceil(rays * samples, POINTS),)](
-            points, draw, *planes, *lines, *moment.gradient("density", "plane"), *moment.gradient("density", "line"),
-            chosen.table, chosen.weight, rays, samples, *moment.cells, *chosen.sizes, POINTS,
-        )  # fmt: skip
+            points,
+            draw,
+            *planes,
+            *lines,
+            *moment.gradient("density", "plane"),
+            *moment.gradient("density", "line"),
+            chosen.table,
+            chosen.weight,
+            rays,
+            samples,
+            *moment.cells,
+            *chosen.sizes,
+            POINTS,
+        )
         return None, None, None, None, None, None
 
 
@@ -248,9 +311,22 @@ class _MeanProducts(torch.autograd.Function):
         out = torch.empty((rays, total), device=points.device)
         for plane, line, _, _, first, size, geometry, axes in _colour_pairs(moment):
             lookup.features_forward[(rays, _ceil(size, 16))](
-                points, shares, out[:, first:], plane, line, moment.channels["colour"].table[first:],
-                moment.channels["colour"].weight[first:], total, *geometry, samples, size, *axes, 16, 16, num_warps=2,
-            )  # fmt: skip
+                points,
+                shares,
+                out[:, first:],
+                plane,
+                line,
+                moment.channels["colour"].table[first:],
+                moment.channels["colour"].weight[first:],
+                total,
+                *geometry,
+                samples,
+                size,
+                *axes,
+                16,
+                16,
+                num_warps=2,
+            )
         ctx.save_for_backward(shares, points)
         ctx.moment = moment
         return out
@@ -264,10 +340,25 @@ class _MeanProducts(torch.autograd.Function):
         dshares, dout, moment = torch.zeros_like(shares), dout.contiguous(), ctx.moment
         for plane, line, dplane, dline, first, size, geometry, axes in _colour_pairs(moment):
             lookup.features_backward[(rays, _ceil(size, 16))](
-                points, shares, dout[:, first:], dshares, plane, line, dplane, dline,
-                moment.channels["colour"].table[first:], moment.channels["colour"].weight[first:],
-                dout.shape[1], *geometry, samples, size, *axes, 16, 16, num_warps=2,
-            )  # fmt: skip
+                points,
+                shares,
+                dout[:, first:],
+                dshares,
+                plane,
+                line,
+                dplane,
+                dline,
+                moment.channels["colour"].table[first:],
+                moment.channels["colour"].weight[first:],
+                dout.shape[1],
+                *geometry,
+                samples,
+                size,
+                *axes,
+                16,
+                16,
+                num_warps=2,
+            )
         return dshares, None, None, None
 
 
@@ -280,16 +371,22 @@ def _colour_pairs(moment: FusedMoment) -> list[tuple]:
     for pair, size in enumerate(moment.channels["colour"].sizes):
         if size:
             geometry = tuple(moment.cells[axis] for axis in PAIRS[pair])
-            out.append((planes[pair], lines[pair], dplanes[pair], dlines[pair], first, size, geometry, PAIRS[pair]))
+            out.append(
+                (planes[pair], lines[pair], dplanes[pair], dlines[pair], first, size, geometry, PAIRS[pair])
+            )
         first += size
     return out
 
 
 @torch.no_grad()
 def propose_fused(
-    space: Space, march: March, cells: Tensor, settings: RenderSettings, offsets: Tensor | None = None,
+    space: Space,
+    march: March,
+    cells: Tensor,
+    settings: RenderSettings,
+    offsets: Tensor | None = None,
     uniform: Tensor | None = None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """`render.propose` in two kernels. `uniform` (1,) on the device goes before the settings'."""
     from i4d.field.kernels import march as kernels
 
@@ -302,21 +399,44 @@ def propose_fused(
     weights = torch.empty_like(lengths)
     edges = torch.empty((rays, samples + 1), device=t.device)
     kernels.map_weights[(rays,)](
-        points, lengths, march.valid, cells, weights, count, width, height, depth, settings.background is None,
+        points,
+        lengths,
+        march.valid,
+        cells,
+        weights,
+        count,
+        width,
+        height,
+        depth,
+        settings.background is None,
         _power(count),
-    )  # fmt: skip
+    )
     kernels.draw_edges[(rays,)](
-        weights, weights if offsets is None else offsets, edges, count,
-        torch.full((1,), settings.uniform, device=t.device) if uniform is None else uniform, samples,
-        1 + count // max(cells.shape), offsets is not None, _power(count), 16,
-    )  # fmt: skip
+        weights,
+        weights if offsets is None else offsets,
+        edges,
+        count,
+        torch.full((1,), settings.uniform, device=t.device) if uniform is None else uniform,
+        samples,
+        1 + count // max(cells.shape),
+        offsets is not None,
+        _power(count),
+        16,
+    )
     return edges
 
 
 def render_fused(
-    moment: FusedMoment, space: Space, cells: Tensor | None, origins: Tensor, directions: Tensor,
-    settings: RenderSettings, offsets: Tensor | None = None, want_depth: bool = True, uniform: Tensor | None = None,
-) -> tuple[Rendered, March]:  # fmt: skip
+    moment: FusedMoment,
+    space: Space,
+    cells: Tensor | None,
+    origins: Tensor,
+    directions: Tensor,
+    settings: RenderSettings,
+    offsets: Tensor | None = None,
+    want_depth: bool = True,
+    uniform: Tensor | None = None,
+) -> tuple[Rendered, March]:
     """`render.render_rays` through kernels; `cells` None takes even intervals."""
     with torch.no_grad():
         march = space.march(origins, directions)

@@ -27,12 +27,15 @@ BLOCK = 1024
 class FusedStep:
     """Takes steps of a fit on one field with one optimiser, whose counts must be on the CPU.
 
-    Everything a step reads is copied into tensors that stay where they are, so on a GPU the third step of a kind is recorded
-    as a CUDA graph and the following ones are replayed: the host's work is a few small copies.
+    Everything a step reads is copied into tensors that stay where they are, so on a GPU the third step of a
+    kind is recorded as a CUDA graph and the following ones are replayed: the host's work is a few small
+    copies.
     """
 
     def __init__(self, field: StreamingField, adam: SliceAdam, record: bool = True) -> None:
-        """`record`: as CUDA graphs, on a GPU. `reduce` averages the flat gradients over a group of processes, in place."""
+        """`record`: as CUDA graphs, on a GPU. `reduce` averages the flat gradients over a group of processes,
+        in place.
+        """
         self.field, self.adam, self.record = field, adam, record and field.device.type == "cuda"
         self.reduce: Callable[[Tensor], None] | None = None
         self._kind: tuple | None = None
@@ -42,10 +45,19 @@ class FusedStep:
         self._kind = self._graphs = self._inputs = self._gradients = None
 
     def __call__(
-        self, frame: int, pixels: Pixels, lenses: Lenses, settings: RenderSettings, offsets: Tensor,
-        rates: dict[str, float], variation: float, loss: Loss = SQUARED,
-    ) -> Tensor:  # fmt: skip
-        """Take one step on pixels of a frame; returns the mean squared error of the colours, on the device."""
+        self,
+        frame: int,
+        pixels: Pixels,
+        lenses: Lenses,
+        settings: RenderSettings,
+        offsets: Tensor,
+        rates: dict[str, float],
+        variation: float,
+        loss: Loss = SQUARED,
+    ) -> Tensor:
+        """Take one step on pixels of a frame; returns the mean squared error of the colours, on the
+        device.
+        """
         channels = frame_channels(self.field, frame)
         fixed = replace(settings, uniform=0.0)
         where = tuple(t.data_ptr() for t in (*self.field.tensors.values(), *self.adam.first.values()))
@@ -78,7 +90,15 @@ class FusedStep:
         start_gradients(moment, variation)
         cells = coarse_map(moment, self.field.cells, settings.map_cells)
         seen, _ = render_fused(
-            moment, self.field.space, cells, rays.origins, rays.directions, settings, given.offsets, False, given.uniform
+            moment,
+            self.field.space,
+            cells,
+            rays.origins,
+            rays.directions,
+            settings,
+            given.offsets,
+            False,
+            given.uniform,
         )
         value, self._squared = loss(recorded(seen.rgb, moment.mlp.get("gains"), rays.view), rays.rgb)
         if settings.distortion:
@@ -114,7 +134,8 @@ class _Inputs:
     def like(pixels: Pixels, offsets: Tensor, channels: dict[str, Channels], device: torch.device) -> _Inputs:
         slot, inside, rgb = (torch.from_numpy(a).to(device) for a in (pixels.slot, pixels.inside, pixels.rgb))
         kept = {
-            kind: replace(c, **{name: getattr(c, name).clone() for name in Channels.TENSORS}) for kind, c in channels.items()
+            kind: replace(c, **{name: getattr(c, name).clone() for name in Channels.TENSORS})
+            for kind, c in channels.items()
         }
         return _Inputs(slot, inside, rgb, offsets.clone(), torch.zeros(1, device=device), kept)
 
@@ -129,7 +150,9 @@ class _Inputs:
 
 
 def start_gradients(moment: FusedMoment, variation: float) -> None:
-    """Set the gradient buffers to the gradient of total variation: planes x 1e-2, lines x 1e-3 (`fit.Fitter._update`)."""
+    """Set the gradient buffers to the gradient of total variation: planes x 1e-2, lines x 1e-3
+    (`fit.Fitter._update`).
+    """
     from i4d.field.kernels import update
 
     for kind, chosen in moment.channels.items():
@@ -141,17 +164,27 @@ def start_gradients(moment: FusedMoment, variation: float) -> None:
                 height, width = value.shape[1:] if part == "plane" else (1, value.shape[1])
                 if size:
                     update.variation_grad[(-(-height * width // BLOCK), size)](
-                        value, moment.gradients.of[name], chosen.table[first:], chosen.group[first:],
-                        float(share * variation), height, width, BLOCK,
-                    )  # fmt: skip
+                        value,
+                        moment.gradients.of[name],
+                        chosen.table[first:],
+                        chosen.group[first:],
+                        float(share * variation),
+                        height,
+                        width,
+                        BLOCK,
+                    )
             first += size
 
 
 def step_sizes(
-    adam: SliceAdam, field: StreamingField, channels: dict[str, Channels], rates: dict[str, float], out: Tensor | None
+    adam: SliceAdam,
+    field: StreamingField,
+    channels: dict[str, Channels],
+    rates: dict[str, float],
+    out: Tensor | None,
 ) -> Tensor:
-    """Count the step and return (2, entries) on the device, in `out` if given: rate / (1 - b1^n) and sqrt(1 - b2^n) of the
-    channels of every factor, padded with rates of 0, then of every tensor of the network."""
+    """Count the step and return (2, entries) on the device, in `out` if given: rate / (1 - b1^n) and sqrt(1 -
+    b2^n) of the channels of every factor, padded with rates of 0, then of every tensor of the network."""
     counts, scale = [], []
     for kind, chosen in channels.items():
         for pair, size in enumerate(chosen.sizes):
@@ -183,9 +216,18 @@ def move(
 
     def run(name: str, table: Tensor, at: int, entries: int, size: int) -> None:
         update.adam[(-(-size // BLOCK), entries)](
-            field.tensors[name], gradients.of[name], adam.first[name], adam.second[name], table, steps[0, at:],
-            steps[1, at:], *adam.betas, adam.eps, size, BLOCK,
-        )  # fmt: skip
+            field.tensors[name],
+            gradients.of[name],
+            adam.first[name],
+            adam.second[name],
+            table,
+            steps[0, at:],
+            steps[1, at:],
+            *adam.betas,
+            adam.eps,
+            size,
+            BLOCK,
+        )
 
     at = 0
     for kind, chosen in channels.items():

@@ -1,7 +1,8 @@
-"""Several processes that fit one field together: each has its own rays, the gradients of what a step touched are averaged.
+"""Several processes that fit one field together: each has its own rays, the gradients of what a step touched
+are averaged.
 
-All start from the same seed or checkpoint and take the same steps with the same averaged gradients, so nothing else
-ever has to be sent. One process per device: NCCL between GPUs, Gloo between CPU processes.
+All start from the same seed or checkpoint and take the same steps with the same averaged gradients, so
+nothing else ever has to be sent. One process per device: NCCL between GPUs, Gloo between CPU processes.
 """
 
 from __future__ import annotations
@@ -32,10 +33,14 @@ class Group:
                 torch.cuda.set_device(device)
             dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=wait)
         except (RuntimeError, ValueError) as err:
-            raise FitError(f"trainer {rank} of {size} did not meet the others at {rendezvous}", str(err).splitlines()[0]) from err
+            raise FitError(
+                f"trainer {rank} of {size} did not meet the others at {rendezvous}", str(err).splitlines()[0]
+            ) from err
 
     def average(self, flat: Tensor) -> None:
-        """Replace a tensor by its mean over the group, in place; every member calls this with an equal shape."""
+        """Replace a tensor by its mean over the group, in place; every member calls this with an equal
+        shape.
+        """
         dist.all_reduce(flat)
         flat.div_(self.size)
 

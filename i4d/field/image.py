@@ -19,8 +19,8 @@ RAYS_PER_CALL = {"cpu": 2048, "cuda": 65536}  # bounds the temporaries: about 30
 
 @dataclass(frozen=True)
 class FieldImage:
-    """`rgb` (height, width, 3) in [0, 1]; `depth_z` (height, width) in world units, the median along each ray; `opacity`
-    (height, width) in [0, 1]."""
+    """`rgb` (height, width, 3) in [0, 1]; `depth_z` (height, width) in world units, the median along each
+    ray; `opacity` (height, width) in [0, 1]."""
 
     rgb: Tensor
     depth_z: Tensor
@@ -29,10 +29,15 @@ class FieldImage:
 
 @torch.no_grad()
 def render_image(
-    field: StreamingField, settings: RenderSettings, camera: Camera, frame: float, workers: Workers | None = None,
+    field: StreamingField,
+    settings: RenderSettings,
+    camera: Camera,
+    frame: float,
+    workers: Workers | None = None,
     kernels: bool = True,
 ) -> FieldImage:
-    """Return what a camera sees of a field at a frame. Deterministic; rays that meet nothing have the farthest depth.
+    """Return what a camera sees of a field at a frame. Deterministic; rays that meet nothing have the
+    farthest depth.
 
     `kernels`: use them where they run.
     """

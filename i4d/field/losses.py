@@ -1,9 +1,11 @@
-"""What a step asks of its rays: squared error, or for refits something that does not average disagreeing edits into a blur.
+"""What a step asks of its rays: squared error, or for refits something that does not average disagreeing
+edits into a blur.
 
-Edited views never agree exactly. A squared error then has its least value at their mean, which is blurred; Charbonnier's error
-sqrt(x^2 + eps^2) nearer their median, which is not. The gradient term compares differences of neighbouring pixels in
-small patches, where blur shows most and offsets of colour do not show at all. The perceptual term compares one larger patch
-of every step as a network sees it (LPIPS; Zhang et al., CVPR 2018): it asks for texture of the right kind, not for the mean.
+Edited views never agree exactly. A squared error then has its least value at their mean, which is blurred;
+Charbonnier's error sqrt(x^2 + eps^2) nearer their median, which is not. The gradient term compares
+differences of neighbouring pixels in small patches, where blur shows most and offsets of colour do not show
+at all. The perceptual term compares one larger patch of every step as a network sees it (LPIPS; Zhang et al.,
+CVPR 2018): it asks for texture of the right kind, not for the mean.
 """
 
 from __future__ import annotations
@@ -30,9 +32,11 @@ class FitReport:
 
 @dataclass(frozen=True)
 class Loss:
-    """`patch` x `patch` neighbouring pixels are drawn together; `robust` is Charbonnier's eps for colours (0: squared error),
-    `gradient` the weight of the gradient term and `gradient_robust` its eps (0: squared). `side`: the last `side` x `side`
-    rays of a step are one patch, whose `distance` from its target counts `perceptual` (0 rays: no such term)."""
+    """`patch` x `patch` neighbouring pixels are drawn together; `robust` is Charbonnier's eps for colours (0:
+    squared error), `gradient` the weight of the gradient term and `gradient_robust` its eps (0: squared).
+    `side`: the last `side` x `side` rays of a step are one patch, whose `distance` from its target counts
+    `perceptual` (0 rays: no such term).
+    """
 
     patch: int = 1
     robust: float = 0.0
@@ -43,21 +47,27 @@ class Loss:
     distance: Distance | None = None
 
     def __call__(self, seen: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the loss and the mean squared error of a step's colours (ray, 3); rays come as whole patches, row by row."""
+        """Return the loss and the mean squared error of a step's colours (ray, 3); rays come as whole
+        patches, row by row.
+        """
         loss, squared = self.of_colours(seen, target)
         if self.side:
             loss = loss + self.of_patch(seen[-(self.side**2) :], target[-(self.side**2) :])
         return loss, squared
 
     def of_colours(self, seen: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean loss that every ray adds to, and the mean squared error, of any whole patches of a step."""
+        """Return the mean loss that every ray adds to, and the mean squared error, of any whole patches of a
+        step.
+        """
         error = seen - target
         squared = error.detach().square().mean()
         loss = _mean(error, self.robust)
         if self.gradient:
             patches = error.view(-1, self.patch, self.patch, 3)
             across, along = patches.diff(dim=2), patches.diff(dim=1)
-            loss = loss + self.gradient * (_mean(across, self.gradient_robust) + _mean(along, self.gradient_robust))
+            loss = loss + self.gradient * (
+                _mean(across, self.gradient_robust) + _mean(along, self.gradient_robust)
+            )
         return loss, squared
 
     def of_patch(self, seen: Tensor, target: Tensor) -> Tensor:
@@ -75,11 +85,18 @@ def _mean(error: Tensor, eps: float) -> Tensor:
 
 
 SQUARED = Loss()
-REFIT_LOSSES = {"squared": SQUARED, "robust": Loss(robust=0.05), "gradient": Loss(patch=2, gradient=1.0), "perceptual": SQUARED}
+REFIT_LOSSES = {
+    "squared": SQUARED,
+    "robust": Loss(robust=0.05),
+    "gradient": Loss(patch=2, gradient=1.0),
+    "perceptual": SQUARED,
+}
 
 
 def refit_loss(name: str, side: int, weight: float, distance: Distance | None) -> Loss:
-    """Return the loss of refits of this name; `perceptual` adds a `distance` of patches of `side` pixels to the squared error."""
+    """Return the loss of refits of this name; `perceptual` adds a `distance` of patches of `side` pixels to
+    the squared error.
+    """
     loss = REFIT_LOSSES[name]
     if name != "perceptual":
         return loss

@@ -1,8 +1,8 @@
 """The 4D field: streaming vector-matrix factors, a feature basis and a small network for colour.
 
-A `StreamingField` is a bag of named tensors and the settings that give them meaning; it does not know autograd.
-`at(frame)` cuts out what one frame reads as a `Moment`: fresh leaf tensors over views of the same memory, so that
-gradients and optimiser work are as small as the frame's slice, however long the video is.
+A `StreamingField` is a bag of named tensors and the settings that give them meaning; it does not know
+autograd. `at(frame)` cuts out what one frame reads as a `Moment`: fresh leaf tensors over views of the same
+memory, so that gradients and optimiser work are as small as the frame's slice, however long the video is.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from i4d.field.streaming import Slice, Stream, split_permanent
 
 
 class Instant(Protocol):
-    """What the renderer needs to know of any field at one instant; a Gaussian field would bring its own renderer."""
+    """What the renderer needs to know of any field at one instant; a Gaussian field would bring its own
+    renderer.
+    """
 
     def density(self, points: Tensor) -> Tensor:
         """Return density (point,) >= 0 per field unit at points (point, 3) in [-1, 1]^3."""
@@ -69,7 +71,9 @@ class FieldShape:
     density: str  # "relu" or "softplus"
     density_shift: float  # softplus(x + shift)
     learned_background: bool = False  # tensor "behind" (3,): the colour behind the field before a sigmoid
-    exposures: tuple[int, ...] = ()  # views with a gain of their own (`exposure`): tensor "gains" (view, 3), logarithms
+    exposures: tuple[
+        int, ...
+    ] = ()  # views with a gain of their own (`exposure`): tensor "gains" (view, 3), logarithms
 
     def streams(self) -> dict[str, Stream]:
         """Return the channel axes by factor name: "density0" .. "colour2"."""
@@ -88,7 +92,8 @@ class FieldShape:
 
 @dataclass(frozen=True)
 class Leaf:
-    """A piece of a parameter: channels start..stop-1 of `name` (a whole network weight: 0..len), as a leaf tensor.
+    """A piece of a parameter: channels start..stop-1 of `name` (a whole network weight: 0..len), as a leaf
+    tensor.
 
     `shared`: every frame reads all of it, so all of its channels have seen the same number of steps.
     """
@@ -112,9 +117,9 @@ class Moment:
         self._slices = {key: stream.at(frame, field.device) for key, stream in field.streams.items()}
         for name in field.network_names:
             self.mlp[name] = self._leaf(name, 0, len(field.tensors[name]), True)
-        self._columns = torch.cat([
-            field.slot_offset(f"colour{pair}") + self._slices[f"colour{pair}"].slots for pair in range(3)
-        ])  # fmt: skip
+        self._columns = torch.cat(
+            [field.slot_offset(f"colour{pair}") + self._slices[f"colour{pair}"].slots for pair in range(3)]
+        )
         self._network_dtype = field.network_dtype
 
     def _leaf(self, name: str, start: int, stop: int, shared: bool) -> Tensor:
@@ -167,7 +172,9 @@ class Moment:
         return torch.cat(products).T @ self.mlp["basis"][self._columns]
 
     def colour(self, features: Tensor, directions: Tensor) -> Tensor:
-        """Return sRGB (point, 3) in [0, 1] by the network, from features and unit viewing directions (point, 3)."""
+        """Return sRGB (point, 3) in [0, 1] by the network, from features and unit viewing directions (point,
+        3).
+        """
         return shade(self.shape, self.mlp, features, directions, self._network_dtype)
 
     def behind(self, background: tuple[float, float, float]) -> Tensor:
@@ -192,8 +199,12 @@ def activate(shape: FieldShape, raw: Tensor) -> Tensor:
     return F.softplus(raw + shape.density_shift) * shape.density_scale
 
 
-def shade(shape: FieldShape, mlp: dict[str, Tensor], features: Tensor, directions: Tensor, low: torch.dtype) -> Tensor:
-    """Return sRGB (point, 3) in [0, 1]: the colour network on features and encoded unit directions, computed in `low`."""
+def shade(
+    shape: FieldShape, mlp: dict[str, Tensor], features: Tensor, directions: Tensor, low: torch.dtype
+) -> Tensor:
+    """Return sRGB (point, 3) in [0, 1]: the colour network on features and encoded unit directions, computed
+    in `low`.
+    """
     x = features
     if shape.view_frequencies:
         x = torch.cat([x, _encode(directions, shape.view_frequencies)], -1)
@@ -212,7 +223,9 @@ def _encode(directions: Tensor, frequencies: int) -> Tensor:
 class StreamingField:
     """Named tensors of a streaming vector-matrix field on a grid of `cells` vertices along x, y, z."""
 
-    def __init__(self, shape: FieldShape, space: Space, cells: Sequence[int], tensors: dict[str, Tensor]) -> None:
+    def __init__(
+        self, shape: FieldShape, space: Space, cells: Sequence[int], tensors: dict[str, Tensor]
+    ) -> None:
         self.shape = shape
         self.space = space
         self.cells = tuple(int(n) for n in cells)
@@ -222,8 +235,12 @@ class StreamingField:
         self.cache: dict = {}  # what the kernels keep of the frames (`fused.frame_channels`)
 
     @classmethod
-    def random(cls, shape: FieldShape, space: Space, num_voxels: int, generator: torch.Generator) -> StreamingField:
-        """Return a field of small random factors (TensoRF's 0.1 normal) on a grid of about `num_voxels` voxels."""
+    def random(
+        cls, shape: FieldShape, space: Space, num_voxels: int, generator: torch.Generator
+    ) -> StreamingField:
+        """Return a field of small random factors (TensoRF's 0.1 normal) on a grid of about `num_voxels`
+        voxels.
+        """
         cells = resolution(num_voxels, extents(space))
         tensors: dict[str, Tensor] = {}
 
@@ -239,7 +256,9 @@ class StreamingField:
         tensors["basis"] = normal(slots, shape.feature_dim, std=slots**-0.5)
         for layer in (1, 2, 3):
             fan_in, fan_out = widths[layer - 1], widths[layer]
-            tensors[f"w{layer}"] = normal(fan_in, fan_out, std=(2 / fan_in) ** 0.5 if layer < 3 else 0.1 * fan_in**-0.5)
+            tensors[f"w{layer}"] = normal(
+                fan_in, fan_out, std=(2 / fan_in) ** 0.5 if layer < 3 else 0.1 * fan_in**-0.5
+            )
             tensors[f"b{layer}"] = torch.zeros(fan_out)
         if shape.exposures:
             tensors["gains"] = torch.zeros(len(shape.exposures), 3)
@@ -249,7 +268,9 @@ class StreamingField:
 
     @property
     def network_names(self) -> tuple[str, ...]:
-        """Names of the tensors every frame shares: feature basis and network, gains of cameras and background if they are fitted."""
+        """Names of the tensors every frame shares: feature basis and network, gains of cameras and background
+        if they are fitted.
+        """
         more = ("gains", bool(self.shape.exposures)), ("behind", self.shape.learned_background)
         return ("basis", "w1", "b1", "w2", "b2", "w3", "b3", *(name for name, fitted in more if fitted))
 
@@ -295,4 +316,3 @@ class StreamingField:
         for key in ("density_components", "colour_components", "exposures"):
             values[key] = tuple(values.get(key, ()))
         return cls(FieldShape(**values), space_from_dict(tree["space"]), tree["cells"], tensors)
-

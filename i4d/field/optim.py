@@ -1,8 +1,8 @@
 """Adam over slices of streaming tensors.
 
-A step touches only the channels its frame reads. Moments and step counts are kept per channel, so a channel that
-was not read keeps still (dense Adam would go on moving it by its momentum) and corrects its bias by its own count,
-as in lazy Adam.
+A step touches only the channels its frame reads. Moments and step counts are kept per channel, so a channel
+that was not read keeps still (dense Adam would go on moving it by its momentum) and corrects its bias by its
+own count, as in lazy Adam.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ class SliceAdam:
     """Adam (Kingma and Ba 2015) with moments per tensor and step counts per channel (first axis)."""
 
     def __init__(
-        self, tensors: dict[str, Tensor], betas: tuple[float, float] = (0.9, 0.99), eps: float = 1e-8,
+        self,
+        tensors: dict[str, Tensor],
+        betas: tuple[float, float] = (0.9, 0.99),
+        eps: float = 1e-8,
         counts_on: str | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """`counts_on`: where the counts are kept; None: with the tensors."""
         self.betas = betas
         self.eps = eps
@@ -33,7 +36,9 @@ class SliceAdam:
 
     @torch.no_grad()
     def step(self, leaves: Iterable[Leaf], rates: dict[str, float]) -> None:
-        """Move every leaf that has a gradient, in place in the tensor it is a view of; `rates` by parameter name."""
+        """Move every leaf that has a gradient, in place in the tensor it is a view of; `rates` by parameter
+        name.
+        """
         by_rate: dict[float, list[Leaf]] = {}
         for leaf in leaves:
             if leaf.tensor.grad is not None:
@@ -45,7 +50,9 @@ class SliceAdam:
                     self.counts[leaf.name][leaf.start : leaf.stop] = self.counts[leaf.name][leaf.start]
 
     def _entries(self, leaf: Leaf) -> list[tuple[Tensor, ...]]:
-        """Return (value, gradient, first, second, count) per channel, or once for all where one count serves all."""
+        """Return (value, gradient, first, second, count) per channel, or once for all where one count serves
+        all.
+        """
         piece = slice(leaf.start, leaf.stop)
         moments = self.first[leaf.name][piece], self.second[leaf.name][piece]
         counts = self.counts[leaf.name]
@@ -58,8 +65,22 @@ class SliceAdam:
         """One fused pass over memory for all entries."""
         tensors, grads, first, second, counts = (list(column) for column in zip(*entries, strict=True))
         b1, b2 = self.betas
-        adam(tensors, grads, first, second, [], counts, fused=True, amsgrad=False, beta1=b1, beta2=b2, lr=rate,
-             weight_decay=0.0, eps=self.eps, maximize=False)  # fmt: skip
+        adam(
+            tensors,
+            grads,
+            first,
+            second,
+            [],
+            counts,
+            fused=True,
+            amsgrad=False,
+            beta1=b1,
+            beta2=b2,
+            lr=rate,
+            weight_decay=0.0,
+            eps=self.eps,
+            maximize=False,
+        )
 
     def state(self) -> dict[str, Tensor]:
         """Return moments and counts as named tensors, for a checkpoint."""

@@ -1,4 +1,6 @@
-"""What the trainer asks of a 4D field. A field of another kind (Gaussians, say) implements this and changes nothing else."""
+"""What the trainer asks of a 4D field. A field of another kind (Gaussians, say) implements this and changes
+nothing else.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +25,21 @@ class TrainedField(Protocol):
         ...
 
     def advance(self, bank: FrameBank, num_steps: int) -> FitReport:
-        """Take up to `num_steps` steps, not beyond the phase's end; FitError names the step of a loss not finite."""
+        """Take up to `num_steps` steps, not beyond the phase's end; FitError names the step of a loss not
+        finite.
+        """
         ...
 
     def image(self, camera: Camera, frame: float) -> FieldImage:
-        """Return colour, in neutral exposure, and depth of any camera at a frame, which may lie between two frames."""
+        """Return colour, in neutral exposure, and depth of any camera at a frame, which may lie between two
+        frames.
+        """
         ...
 
     def exposed(self, rgb: torch.Tensor, view: int) -> torch.Tensor:
-        """Return neutral colours (..., 3) of `image` as a trained view's camera records them; unchanged where all are alike."""
+        """Return neutral colours (..., 3) of `image` as a trained view's camera records them; unchanged where
+        all are alike.
+        """
         ...
 
     def save(self, light: bool = False) -> bytes:

@@ -1,13 +1,14 @@
 """Volume rendering of one instant of a field.
 
-Two ways to place samples. `render_dense` takes the same number of intervals along every ray and reads density and
-features in all of them: slow, plain, the twin of the other in the tests. `render_rays` first reads a coarse map of
-where density lies (made afresh from the factors, `Instant.coarse_density`), draws the intervals from it, and reads
-features at `shaded` places only: neighbouring intervals are taken together into groups of about equal weight.
+Two ways to place samples. `render_dense` takes the same number of intervals along every ray and reads density
+and features in all of them: slow, plain, the twin of the other in the tests. `render_rays` first reads a
+coarse map of where density lies (made afresh from the factors, `Instant.coarse_density`), draws the intervals
+from it, and reads features at `shaded` places only: neighbouring intervals are taken together into groups of
+about equal weight.
 
-Weights follow the usual quadrature (Max 1995; NeRF, eq. 3): alpha = 1 - exp(-density * length), weight = alpha *
-product of (1 - alpha) before. Features are averaged along the ray and coloured once (deferred shading): one network
-call a ray.
+Weights follow the usual quadrature (Max 1995; NeRF, eq. 3): alpha = 1 - exp(-density * length), weight =
+alpha * product of (1 - alpha) before. Features are averaged along the ray and coloured once (deferred
+shading): one network call a ray.
 """
 
 from __future__ import annotations
@@ -26,14 +27,16 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """How rays are sampled: `proposals` looks at the coarse map, `samples` intervals, colour at `shaded` places.
+    """How rays are sampled: `proposals` looks at the coarse map, `samples` intervals, colour at `shaded`
+    places.
 
-    `map_cells` bounds the coarse map's cells per axis; `uniform` is the share of intervals spread evenly whatever
-    the map says, so that density can grow where there is none yet.
+    `map_cells` bounds the coarse map's cells per axis; `uniform` is the share of intervals spread evenly
+    whatever the map says, so that density can grow where there is none yet.
 
-    `background` is the colour behind the field, unless the field has learned its own. None makes the field's far end
-    opaque: what light is left meets the last interval, as in NeRF. That fits scenes without an outside, and it keeps
-    a young fit from raising density at the near end only because anything is better than a black background.
+    `background` is the colour behind the field, unless the field has learned its own. None makes the field's
+    far end opaque: what light is left meets the last interval, as in NeRF. That fits scenes without an
+    outside, and it keeps a young fit from raising density at the near end only because anything is better
+    than a black background.
 
     `distortion` is the weight that `Rendered.distortion` has in the loss of a fit; at 0 it is not computed.
     """
@@ -49,8 +52,8 @@ class RenderSettings:
 
 @dataclass(frozen=True)
 class Rendered:
-    """Colours (ray, 3) in [0, 1], opacity (ray,), the march parameters of expected and median depth (ray,), and the distortion
-    (ray,) if it was asked for."""
+    """Colours (ray, 3) in [0, 1], opacity (ray,), the march parameters of expected and median depth (ray,),
+    and the distortion (ray,) if it was asked for."""
 
     rgb: Tensor
     opacity: Tensor
@@ -67,7 +70,9 @@ def composite(density: Tensor, lengths: Tensor) -> Tensor:
 
 
 def _close(weights: Tensor, valid: Tensor, background: Colour | None) -> Tensor:
-    """Return weights with the rest of the light given to the last interval, where nothing lies behind the field."""
+    """Return weights with the rest of the light given to the last interval, where nothing lies behind the
+    field.
+    """
     if background is not None:
         return weights
     rest = (1 - weights.sum(-1)).clamp_min(0) * valid
@@ -75,7 +80,9 @@ def _close(weights: Tensor, valid: Tensor, background: Colour | None) -> Tensor:
 
 
 def coarse_map(instant: Instant, grid: tuple[int, int, int], limit: int) -> Tensor:
-    """Return the density map (z, y, x) of an instant: at most `limit` cells an axis and half of the grid's vertices."""
+    """Return the density map (z, y, x) of an instant: at most `limit` cells an axis and half of the grid's
+    vertices.
+    """
     cells = tuple(max(2, min(limit, n // 2)) for n in grid)
     return instant.coarse_density(cells)
 
@@ -96,15 +103,16 @@ def propose(
 ) -> Tensor:
     """Return increasing interval edges (ray, samples + 1) in [0, 1], dense where the map's weights are high.
 
-    `offsets` (ray, samples - 1) in [0, 1) say where in its stratum an edge lies; None takes the strata's centres. The
-    first edge is 0 and the last 1: no part of a ray goes unread.
+    `offsets` (ray, samples - 1) in [0, 1) say where in its stratum an edge lies; None takes the strata's
+    centres. The first edge is 0 and the last 1: no part of a ray goes unread.
     """
     rays, device = len(march.start), march.start.device
     edges = torch.linspace(0, 1, settings.proposals + 1, device=device).expand(rays, -1)
     middles = (edges[:, 1:] + edges[:, :-1]) / 2
     density = _look_up(cells, space.locate(march, middles))
     weights = _close(composite(density, space.lengths(march, edges)), march.valid, settings.background)
-    # a surface on the border of two cells must not be missed; widening the weights, not the density: a widened surface
+    # a surface on the border of two cells must not be missed; widening the weights, not the density: a
+    # widened surface
     # would hide the true one behind it
     reach = 1 + settings.proposals // max(cells.shape)
     weights = F.max_pool1d(weights[:, None], 2 * reach + 1, stride=1, padding=reach)[:, 0]
@@ -122,10 +130,12 @@ def propose(
 
 
 def distortion(weights: Tensor, edges: Tensor) -> Tensor:
-    """Return how far apart the weight of each ray lies (ray,), from 0 to 1/2 (Barron et al., CVPR 2022, eq. 15).
+    """Return how far apart the weight of each ray lies (ray,), from 0 to 1/2 (Barron et al., CVPR 2022, eq.
+    15).
 
-    The sum over all pairs of intervals of w_i w_j |m_i - m_j|, with m the middles in march parameters, and of w_i^2 times a third
-    of the interval. Sums of all intervals before each one make that one pass: |m_i - m_j| is m_i - m_j for j before i.
+    The sum over all pairs of intervals of w_i w_j |m_i - m_j|, with m the middles in march parameters, and of
+    w_i^2 times a third of the interval. Sums of all intervals before each one make that one pass: |m_i - m_j|
+    is m_i - m_j for j before i.
     """
     middles = (edges[:, 1:] + edges[:, :-1]) / 2
     moments = weights * middles
@@ -149,13 +159,15 @@ def depths(weights: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def grouped(weights: Tensor, middles: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return shares and march parameters (ray, count) of `count` groups of neighbouring intervals (ray, sample).
+    """Return shares and march parameters (ray, count) of `count` groups of neighbouring intervals (ray,
+    sample).
 
-    An interval belongs to the group in whose part of the ray's weight, cut into `count` equal ones, its own middle lies. A
-    group has its intervals' weight (gradients go on to all of them) and lies at their centre of mass, so the average along
-    the ray of anything that is linear within groups is exact. Reading the heaviest intervals alone leaves out a third of a
-    young field, whose weight is spread along the ray, and what is left out is not taught either. A heavy interval is a
-    group by itself; a group without intervals has no share, and its place means nothing.
+    An interval belongs to the group in whose part of the ray's weight, cut into `count` equal ones, its own
+    middle lies. A group has its intervals' weight (gradients go on to all of them) and lies at their centre
+    of mass, so the average along the ray of anything that is linear within groups is exact. Reading the
+    heaviest intervals alone leaves out a third of a young field, whose weight is spread along the ray, and
+    what is left out is not taught either. A heavy interval is a group by itself; a group without intervals
+    has no share, and its place means nothing.
     """
     passed = F.pad(weights.cumsum(-1), (1, 0))
     with torch.no_grad():
@@ -170,10 +182,17 @@ def grouped(weights: Tensor, middles: Tensor, count: int) -> tuple[Tensor, Tenso
 
 
 def _finish(
-    instant: Instant, weights: Tensor, features: Tensor, directions: Tensor, edges: Tensor, shares: Tensor,
+    instant: Instant,
+    weights: Tensor,
+    features: Tensor,
+    directions: Tensor,
+    edges: Tensor,
+    shares: Tensor,
     background: Colour | None,
-) -> Rendered:  # fmt: skip
-    """Colour the averaged features once a ray; `shares` (ray, shaded) are the weights of the features read."""
+) -> Rendered:
+    """Colour the averaged features once a ray; `shares` (ray, shaded) are the weights of the features
+    read.
+    """
     opacity = weights.sum(-1)
     scale = shares / shares.sum(-1, keepdim=True).clamp_min(1e-6)
     mean = (features * scale[..., None]).sum(1)
@@ -186,9 +205,14 @@ def _finish(
 
 
 def render_rays(
-    instant: Instant, space: Space, cells: Tensor, origins: Tensor, directions: Tensor, settings: RenderSettings,
+    instant: Instant,
+    space: Space,
+    cells: Tensor,
+    origins: Tensor,
+    directions: Tensor,
+    settings: RenderSettings,
     offsets: Tensor | None = None,
-) -> tuple[Rendered, March]:  # fmt: skip
+) -> tuple[Rendered, March]:
     """Return what world rays (ray, 3) see, sampled where the coarse map `cells` shows density."""
     march = space.march(origins, directions)
     with torch.no_grad():
@@ -209,10 +233,16 @@ def render_rays(
 
 
 def render_dense(
-    instant: Instant, space: Space, origins: Tensor, directions: Tensor, samples: int,
+    instant: Instant,
+    space: Space,
+    origins: Tensor,
+    directions: Tensor,
+    samples: int,
     background: Colour | None = None,
-) -> tuple[Rendered, March]:  # fmt: skip
-    """Return what world rays (ray, 3) see with `samples` equal intervals each: the plain twin of `render_rays`."""
+) -> tuple[Rendered, March]:
+    """Return what world rays (ray, 3) see with `samples` equal intervals each: the plain twin of
+    `render_rays`.
+    """
     march = space.march(origins, directions)
     edges = torch.linspace(0, 1, samples + 1, device=origins.device).expand(len(origins), -1)
     points = space.locate(march, (edges[:, 1:] + edges[:, :-1]) / 2)

@@ -1,12 +1,12 @@
 """Where a field lives: maps between world rays and the cube [-1, 1]^3 that the factors cover.
 
-A *march* parameter t in [0, 1] runs along every ray from where it enters the field to where it leaves it. Each
-space says which field point lies at t (`locate`), how long the way between two values of t is in field units
-(`lengths`), and which depth along the camera's optical axis t stands for (`depth_z`; ray directions have unit
-length along that axis).
+A *march* parameter t in [0, 1] runs along every ray from where it enters the field to where it leaves it.
+Each space says which field point lies at t (`locate`), how long the way between two values of t is in field
+units (`lengths`), and which depth along the camera's optical axis t stands for (`depth_z`; ray directions
+have unit length along that axis).
 
-Field units are those of the space's own coordinates: NDC units in an NDC space, half the longest side of the box in
-a box, half the longest side of the inner box in a contracted space.
+Field units are those of the space's own coordinates: NDC units in an NDC space, half the longest side of the
+box in a box, half the longest side of the inner box in a contracted space.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class March:
-    """Rays inside a field: `start` and `end` are the parameters of entry and exit in the space's own ray coordinate.
+    """Rays inside a field: `start` and `end` are the parameters of entry and exit in the space's own ray
+    coordinate.
 
-    `origins`, `directions` (ray, 3) are in the space's straight coordinates (world for box and contracted, NDC for
-    ndc); `world_z`, `world_dz` (ray,) are origin and slope along world z and serve the NDC depth. `valid` (ray,) is
-    False where a ray misses the field; such rays have start == end.
+    `origins`, `directions` (ray, 3) are in the space's straight coordinates (world for box and contracted,
+    NDC for ndc); `world_z`, `world_dz` (ray,) are origin and slope along world z and serve the NDC depth.
+    `valid` (ray,) is False where a ray misses the field; such rays have start == end.
     """
 
     origins: Tensor
@@ -67,11 +68,11 @@ def _clip_to_box(origins: Tensor, directions: Tensor, aabb: tuple[Triple, Triple
 class NdcSpace:
     """Projective space of a forward-facing rig (NeRF, appendix C), for a pinhole with any principal point.
 
-    World points are in the average camera's frame, looking along +z. With the reference intrinsics in units of the
-    image (`scale` = 2 f / size, `skew`, `offset` = 2 c / size - 1):
+    World points are in the average camera's frame, looking along +z. With the reference intrinsics in units
+    of the image (`scale` = 2 f / size, `skew`, `offset` = 2 c / size - 1):
         u = scale_x x/z + skew y/z + offset_x,   v = scale_y y/z + offset_y,   w = 1 - 2 near / z.
-    The map is projective, so rays stay straight; from their crossing of z = near to infinity t_ndc runs from 0 to 1 and
-    z = near / (1 - t_ndc).
+    The map is projective, so rays stay straight; from their crossing of z = near to infinity t_ndc runs from
+    0 to 1 and z = near / (1 - t_ndc).
     """
 
     aabb: tuple[Triple, Triple]
@@ -82,7 +83,9 @@ class NdcSpace:
     offset: tuple[float, float]
 
     def from_world(self, points: Tensor) -> Tensor:
-        """Return NDC coordinates (..., 3) of world points (..., 3) in front of the near plane or behind it (z > 0)."""
+        """Return NDC coordinates (..., 3) of world points (..., 3) in front of the near plane or behind it (z
+        > 0).
+        """
         x, y, z = points.unbind(-1)
         u = (self.scale[0] * x + self.skew * y) / z + self.offset[0]
         v = self.scale[1] * y / z + self.offset[1]
@@ -102,7 +105,9 @@ class NdcSpace:
         forward = dz > 1e-6
         safe_dz = torch.where(forward, dz, torch.ones_like(dz))
         at_near = origins + ((self.near - origins[:, 2]) / safe_dz)[:, None] * directions
-        start_point = self.from_world(torch.cat([at_near[:, :2], torch.full_like(dz, self.near)[:, None]], -1))
+        start_point = self.from_world(
+            torch.cat([at_near[:, :2], torch.full_like(dz, self.near)[:, None]], -1)
+        )
         slope = directions / safe_dz[:, None]
         u = self.scale[0] * slope[:, 0] + self.skew * slope[:, 1] + self.offset[0]
         v = self.scale[1] * slope[:, 1] + self.offset[1]
@@ -140,7 +145,9 @@ def _locate_straight(aabb: tuple[Triple, Triple], march: March, t: Tensor) -> Te
 
 @dataclass(frozen=True)
 class BoxSpace:
-    """An axis-aligned box in world units; rays are marched linearly from entry to exit, never nearer than `near`."""
+    """An axis-aligned box in world units; rays are marched linearly from entry to exit, never nearer than
+    `near`.
+    """
 
     aabb: tuple[Triple, Triple]
     near: float
@@ -165,7 +172,10 @@ class BoxSpace:
 
     def lengths(self, march: March, edges: Tensor) -> Tensor:
         """Return the lengths (ray, sample) between successive edges, in half the longest side of the box."""
-        return edges.diff(dim=-1) * ((march.end - march.start) * march.directions.norm(dim=-1) / self.unit)[:, None]
+        return (
+            edges.diff(dim=-1)
+            * ((march.end - march.start) * march.directions.norm(dim=-1) / self.unit)[:, None]
+        )
 
     def depth_z(self, march: March, t: Tensor) -> Tensor:
         """Return depth along the optical axis (ray, sample) in world units."""
@@ -175,7 +185,8 @@ class BoxSpace:
 def contract(x: Tensor) -> Tensor:
     """Return mip-NeRF 360's contraction (eq. 10) of points (..., 3): all of space within radius 2.
 
-    The maximum norm takes the place of the Euclidean one, so that the image of space is the cube that the grid fills.
+    The maximum norm takes the place of the Euclidean one, so that the image of space is the cube that the
+    grid fills.
     """
     norm = x.abs().amax(-1, keepdim=True)
     safe = norm.clamp_min(1.0)
@@ -193,8 +204,8 @@ def uncontract(y: Tensor) -> Tensor:
 class ContractedSpace:
     """All of space, contracted around an inner box.
 
-    Rays are marched from `near` to `far`: the first half of t is linear in depth up to the far side of the inner box,
-    the second linear in disparity beyond it.
+    Rays are marched from `near` to `far`: the first half of t is linear in depth up to the far side of the
+    inner box, the second linear in disparity beyond it.
     """
 
     aabb: tuple[Triple, Triple]
@@ -207,7 +218,9 @@ class ContractedSpace:
         return max(h - lo for lo, h in zip(*self.aabb, strict=True)) / 2
 
     def march(self, origins: Tensor, directions: Tensor) -> March:
-        """Return world rays (ray, 3) with start at `near`, and as `end` the depth where disparity takes over."""
+        """Return world rays (ray, 3) with start at `near`, and as `end` the depth where disparity takes
+        over.
+        """
         _, leave = _clip_to_box(origins, directions, self.aabb)
         start = torch.full_like(leave, self.near)
         knee = leave.clamp(self.near * 2, max(self.far / 2, self.near * 2))
@@ -228,7 +241,9 @@ class ContractedSpace:
         return contract((points - centre) / half) / 2
 
     def lengths(self, march: March, edges: Tensor) -> Tensor:
-        """Return contracted lengths (ray, sample) between successive edges, in half the longest inner side."""
+        """Return contracted lengths (ray, sample) between successive edges, in half the longest inner
+        side.
+        """
         _, half = _box(self.aabb, march.origins)
         points = self.locate(march, edges) * 2 * half / self.unit
         return points.diff(dim=-2).norm(dim=-1)

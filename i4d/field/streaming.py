@@ -1,10 +1,10 @@
 """Feature channels that enter and leave with time (the streaming of NeRFPlayer, on vector-matrix factors).
 
-A tensor of factors has `permanent + pool` channels along its first axis. The first `permanent` never leave; of the
-pool a frame reads a window of `window` channels that slides by `per_frame` channels a frame. Where the window
-starts between two channels, the one that leaves and the one that enters are both read, weighted by how far the
-change has come, so a field is continuous in time. Pool channel n takes slot n mod window of the feature basis: the
-newcomer takes over the slot of the one that leaves, and a feature keeps its meaning.
+A tensor of factors has `permanent + pool` channels along its first axis. The first `permanent` never leave;
+of the pool a frame reads a window of `window` channels that slides by `per_frame` channels a frame. Where the
+window starts between two channels, the one that leaves and the one that enters are both read, weighted by how
+far the change has come, so a field is continuous in time. Pool channel n takes slot n mod window of the
+feature basis: the newcomer takes over the slot of the one that leaves, and a feature keeps its meaning.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Slice:
-    """The channels one frame reads: `permanent` first ones, then pool channels start..stop-1, with a weight each.
+    """The channels one frame reads: `permanent` first ones, then pool channels start..stop-1, with a weight
+    each.
 
-    `weights` has `permanent + stop - start` entries in [0, 1]; `slots` as many indices into the feature basis.
+    `weights` has `permanent + stop - start` entries in [0, 1]; `slots` as many indices into the feature
+    basis.
     """
 
     permanent: int
@@ -63,7 +65,9 @@ class Stream:
         return self.permanent + self.pool
 
     def at(self, frame: float, device: torch.device | str = "cpu") -> Slice:
-        """Return the slice that a frame in [0, num_frames - 1] reads; frames between two integers blend them."""
+        """Return the slice that a frame in [0, num_frames - 1] reads; frames between two integers blend
+        them.
+        """
         if not 0 <= frame <= self.num_frames - 1 + 1e-6:
             raise ValueError(f"frame {frame} lies outside 0..{self.num_frames - 1}")
         if self.window == 0:
@@ -77,7 +81,9 @@ class Stream:
             weights = torch.ones(self.permanent + stop - start)
             if moving:
                 weights[self.permanent], weights[-1] = 1 - part, part
-            slots = torch.cat([torch.arange(self.permanent), self.permanent + torch.arange(start, stop) % self.window])
+            slots = torch.cat(
+                [torch.arange(self.permanent), self.permanent + torch.arange(start, stop) % self.window]
+            )
             ends = (start, stop, weights, slots)
         return Slice(self.permanent, ends[0], ends[1], ends[2].to(device), ends[3].to(device))
 

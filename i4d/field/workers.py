@@ -1,8 +1,9 @@
 """Several CPU cores for one fit: a few threads, each with its own rays or its own parameters.
 
-PyTorch's own threads do not help here: a step is made of many short operations, and the lookup (`grid_sample`) of one
-plane runs on one core however many there are. Threads that each take a part of the rays keep all cores busy. Parts are
-fixed by their number and results come back in order, so the bits depend on the number of workers and on nothing else.
+PyTorch's own threads do not help here: a step is made of many short operations, and the lookup
+(`grid_sample`) of one plane runs on one core however many there are. Threads that each take a part of the
+rays keep all cores busy. Parts are fixed by their number and results come back in order, so the bits depend
+on the number of workers and on nothing else.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ Result = TypeVar("Result")
 
 
 class Workers:
-    """`count` threads with one compute thread each; a count of 1 computes in the calling thread, as it is set."""
+    """`count` threads with one compute thread each; a count of 1 computes in the calling thread, as it is
+    set.
+    """
 
     def __init__(self, count: int = 1) -> None:
         assert count >= 1, count

@@ -1,1 +1,3 @@
-"""Optical flow behind one protocol. Flow *pulls*, in pixels: `out[y, x] = b[y + dy, x + dx]` matches `a[y, x]`."""
+"""Optical flow behind one protocol. Flow *pulls*, in pixels: `out[y, x] = b[y + dy, x + dx]` matches `a[y,
+x]`.
+"""

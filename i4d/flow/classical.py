@@ -1,7 +1,8 @@
 """Flow without learning: pyramidal Lucas-Kanade and Horn-Schunck in torch, DIS through OpenCV.
 
-Both torch methods share one coarse-to-fine frame: start at the coarsest level with zero flow, linearise the brightness
-constancy around the current flow (warp `b` by it), solve for an update, smooth outliers with a median, go one level up.
+Both torch methods share one coarse-to-fine frame: start at the coarsest level with zero flow, linearise the
+brightness constancy around the current flow (warp `b` by it), solve for an update, smooth outliers with a
+median, go one level up.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ def _gradients(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _median(flow: torch.Tensor, size: int = 5) -> torch.Tensor:
-    """Return each flow component's median over a size x size neighbourhood (Sun et al., CVPR 2010, sec. 4)."""
+    """Return each flow component's median over a size x size neighbourhood (Sun et al., CVPR 2010, sec.
+    4).
+    """
     r = size // 2
     p = F.pad(flow, (r, r, r, r), mode="replicate")
     h, w = flow.shape[-2:]
@@ -54,8 +57,12 @@ def _median(flow: torch.Tensor, size: int = 5) -> torch.Tensor:
     return stack.median(0).values
 
 
-def _linearise(a: torch.Tensor, b: torch.Tensor, flow: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return I_x, I_y, I_t around `flow`; zero where it looks outside the image, so that nothing is pulled there."""
+def _linearise(
+    a: torch.Tensor, b: torch.Tensor, flow: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return I_x, I_y, I_t around `flow`; zero where it looks outside the image, so that nothing is pulled
+    there.
+    """
     moved = warp(b, flow)
     ax, ay = _gradients(a)
     bx, by = _gradients(moved)
@@ -85,7 +92,9 @@ class _WithoutWeights:
 
 
 class LucasKanade(_WithoutWeights):
-    """Pyramidal Lucas-Kanade (1981; Bouguet 2001), dense: motion is constant in a Gaussian window of `sigma_px`."""
+    """Pyramidal Lucas-Kanade (1981; Bouguet 2001), dense: motion is constant in a Gaussian window of
+    `sigma_px`.
+    """
 
     name = "lucas_kanade"
     identity = "lucas_kanade-1"
@@ -127,7 +136,9 @@ def _neighbour_mean(flow: torch.Tensor) -> torch.Tensor:
 
 
 class HornSchunck(_WithoutWeights):
-    """Pyramidal, warping Horn-Schunck (1981): brightness constancy plus `alpha`^2 times the squared flow gradient."""
+    """Pyramidal, warping Horn-Schunck (1981): brightness constancy plus `alpha`^2 times the squared flow
+    gradient.
+    """
 
     name = "horn_schunck"
     identity = "horn_schunck-1"
@@ -159,7 +170,9 @@ class DisFlow(_WithoutWeights):
     on_host = True
 
     def estimate(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        """Return the pull flow from `a` to `b`; see FlowEstimator. OpenCV takes 8-bit grey, so matching sees that."""
+        """Return the pull flow from `a` to `b`; see FlowEstimator. OpenCV takes 8-bit grey, so matching sees
+        that.
+        """
         solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         height, width = a.shape[-2:]
         pad = (0, max(0, DIS_SMALLEST_PX - width), 0, max(0, DIS_SMALLEST_PX - height))

@@ -15,7 +15,10 @@ from i4d.errors import ConfigError, WeightsError
 from i4d.flow.classical import DisFlow, HornSchunck, LucasKanade
 from i4d.flow.raft import Raft, RaftFlow
 
-HOW = "set flow.checkpoint or I4D_RAFT to a RAFT checkpoint (raft-things.pth, raft-small.pth), or flow.method to dis"
+HOW = (
+    "set flow.checkpoint or I4D_RAFT to a RAFT checkpoint (raft-things.pth, raft-small.pth), or "
+    "flow.method to dis"
+)
 
 
 class FlowEstimator(Protocol):
@@ -48,7 +51,9 @@ def load_raft(path: str | Path) -> Raft:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, BadZipFile, EOFError, ValueError) as err:
-        raise WeightsError(f"{path}: not a checkpoint that torch can read ({type(err).__name__})", HOW) from None
+        raise WeightsError(
+            f"{path}: not a checkpoint that torch can read ({type(err).__name__})", HOW
+        ) from None
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise WeightsError(f"{path}: holds no plain dictionary of tensors", HOW)
     state = {key.removeprefix("module."): value for key, value in state.items()}
@@ -59,14 +64,21 @@ def load_raft(path: str | Path) -> Raft:
         expected = network.state_dict()
         wrong = sorted(set(expected) ^ set(state))
         wrong += [k for k in expected if k in state and expected[k].shape != state[k].shape]
-        raise WeightsError(f"{path}: not RAFT's weights; keys that differ: {', '.join(wrong[:4])} ...", HOW) from None
+        raise WeightsError(
+            f"{path}: not RAFT's weights; keys that differ: {', '.join(wrong[:4])} ...", HOW
+        ) from None
     return network
 
 
 def raft_places(checkpoint: str = "") -> list[Path]:
-    """Return the checkpoints that exist, in order: configured, I4D_RAFT, the data root's weights/, torch's cache."""
+    """Return the checkpoints that exist, in order: configured, I4D_RAFT, the data root's weights/, torch's
+    cache.
+    """
     named = [Path(p) for p in (checkpoint, os.environ.get("I4D_RAFT", "")) if p]
-    folders = [Path(os.environ.get("I4D_DATA", "data")) / "weights", Path(torch.hub.get_dir()) / "checkpoints"]
+    folders = [
+        Path(os.environ.get("I4D_DATA", "data")) / "weights",
+        Path(torch.hub.get_dir()) / "checkpoints",
+    ]
     for folder in folders:
         found = sorted(folder.glob("raft-*.pth"))
         named += sorted(found, key=lambda p: p.name != "raft-things.pth")  # the general one first
@@ -78,8 +90,8 @@ def find_estimator(
 ) -> tuple[FlowEstimator, str]:
     """Return a flow estimator and a sentence that says which one and why.
 
-    `method` auto, raft, dis, lucas_kanade or horn_schunck. A checkpoint that is named but missing is a WeightsError,
-    also under auto; `raft` without one likewise. An unknown method is a ConfigError.
+    `method` auto, raft, dis, lucas_kanade or horn_schunck. A checkpoint that is named but missing is a
+    WeightsError, also under auto; `raft` without one likewise. An unknown method is a ConfigError.
     """
     if method == "dis":
         return DisFlow(), "flow: DIS"

@@ -1,8 +1,9 @@
 """RAFT (Teed & Deng, ECCV 2020): all-pairs correlation, looked up and refined by a recurrent unit.
 
-Two sizes. `small`: bottleneck encoders, lookup radius 3, one 3x3 GRU, bilinear upsampling. `large`: residual encoders
-(batch norm in the context encoder), radius 4, a separable GRU, learned convex upsampling. Module names are those of the
-public checkpoints, so their keys load strictly. Everything happens at 1/8 of the image size.
+Two sizes. `small`: bottleneck encoders, lookup radius 3, one 3x3 GRU, bilinear upsampling. `large`: residual
+encoders (batch norm in the context encoder), radius 4, a separable GRU, learned convex upsampling. Module
+names are those of the public checkpoints, so their keys load strictly. Everything happens at 1/8 of the image
+size.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ VOLUME_BYTES = 2 << 30  # pairs are taken in groups whose correlation volume sta
 
 
 def _norm(kind: str, channels: int) -> nn.Module:
-    return {"instance": nn.InstanceNorm2d, "batch": nn.BatchNorm2d, "none": lambda c: nn.Identity()}[kind](channels)
+    return {"instance": nn.InstanceNorm2d, "batch": nn.BatchNorm2d, "none": lambda c: nn.Identity()}[kind](
+        channels
+    )
 
 
 class ResidualBlock(nn.Module):
@@ -30,7 +33,9 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1)
         self.norm1, self.norm2 = _norm(norm, channels), _norm(norm, channels)
         if stride != 1:
-            self.norm3 = _norm(norm, channels)  # named twice in the public checkpoints: norm3 and downsample.1
+            self.norm3 = _norm(
+                norm, channels
+            )  # named twice in the public checkpoints: norm3 and downsample.1
             self.downsample = nn.Sequential(nn.Conv2d(channels_in, channels, 1, stride), self.norm3)
         else:
             self.downsample = nn.Identity()
@@ -114,7 +119,9 @@ class GRU(nn.Module):
         for suffix, kernel in self.passes:
             padding = (kernel[0] // 2, kernel[1] // 2)
             for gate in ("z", "r", "q"):
-                setattr(self, f"conv{gate}{suffix}", nn.Conv2d(hidden + inputs, hidden, kernel, padding=padding))
+                setattr(
+                    self, f"conv{gate}{suffix}", nn.Conv2d(hidden + inputs, hidden, kernel, padding=padding)
+                )
 
     def forward(self, h: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         for suffix, _ in self.passes:
@@ -139,7 +146,9 @@ class FlowHead(nn.Module):
 
 
 class UpdateBlock(nn.Module):
-    """Motion encoder, GRU and heads; `mask` (large only) weighs the 3x3 coarse neighbours of each fine pixel."""
+    """Motion encoder, GRU and heads; `mask` (large only) weighs the 3x3 coarse neighbours of each fine
+    pixel.
+    """
 
     def __init__(self, lookups: int, hidden: int, context: int, large: bool) -> None:
         super().__init__()
@@ -151,7 +160,9 @@ class UpdateBlock(nn.Module):
 
 
 def correlation_pyramid(a: torch.Tensor, b: torch.Tensor) -> list[torch.Tensor]:
-    """Return the all-pairs products of features (n, c, h, w), b's side pooled: LEVELS of (n*h*w, 1, h/2^l, w/2^l)."""
+    """Return the all-pairs products of features (n, c, h, w), b's side pooled: LEVELS of (n*h*w, 1, h/2^l,
+    w/2^l).
+    """
     n, c, h, w = a.shape
     volume = torch.einsum("ncp,ncq->npq", a.flatten(2), b.flatten(2)) / c**0.5
     levels = [volume.reshape(n * h * w, 1, h, w)]
@@ -163,7 +174,8 @@ def correlation_pyramid(a: torch.Tensor, b: torch.Tensor) -> list[torch.Tensor]:
 def look_up(levels: list[torch.Tensor], where: torch.Tensor, radius: int) -> torch.Tensor:
     """Return correlation around `where` (n, 2, h, w; column, row): (n, LEVELS * (2 radius + 1)^2, h, w).
 
-    Neighbours run with the column offset outside and the row offset inside: the order the public weights expect.
+    Neighbours run with the column offset outside and the row offset inside: the order the public weights
+    expect.
     """
     n, _, h, w = where.shape
     steps = torch.arange(-radius, radius + 1, device=where.device, dtype=where.dtype)
@@ -178,7 +190,9 @@ def look_up(levels: list[torch.Tensor], where: torch.Tensor, radius: int) -> tor
 
 
 def upsample_convex(flow: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Return flow (n, 2, h, w) at 8 times the size, each fine vector a convex mixture of 3x3 coarse ones (sec. 3.3)."""
+    """Return flow (n, 2, h, w) at 8 times the size, each fine vector a convex mixture of 3x3 coarse ones
+    (sec. 3.3).
+    """
     n, _, h, w = flow.shape
     weights = mask.view(n, 1, 9, 8, 8, h, w).softmax(2)
     coarse = F.unfold(8 * flow, 3, padding=1).view(n, 2, 9, 1, 1, h, w)
@@ -186,7 +200,9 @@ def upsample_convex(flow: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 class Raft(nn.Module):
-    """The network. `forward(a, b)` takes float [0, 1] images (n, 3, h, w), h and w multiples of 8, and returns flow."""
+    """The network. `forward(a, b)` takes float [0, 1] images (n, 3, h, w), h and w multiples of 8, and
+    returns flow.
+    """
 
     def __init__(self, large: bool) -> None:
         super().__init__()
@@ -219,11 +235,15 @@ class Raft(nn.Module):
 
 
 class RaftFlow:
-    """RAFT as a FlowEstimator: images of any size are padded to a multiple of 8 by their border and cropped back."""
+    """RAFT as a FlowEstimator: images of any size are padded to a multiple of 8 by their border and cropped
+    back.
+    """
 
     on_host = False
 
-    def __init__(self, network: Raft, iterations: int = 20, device: torch.device | str = "cpu", digest: str = "") -> None:
+    def __init__(
+        self, network: Raft, iterations: int = 20, device: torch.device | str = "cpu", digest: str = ""
+    ) -> None:
         self.network = network.to(device).eval().requires_grad_(False)
         self.iterations = iterations
         self.device = torch.device(device)
@@ -246,7 +266,9 @@ class RaftFlow:
         group = max(1, VOLUME_BYTES // (4 * cells * cells))
         flows = []
         for i in range(0, len(a), group):
-            pair = [F.pad(x[i : i + group].to(self.device, torch.float32), pad, mode="replicate") for x in (a, b)]
+            pair = [
+                F.pad(x[i : i + group].to(self.device, torch.float32), pad, mode="replicate") for x in (a, b)
+            ]
             flow = self.network(*pair, self.iterations)
             flows.append(flow[..., pad[2] : pad[2] + height, pad[0] : pad[0] + width])
         return torch.cat(flows).to(a.device)

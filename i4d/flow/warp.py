@@ -1,7 +1,7 @@
 """Pulling images along a flow, and telling where two flows agree.
 
-Shapes: images (batch, channel, height, width), flow (batch, 2, height, width) with channels (dx, dy) in pixels. Pulling
-never leaves floating point: bilinear in the values, exact at integer flow.
+Shapes: images (batch, channel, height, width), flow (batch, 2, height, width) with channels (dx, dy) in
+pixels. Pulling never leaves floating point: bilinear in the values, exact at integer flow.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def pixel_grid(flow: torch.Tensor) -> torch.Tensor:
 def sample_at(image: torch.Tensor, where: torch.Tensor, *, padding: str = "border") -> torch.Tensor:
     """Return the values of an image at (column, row) indices, bilinearly.
 
-    `image` is (batch, channel, height, width), `where` (batch, 2, rows, columns) in index units: integers are pixel
-    centres. Outside, the nearest border value (`padding` "border") or zero ("zeros").
+    `image` is (batch, channel, height, width), `where` (batch, 2, rows, columns) in index units: integers are
+    pixel centres. Outside, the nearest border value (`padding` "border") or zero ("zeros").
     """
     height, width = image.shape[-2:]
     x = (where[:, 0] + 0.5) * (2.0 / width) - 1.0
@@ -32,12 +32,16 @@ def sample_at(image: torch.Tensor, where: torch.Tensor, *, padding: str = "borde
 
 
 def warp(image: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
-    """Return `image` pulled along `flow`: out[y, x] = image[y + dy, x + dx]; beyond the border the nearest pixel."""
+    """Return `image` pulled along `flow`: out[y, x] = image[y + dy, x + dx]; beyond the border the nearest
+    pixel.
+    """
     return sample_at(image, pixel_grid(flow))
 
 
 def inside(flow: torch.Tensor) -> torch.Tensor:
-    """Return which pixels look inside the image (half a pixel around the outer centres): bool (batch, 1, h, w)."""
+    """Return which pixels look inside the image (half a pixel around the outer centres): bool (batch, 1, h,
+    w).
+    """
     height, width = flow.shape[-2:]
     where = pixel_grid(flow)
     x, y = where[:, 0:1], where[:, 1:2]
@@ -47,9 +51,9 @@ def inside(flow: torch.Tensor) -> torch.Tensor:
 def consistency_mask(forward: torch.Tensor, backward: torch.Tensor) -> torch.Tensor:
     """Return where `backward` is confirmed by `forward`: bool (batch, 1, height, width).
 
-    `backward` maps the current frame into the reference, `forward` the reference into the current frame. A pixel counts
-    when it looks inside the reference and |b + f_b| < 0.5 (|b| + |f_b|) + 0.5 with f_b = `forward` pulled along
-    `backward` (Instruct 4D-to-4D, sliding-window warping).
+    `backward` maps the current frame into the reference, `forward` the reference into the current frame. A
+    pixel counts when it looks inside the reference and |b + f_b| < 0.5 (|b| + |f_b|) + 0.5 with f_b =
+    `forward` pulled along `backward` (Instruct 4D-to-4D, sliding-window warping).
     """
     pulled = warp(forward, backward)
     norm_b = backward.norm(dim=1, keepdim=True)

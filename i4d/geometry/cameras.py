@@ -1,7 +1,7 @@
 """Pixels, rays and points. Camera axes are OpenCV's (x right, y down, z forward); pixel centres lie at +0.5.
 
-Shapes: `K` (..., 3, 3), `world_from_camera` (..., 4, 4); points (..., 3). Directions are *not* normalised: they have
-unit length along the optical axis, so `origin + depth_z * direction` is the point at that z depth.
+Shapes: `K` (..., 3, 3), `world_from_camera` (..., 4, 4); points (..., 3). Directions are *not* normalised:
+they have unit length along the optical axis, so `origin + depth_z * direction` is the point at that z depth.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ def pixel_centres(width: int, height: int, device: torch.device | str = "cpu") -
     return torch.stack([x, y], -1)
 
 
-def rays_through(xy: torch.Tensor, K: torch.Tensor, world_from_camera: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def rays_through(
+    xy: torch.Tensor, K: torch.Tensor, world_from_camera: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return origins and directions (..., 3) in world axes of the rays through image points (..., 2)."""
     x = (xy[..., 0] - K[..., 0, 2] - K[..., 0, 1] * (xy[..., 1] - K[..., 1, 2]) / K[..., 1, 1]) / K[..., 0, 0]
     y = (xy[..., 1] - K[..., 1, 2]) / K[..., 1, 1]
@@ -49,7 +51,9 @@ def unproject(depth_z: torch.Tensor, camera: Camera) -> torch.Tensor:
 
 
 def project(points: torch.Tensor, camera: Camera) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return image points (..., 2) in pixels and z depth (...) of world points; depth <= 0 lies behind the camera."""
+    """Return image points (..., 2) in pixels and z depth (...) of world points; depth <= 0 lies behind the
+    camera.
+    """
     K, pose = camera_tensors(camera, points.device)
     in_camera = (points - pose[:3, 3]) @ pose[:3, :3]
     z = in_camera[..., 2]

@@ -1,4 +1,6 @@
-"""Agreement between views: how far colours differ where two cameras see the same surface point at one instant."""
+"""Agreement between views: how far colours differ where two cameras see the same surface point at one
+instant.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,16 @@ from i4d.types import Camera
 
 
 def cross_view_error(
-    images: Sequence[torch.Tensor], depths: Sequence[torch.Tensor], cameras: Sequence[Camera], threshold: float
+    images: Sequence[torch.Tensor],
+    depths: Sequence[torch.Tensor],
+    cameras: Sequence[Camera],
+    threshold: float,
 ) -> Unsteadiness:
     """Return the mean absolute colour difference over all ordered pairs of views, where their points match.
 
-    `images` (3, h, w) in [0, 1] and z-depths (h, w) in world units, one per camera; sizes may differ. A pixel counts
-    when the source sees the same 3D point within `threshold` (world units), so occluded points are left out.
+    `images` (3, h, w) in [0, 1] and z-depths (h, w) in world units, one per camera; sizes may differ. A pixel
+    counts when the source sees the same 3D point within `threshold` (world units), so occluded points are
+    left out.
     """
     total = weight = 0.0
     pixels = 0
@@ -29,10 +35,15 @@ def cross_view_error(
             if source == target:
                 continue
             warped, mask = warp_by_depth(points[target], other, depths[source], cameras[source], threshold)
-            found, area = float(((image - warped).abs().mean(0, keepdim=True) * mask).sum()), float(mask.sum())
+            found, area = (
+                float(((image - warped).abs().mean(0, keepdim=True) * mask).sum()),
+                float(mask.sum()),
+            )
             total, weight, pixels = total + found, weight + area, pixels + mask.numel()
             if area:
                 each.append(found / area)
                 areas.append(area)
     gradient = sum(mean_gradient(image) for image in images) / len(images)
-    return Unsteadiness(total / max(weight, 1.0), gradient, weight / max(pixels, 1), tuple(each), tuple(areas))
+    return Unsteadiness(
+        total / max(weight, 1.0), gradient, weight / max(pixels, 1), tuple(each), tuple(areas)
+    )

@@ -13,10 +13,11 @@ _C1, _C2 = 0.01**2, 0.03**2
 
 
 def psnr(image: Tensor, reference: Tensor, mask: Tensor | None = None) -> float:
-    """Return the peak signal-to-noise ratio of images (..., channel) in [0, 1]: -10 log10 of the squared error, dB.
+    """Return the peak signal-to-noise ratio of images (..., channel) in [0, 1]: -10 log10 of the squared
+    error, dB.
 
-    Over all pixels of all images given, or those where the boolean `mask` (...) holds. Higher is better; equal
-    images give infinity. ValueError if shapes differ or the mask is empty.
+    Over all pixels of all images given, or those where the boolean `mask` (...) holds. Higher is better;
+    equal images give infinity. ValueError if shapes differ or the mask is empty.
     """
     _check(image, reference)
     error = (image.double() - reference.double()).square()
@@ -31,14 +32,16 @@ def psnr(image: Tensor, reference: Tensor, mask: Tensor | None = None) -> float:
 def ssim(image: Tensor, reference: Tensor) -> float:
     """Return the mean structural similarity of images ([image,] height, width, channel) in [0, 1].
 
-    Wang et al. 2004: Gaussian window of 11x11 with sigma 1.5, C1 = 0.01^2, C2 = 0.03^2, biased (co)variances, per
-    channel, mean over the positions where the window lies wholly inside the image. In [-1, 1]; 1 for equal images.
-    ValueError if shapes differ or a side is shorter than 11.
+    Wang et al. 2004: Gaussian window of 11x11 with sigma 1.5, C1 = 0.01^2, C2 = 0.03^2, biased (co)variances,
+    per channel, mean over the positions where the window lies wholly inside the image. In [-1, 1]; 1 for
+    equal images. ValueError if shapes differ or a side is shorter than 11.
     """
     _check(image, reference)
     x, y = (_planes(t) for t in (image, reference))
     if min(x.shape[-2:]) < _WINDOW:
-        raise ValueError(f"ssim: images must be at least {_WINDOW} pixels high and wide, got {tuple(image.shape)}")
+        raise ValueError(
+            f"ssim: images must be at least {_WINDOW} pixels high and wide, got {tuple(image.shape)}"
+        )
     mean_x, mean_y = _blur(x), _blur(y)
     var_x = _blur(x * x) - mean_x**2
     var_y = _blur(y * y) - mean_y**2

@@ -14,11 +14,12 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Return the interval in which the mean of `values` lies with probability `level`, by resampling them.
 
-    With `weights` (at least 0, not all 0), such as the pixels that each value is a mean of, values and weights are drawn together and the
-    mean is the weighted one.
+    With `weights` (at least 0, not all 0), such as the pixels that each value is a mean of, values and
+    weights are drawn together and the mean is the weighted one.
 
-    Frames of a video resemble their neighbours, so the true interval is wider than this one; it says how far a figure hangs on
-    single frames. ValueError without values. The same values and seed give the same interval.
+    Frames of a video resemble their neighbours, so the true interval is wider than this one; it says how far
+    a figure hangs on single frames. ValueError without values. The same values and seed give the same
+    interval.
     """
     if not len(values):
         raise ValueError("bootstrap_interval: no values")

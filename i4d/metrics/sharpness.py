@@ -15,8 +15,8 @@ def laplacian_energy(images: torch.Tensor) -> float:
 def sharpness_kept(images: torch.Tensor, reference: torch.Tensor) -> float:
     """Return the Laplacian energy of images over that of their reference, both (n, 3, h, w) in [0, 1].
 
-    1: as much detail as the reference; under 1: blurred; over 1: noise or added strokes. Range [0, inf). ValueError where the
-    reference has no detail at all.
+    1: as much detail as the reference; under 1: blurred; over 1: noise or added strokes. Range [0, inf).
+    ValueError where the reference has no detail at all.
     """
     energy = laplacian_energy(reference)
     if energy == 0:
@@ -25,7 +25,8 @@ def sharpness_kept(images: torch.Tensor, reference: torch.Tensor) -> float:
 
 
 def gradient_psnr(images: torch.Tensor, reference: torch.Tensor) -> float:
-    """Return the PSNR in dB of the forward differences (dx, dy) of images against those of their reference, (n, 3, h, w).
+    """Return the PSNR in dB of the forward differences (dx, dy) of images against those of their reference,
+    (n, 3, h, w).
 
     The peak is 1, as for the images themselves. Higher is better; equal gradients give infinity.
     """
@@ -35,4 +36,8 @@ def gradient_psnr(images: torch.Tensor, reference: torch.Tensor) -> float:
         difference = images.double().diff(dim=axis) - reference.double().diff(dim=axis)
         error += float(difference.square().sum())
         count += difference.numel()
-    return float("inf") if error == 0 else float(-10 * torch.log10(torch.tensor(error / count, dtype=torch.float64)))
+    return (
+        float("inf")
+        if error == 0
+        else float(-10 * torch.log10(torch.tensor(error / count, dtype=torch.float64)))
+    )

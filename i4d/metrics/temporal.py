@@ -1,8 +1,8 @@
 """Steadiness in time: how much a video changes where the original says that nothing but motion happens.
 
-Frame t-1 is pulled into frame t by the flow of the *originals*; what is left of the difference, where that flow is
-consistent, is flicker (warp error, Lai et al., ECCV 2018). Divided by the video's mean gradient it can be compared
-between videos of different contrast, such as a scene before and after an edit.
+Frame t-1 is pulled into frame t by the flow of the *originals*; what is left of the difference, where that
+flow is consistent, is flicker (warp error, Lai et al., ECCV 2018). Divided by the video's mean gradient it
+can be compared between videos of different contrast, such as a scene before and after an edit.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ FLOOR = 1 / 255  # one grey level: below it two 8-bit videos cannot be told apar
 
 @dataclass(frozen=True)
 class Unsteadiness:
-    """An error of agreement, in [0, 1] units of colour, beside the mean gradient of the images it was found in.
+    """An error of agreement, in [0, 1] units of colour, beside the mean gradient of the images it was found
+    in.
 
-    `compared` is the share of pixels that could be compared; `each` the errors of the frames (or pairs of views) by themselves, `areas`
-    the pixels that each was found on: `error` is their mean, weighted so.
+    `compared` is the share of pixels that could be compared; `each` the errors of the frames (or pairs of
+    views) by themselves, `areas` the pixels that each was found on: `error` is their mean, weighted so.
     """
 
     error: float
@@ -39,19 +40,25 @@ class Unsteadiness:
         return self.error / max(self.gradient, 1e-8)
 
     def interval(self) -> tuple[float, float] | None:
-        """Return the 95 % bootstrap interval of the relative error over frames or pairs; None where they are not known."""
+        """Return the 95 % bootstrap interval of the relative error over frames or pairs; None where they are
+        not known.
+        """
         if not self.each:
             return None
         low, high = bootstrap_interval(self.each, weights=self.areas or None)
         return low / max(self.gradient, 1e-8), high / max(self.gradient, 1e-8)
 
     def ratio_to(self, unedited: Unsteadiness) -> float:
-        """Return this relative error over that of the unedited scene, whose error counts as at least one grey level."""
+        """Return this relative error over that of the unedited scene, whose error counts as at least one grey
+        level.
+        """
         return self.relative / (max(unedited.error, FLOOR) / max(unedited.gradient, 1e-8))
 
 
 def mean_gradient(images: torch.Tensor) -> float:
-    """Return the mean length of the forward difference (dx, dy) per pixel and channel of images (..., h, w)."""
+    """Return the mean length of the forward difference (dx, dy) per pixel and channel of images (..., h,
+    w).
+    """
     dx = images[..., :-1, 1:] - images[..., :-1, :-1]
     dy = images[..., 1:, :-1] - images[..., :-1, :-1]
     return float((dx**2 + dy**2).sqrt().mean())
@@ -61,17 +68,21 @@ FlowPair = tuple[torch.Tensor, torch.Tensor]
 
 
 def neighbour_flows(originals: torch.Tensor, estimator: FlowEstimator) -> Iterator[FlowPair]:
-    """Yield (forward, backward) flow (1, 2, h, w) between each frame t-1 and t of a video (time, 3, h, w), t = 1, 2, ..."""
+    """Yield (forward, backward) flow (1, 2, h, w) between each frame t-1 and t of a video (time, 3, h, w), t
+    = 1, 2, ...
+    """
     for before, now in zip(originals[:-1], originals[1:], strict=True):
         both = estimator.estimate(torch.stack([before, now]), torch.stack([now, before]))
         yield both[:1], both[1:]
 
 
 def temporal_warp_error(frames: torch.Tensor, flows: Iterable[FlowPair]) -> Unsteadiness:
-    """Return the mean absolute difference of each frame and its predecessor pulled into it, where the flow is consistent.
+    """Return the mean absolute difference of each frame and its predecessor pulled into it, where the flow is
+    consistent.
 
-    `frames` (time, 3, h, w) in [0, 1], two or more; `flows` one (forward, backward) pair (1, 2, h, w) for each frame
-    from the second on, of the unedited video: `neighbour_flows(originals, estimator)`. All pixels count alike.
+    `frames` (time, 3, h, w) in [0, 1], two or more; `flows` one (forward, backward) pair (1, 2, h, w) for
+    each frame from the second on, of the unedited video: `neighbour_flows(originals, estimator)`. All pixels
+    count alike.
     """
     assert len(frames) >= 2, "a video of one frame has no steadiness"
     pulled = (
@@ -82,24 +93,30 @@ def temporal_warp_error(frames: torch.Tensor, flows: Iterable[FlowPair]) -> Unst
 
 
 def long_range_error(frames: torch.Tensor, originals: torch.Tensor, estimator: FlowEstimator) -> Unsteadiness:
-    """Return the mean absolute difference of each frame t > 0 and frame 0 pulled into it by the originals' flow 0 <-> t.
+    """Return the mean absolute difference of each frame t > 0 and frame 0 pulled into it by the originals'
+    flow 0 <-> t.
 
-    Drift that neighbouring frames hide shows here (Lai et al., ECCV 2018, long-term error). `frames`, `originals`
-    (time, 3, h, w) in [0, 1], two or more. Pixels whose flow is inconsistent, such as occluded ones, do not count.
+    Drift that neighbouring frames hide shows here (Lai et al., ECCV 2018, long-term error). `frames`,
+    `originals` (time, 3, h, w) in [0, 1], two or more. Pixels whose flow is inconsistent, such as occluded
+    ones, do not count.
     """
     assert len(frames) >= 2, "a video of one frame has no drift"
     first = originals[:1]
 
     def pulled() -> Iterator[tuple[torch.Tensor, ...]]:
         for t in range(1, len(frames)):
-            both = estimator.estimate(torch.cat([first, originals[t : t + 1]]), torch.cat([originals[t : t + 1], first]))
+            both = estimator.estimate(
+                torch.cat([first, originals[t : t + 1]]), torch.cat([originals[t : t + 1], first])
+            )
             yield frames[0], frames[t], consistency_mask(both[:1], both[1:]), both[1:]
 
     return _unsteadiness(frames, pulled())
 
 
 def _unsteadiness(frames: torch.Tensor, pulled: Iterable[tuple[torch.Tensor, ...]]) -> Unsteadiness:
-    """Return the mean difference over `pulled`: (reference, frame, mask (1, 1, h, w), flow (1, 2, h, w) from frame to reference) each."""
+    """Return the mean difference over `pulled`: (reference, frame, mask (1, 1, h, w), flow (1, 2, h, w) from
+    frame to reference) each.
+    """
     total = weight = 0.0
     pixels = 0
     each, areas = [], []
@@ -111,4 +128,6 @@ def _unsteadiness(frames: torch.Tensor, pulled: Iterable[tuple[torch.Tensor, ...
         if area:
             each.append(found / area)
             areas.append(area)
-    return Unsteadiness(total / max(weight, 1.0), mean_gradient(frames), weight / pixels, tuple(each), tuple(areas))
+    return Unsteadiness(
+        total / max(weight, 1.0), mean_gradient(frames), weight / pixels, tuple(each), tuple(areas)
+    )

@@ -27,8 +27,12 @@ def picture_answer(edit: str, frame: np.ndarray) -> np.ndarray:
     return (PICTURES[edit](image)[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
 
 
-def answers_of(exact: str, camera: Camera, edit: str, originals: Sequence[np.ndarray], source_frames: Sequence[int]) -> list[np.ndarray]:
-    """Return what each of a camera's frames should become; `source_frames` are their numbers in the source video."""
+def answers_of(
+    exact: str, camera: Camera, edit: str, originals: Sequence[np.ndarray], source_frames: Sequence[int]
+) -> list[np.ndarray]:
+    """Return what each of a camera's frames should become; `source_frames` are their numbers in the source
+    video.
+    """
     if edit in OBJECTS:
         return list(ObjectAnswers(exact, camera, edit).frames(list(source_frames)))
     return [picture_answer(edit, frame) for frame in originals]
@@ -50,11 +54,19 @@ class ObjectAnswers:
         self._camera, self._edit = camera, edit
 
     def frames(self, source_frames: list[int]) -> Iterator[np.ndarray]:
-        """Yield the edited scene, rendered by the ray caster, at frames of the source videos; at the camera's size."""
+        """Yield the edited scene, rendered by the ray caster, at frames of the source videos; at the camera's
+        size.
+        """
         num_frames, height, width = self._ids.shape
-        cameras = mono_cameras(width, height, num_frames) if self._mono else demo_cameras(width, height, self._num_cameras)
+        cameras = (
+            mono_cameras(width, height, num_frames)
+            if self._mono
+            else demo_cameras(width, height, self._num_cameras)
+        )
         demo = next(c for c in cameras if c.name == self._camera.name)
-        for image in render_frames(demo, source_frames, num_frames, edit=lambda world: edited_world(world, self._edit)):
+        for image in render_frames(
+            demo, source_frames, num_frames, edit=lambda world: edited_world(world, self._edit)
+        ):
             yield _sized(image, self._camera, cv2.INTER_AREA)
 
     def inside(self, source_frame: int) -> np.ndarray:

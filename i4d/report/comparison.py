@@ -1,4 +1,6 @@
-"""Runs side by side: one table as Markdown, LaTeX and CSV, and one video with a column per method and a row per prompt."""
+"""Runs side by side: one table as Markdown, LaTeX and CSV, and one video with a column per method and a row
+per prompt.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Figure:
-    """A column: its key in CSV, its heading, which direction is better (-1 lower, 1 higher, 0 neither), digits, where it stands."""
+    """A column: its key in CSV, its heading, which direction is better (-1 lower, 1 higher, 0 neither),
+    digits, where it stands.
+    """
 
     key: str
     title: str
@@ -59,34 +63,73 @@ def _renders(metrics: dict, part: str) -> dict:
 
 FIGURES = (
     Figure(
-        "frames_temporal_error", "temporal error, frames", -1, 3, lambda m: _frames(m, "temporal").get("relative"),
-        lambda m: _frames(m, "temporal").get("interval"), lambda m: _frames(m, "temporal").get("each"),
+        "frames_temporal_error",
+        "temporal error, frames",
+        -1,
+        3,
+        lambda m: _frames(m, "temporal").get("relative"),
+        lambda m: _frames(m, "temporal").get("interval"),
+        lambda m: _frames(m, "temporal").get("each"),
     ),
     Figure(
-        "cross_view_error", "cross-view error, key frames", -1, 3, lambda m: m["edit"]["cross_view_error"],
-        lambda m: _renders(m, "cross_view").get("interval"), lambda m: _renders(m, "cross_view").get("each"),
+        "cross_view_error",
+        "cross-view error, key frames",
+        -1,
+        3,
+        lambda m: m["edit"]["cross_view_error"],
+        lambda m: _renders(m, "cross_view").get("interval"),
+        lambda m: _renders(m, "cross_view").get("each"),
     ),
     Figure(
-        "cross_view_elsewhere", "cross-view error, first and last frames", -1, 3, lambda m: _frames(m, "cross_view").get("relative"),
-        lambda m: _frames(m, "cross_view").get("interval"), lambda m: _frames(m, "cross_view").get("each"),
+        "cross_view_elsewhere",
+        "cross-view error, first and last frames",
+        -1,
+        3,
+        lambda m: _frames(m, "cross_view").get("relative"),
+        lambda m: _frames(m, "cross_view").get("interval"),
+        lambda m: _frames(m, "cross_view").get("each"),
     ),
     Figure(
-        "frames_known_answer_psnr_db", "known answer, frames, dB", 1, 2, lambda m: _frames(m).get("known_answer_psnr_db"),
-        lambda m: _frames(m).get("known_answer_interval_db"), lambda m: _frames(m).get("known_answer_each_db"),
+        "frames_known_answer_psnr_db",
+        "known answer, frames, dB",
+        1,
+        2,
+        lambda m: _frames(m).get("known_answer_psnr_db"),
+        lambda m: _frames(m).get("known_answer_interval_db"),
+        lambda m: _frames(m).get("known_answer_each_db"),
     ),
     Figure(
-        "temporal_error", "temporal error, renders", -1, 3, lambda m: m["edit"]["temporal_warp_error"],
-        lambda m: _renders(m, "temporal").get("interval"), lambda m: _renders(m, "temporal").get("each"),
+        "temporal_error",
+        "temporal error, renders",
+        -1,
+        3,
+        lambda m: m["edit"]["temporal_warp_error"],
+        lambda m: _renders(m, "temporal").get("interval"),
+        lambda m: _renders(m, "temporal").get("each"),
     ),
     Figure(
-        "known_answer_psnr_db", "known answer, renders, dB", 1, 2, lambda m: m["edit"]["known_answer_psnr_db"],
-        lambda m: m["edit"].get("known_answer_interval_db"), lambda m: m["edit"].get("known_answer_each_db"),
+        "known_answer_psnr_db",
+        "known answer, renders, dB",
+        1,
+        2,
+        lambda m: m["edit"]["known_answer_psnr_db"],
+        lambda m: m["edit"].get("known_answer_interval_db"),
+        lambda m: m["edit"].get("known_answer_each_db"),
     ),
-    Figure("object_db", "inside the object, dB", 1, 2, lambda m: (m["edit"].get("object") or {}).get("inside_db")),
-    Figure("known_answer_lpips", "LPIPS to it", -1, 3, _look("known_answer_lpips", "value"), _look("known_answer_lpips", "interval")),
+    Figure(
+        "object_db", "inside the object, dB", 1, 2, lambda m: (m["edit"].get("object") or {}).get("inside_db")
+    ),
+    Figure(
+        "known_answer_lpips",
+        "LPIPS to it",
+        -1,
+        3,
+        _look("known_answer_lpips", "value"),
+        _look("known_answer_lpips", "interval"),
+    ),
     Figure("unet_forwards", "forwards", 0, 0, lambda m: m["unet_forwards"]),
     Figure("seconds", "seconds", 0, 0, lambda m: own_seconds(m["timing"])),
-)  # fmt: skip
+)
 
 
 def own_seconds(timing: dict) -> float:
@@ -94,8 +137,12 @@ def own_seconds(timing: dict) -> float:
     return timing["total_s"] - timing.get("prepare_s", 0.0) - timing.get("fit_s", 0.0)
 
 
-def write_comparison(out: Path, name: str, title: str, cells: Sequence[Cell], pictures: bool = True) -> dict[str, Path]:
-    """Write NAME.md, NAME.tex and NAME.csv under `out`, and NAME.mp4 where asked for; returns them by what they are."""
+def write_comparison(
+    out: Path, name: str, title: str, cells: Sequence[Cell], pictures: bool = True
+) -> dict[str, Path]:
+    """Write NAME.md, NAME.tex and NAME.csv under `out`, and NAME.mp4 where asked for; returns them by what
+    they are.
+    """
     rows = [(cell, cell.run.read_json("metrics.json")) for cell in cells]
     texts = {"md": markdown(title, rows), "tex": latex(rows), "csv": as_csv(rows)}
     places = {}
@@ -103,7 +150,9 @@ def write_comparison(out: Path, name: str, title: str, cells: Sequence[Cell], pi
         places[suffix] = out / f"{name}.{suffix}"
         write_atomically(places[suffix], text.encode())
     if pictures and available():
-        places["video"] = write_clip(out / f"{name}.mp4", grid(cells), Footage(cells[0].run).scene.fps, _SHORT_SIDE)
+        places["video"] = write_clip(
+            out / f"{name}.mp4", grid(cells), Footage(cells[0].run).scene.fps, _SHORT_SIDE
+        )
     elif pictures:
         print(NO_VIDEOS)
     return places
@@ -126,7 +175,9 @@ def _text(figure: Figure, metrics: dict) -> str:
 
 
 def _best(figure: Figure, rows: Rows, prompt: str) -> set[str]:
-    """Return the methods with the best figure of a prompt, as it is printed; none where no direction is better."""
+    """Return the methods with the best figure of a prompt, as it is printed; none where no direction is
+    better.
+    """
     found = {c.method: figure.read(m) for c, m in rows if c.prompt == prompt and figure.read(m) is not None}
     if not figure.better or len(found) < 2:
         return set()
@@ -143,19 +194,28 @@ def markdown(title: str, rows: Rows) -> str:
     """Return the table in Markdown, the best of each prompt in bold."""
     figures = _shown(rows)
     arrow = {-1: " ↓", 0: "", 1: " ↑"}
-    lines = [f"**{title}**", "", "| prompt | method | " + " | ".join(f.title + arrow[f.better] for f in figures) + " |"]
+    lines = [
+        f"**{title}**",
+        "",
+        "| prompt | method | " + " | ".join(f.title + arrow[f.better] for f in figures) + " |",
+    ]
     lines.append("|---|---|" + "---:|" * len(figures))
     for cell, metrics in rows:
-        texts = [f"**{_text(f, metrics)}**" if cell.method in _best(f, rows, cell.prompt) else _text(f, metrics) for f in figures]
+        texts = [
+            f"**{_text(f, metrics)}**" if cell.method in _best(f, rows, cell.prompt) else _text(f, metrics)
+            for f in figures
+        ]
         lines.append(f"| {cell.prompt} | {cell.method} | " + " | ".join(texts) + " |")
     return "\n".join([*lines, "", _notes(rows), "", *differences(rows)])
 
 
 def differences(rows: Rows) -> list[str]:
-    """Return lines of a second table: the first method of a prompt minus each other, frame by frame, with the interval of the mean.
+    """Return lines of a second table: the first method of a prompt minus each other, frame by frame, with the
+    interval of the mean.
 
-    Frames (or pairs of cameras) are the same for all methods, so their differences are surer than the figures themselves. A difference
-    is bold where its 95 % bootstrap interval leaves zero out and the first method is the better one. Empty for a single method.
+    Frames (or pairs of cameras) are the same for all methods, so their differences are surer than the figures
+    themselves. A difference is bold where its 95 % bootstrap interval leaves zero out and the first method is
+    the better one. Empty for a single method.
     """
     figures = [f for f in FIGURES if any(f.each(metrics) for _, metrics in rows)]
     lines = []
@@ -167,7 +227,10 @@ def differences(rows: Rows) -> list[str]:
     if not lines or not figures:
         return []
     heads = "| prompt | difference | " + " | ".join(f.title for f in figures) + " |"
-    note = "Differences of the same frames (pairs of cameras) with 95 % bootstrap intervals; bold: the first method is better beyond it."
+    note = (
+        "Differences of the same frames (pairs of cameras) with 95 % bootstrap intervals; bold: the "
+        "first method is better beyond it."
+    )
     return [heads, "|---|---|" + "---:|" * len(figures), *lines, "", note, ""]
 
 
@@ -183,12 +246,20 @@ def _difference(figure: Figure, ours: Sequence[float] | None, theirs: Sequence[f
 def _notes(rows: Rows) -> str:
     cameras = ", ".join(rows[0][1]["cameras"])
     kind = "held-out" if rows[0][1]["held_out"] else "trained"
-    text = f"Renders: of {kind} camera {cameras}. Frames: as the editor left them, before any field; temporal error of the middle edited "
-    text += "camera, cross-view error at the key instant (averaged through depth) and at first and last, known answer of all cameras. "
+    text = (
+        f"Renders: of {kind} camera {cameras}. Frames: as the editor left them, before any field; "
+        "temporal error of the middle edited "
+    )
+    text += (
+        "camera, cross-view error at the key instant (averaged through depth) and at first and last, "
+        "known answer of all cameras. "
+    )
     text += "In brackets: 95 % bootstrap interval over frames (cross-view: over pairs of cameras). "
     text += "Seconds: without decoding and reconstruction."
     absent = [f.title for f in FIGURES if f not in _shown(rows)]
-    return text + (f" Not measured here (reasons in the cells' metrics.json): {', '.join(absent)}." if absent else "")
+    return text + (
+        f" Not measured here (reasons in the cells' metrics.json): {', '.join(absent)}." if absent else ""
+    )
 
 
 def latex(rows: Rows) -> str:
@@ -196,7 +267,10 @@ def latex(rows: Rows) -> str:
     figures = _shown(rows)
     arrow = {-1: r" $\downarrow$", 0: "", 1: r" $\uparrow$"}
     lines = [r"\begin{tabular}{ll" + "r" * len(figures) + "}", r"\toprule"]
-    lines += [" & ".join(["prompt", "method", *(f.title + arrow[f.better] for f in figures)]) + r" \\", r"\midrule"]
+    lines += [
+        " & ".join(["prompt", "method", *(f.title + arrow[f.better] for f in figures)]) + r" \\",
+        r"\midrule",
+    ]
     for prompt in _prompts(rows):
         for cell, metrics in (row for row in rows if row[0].prompt == prompt):
             texts = []
@@ -226,7 +300,9 @@ def as_csv(rows: Rows) -> str:
 
 
 def grid(cells: Sequence[Cell]) -> Clip:
-    """Return the first watched camera of all cells: the original and the methods from left to right, prompts from top to bottom."""
+    """Return the first watched camera of all cells: the original and the methods from left to right, prompts
+    from top to bottom.
+    """
     prompts = list(dict.fromkeys(cell.prompt for cell in cells))
     methods = list(dict.fromkeys(cell.method for cell in cells))
     by_place = {(cell.prompt, cell.method): Footage(cell.run) for cell in cells}
@@ -238,7 +314,9 @@ def grid(cells: Sequence[Cell]) -> Clip:
         def stacked(index: int) -> np.ndarray:
             blank = np.full_like(first.original(view, index), 255)
             frames = [read(prompt, index) for prompt in prompts]
-            return np.concatenate([enlarged(blank if frame is None else frame, _SHORT_SIDE) for frame in frames])
+            return np.concatenate(
+                [enlarged(blank if frame is None else frame, _SHORT_SIDE) for frame in frames]
+            )
 
         return stacked
 

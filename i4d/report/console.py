@@ -26,7 +26,8 @@ def duration(seconds: float) -> str:
 
 
 class Console:
-    """Shows what happens. Call it with events; `line` prints a sentence, `progress` moves the current stage's bar.
+    """Shows what happens. Call it with events; `line` prints a sentence, `progress` moves the current stage's
+    bar.
 
     `stream` None writes to stderr, so that a command's own output stays clean.
     """
@@ -54,31 +55,46 @@ class Console:
         else:
             print(text, file=self._stream, flush=True)
 
-    def describe(self, request: Any, config: Any, scene: Any, plan: Any, forwards: int, device: str = "") -> None:
+    def describe(
+        self, request: Any, config: Any, scene: Any, plan: Any, forwards: int, device: str = ""
+    ) -> None:
         """Say what is about to happen; on a `device` "cpu" also how long a fit meant for GPUs would take."""
         hours = plan.fit_steps * config.field.rays / CPU_RAYS_PER_S / 3600
         if device == "cpu" and hours > 0.5:
-            self.line(f"note: these settings are meant for a GPU; on CPU cores the first fit alone takes about {hours:.0f} h or more. "
-                      "`--preset demo` is sized for two cores (with scene.width of about 180)")  # fmt: skip
+            self.line(
+                "note: these settings are meant for a GPU; on CPU cores the first fit alone takes "
+                f"about {hours:.0f} h or more. "
+                "`--preset demo` is sized for two cores (with scene.width of about 180)"
+            )
         camera = scene.cameras[0]
         held = ", ".join(scene.held_out) or "none"
         self.line(
-            f"scene {scene.name}: {len(scene.cameras)} cameras ({len(plan.views)} used, held out: {held}), {scene.num_frames} frames of "
+            f"scene {scene.name}: {len(scene.cameras)} cameras ({len(plan.views)} used, held out: "
+            f"{held}), {scene.num_frames} frames of "
             f"{camera.width}x{camera.height}, field space: {scene.bounds.kind}"
         )
         if request.kind == "train":
             self.line(f"fit: {plan.fit_steps} steps of {config.field.rays} rays")
             return
         windows = sum(part.num_windows for part in plan.rounds)
-        self.line(f'edit: "{request.prompt}" with {config.editor.weights}, guidance {config.editor.text_guidance:g} / '
-                  f"{config.editor.image_guidance:g}")  # fmt: skip
         self.line(
-            f"plan: fit {plan.fit_steps} steps; {len(plan.rounds)} round(s) of {len(plan.rounds[0].key_steps)} key-frame edits, "
-            f"{windows // max(1, len(plan.rounds))} windows and {plan.refit_steps} refit steps; {forwards} UNet forwards in all"
+            f'edit: "{request.prompt}" with {config.editor.weights}, guidance '
+            f"{config.editor.text_guidance:g} / "
+            f"{config.editor.image_guidance:g}"
+        )
+        self.line(
+            f"plan: fit {plan.fit_steps} steps; {len(plan.rounds)} round(s) of "
+            f"{len(plan.rounds[0].key_steps)} key-frame edits, "
+            f"{windows // max(1, len(plan.rounds))} windows and {plan.refit_steps} refit steps; "
+            f"{forwards} UNet forwards in all"
         )
         if plan.reference_view is not None and plan.window_strength.T > CARRIES_BELOW:
-            self.line(f"note: with schedule.refine_num_steps = {plan.window_strength.T} windows start from noise: the key frame keeps the "
-                      "picture's own look, the other frames follow the sentence. --refine-num-steps 800 carries more of it")  # fmt: skip
+            self.line(
+                f"note: with schedule.refine_num_steps = {plan.window_strength.T} windows start from "
+                "noise: the key frame keeps the "
+                "picture's own look, the other frames follow the sentence. --refine-num-steps 800 "
+                "carries more of it"
+            )
 
     def making(self, done: int, total: int) -> None:
         """Show that the demo scene is being made (frames)."""
@@ -102,7 +118,9 @@ class Console:
         if now - self._told >= PLAIN_EVERY_S and total:
             self._told = now
             left = (now - self._began) / max(done, 1) * (total - done)
-            self.line(f"  {self._stage}: {done}/{total}{', ' + note if note else ''}, about {duration(left)} left")
+            self.line(
+                f"  {self._stage}: {done}/{total}{', ' + note if note else ''}, about {duration(left)} left"
+            )
 
     # ------------------------------------------------------------------------------------------ events
     def __call__(self, event: Event) -> None:
@@ -117,7 +135,11 @@ class Console:
         self.line(f"placement: {event.sentence}")
 
     def _on_RoundMeasured(self, event: events.RoundMeasured) -> None:
-        moved = f"edited frames moved by {event.change_edits:.4f}, renders by {event.change_renders:.4f}; " if event.round > 1 else ""
+        moved = (
+            f"edited frames moved by {event.change_edits:.4f}, renders by {event.change_renders:.4f}; "
+            if event.round > 1
+            else ""
+        )
         self.line(f"  round {event.round}: {moved}disagreement {event.disagreement:.3f}")
 
     def _on_RoundsEnded(self, event: events.RoundsEnded) -> None:
@@ -127,10 +149,14 @@ class Console:
         self.line(f"note: {event.text}", "yellow")
 
     def _on_WorkerReady(self, event: events.WorkerReady) -> None:
-        where = f"{event.worker} on {event.device} ({event.device_name}), ready after {duration(event.seconds)}"
+        where = (
+            f"{event.worker} on {event.device} ({event.device_name}), ready after {duration(event.seconds)}"
+        )
         notes = "; ".join(event.notes)
         twin = self._notes.setdefault(notes, event.worker)
-        self.line(": ".join([where, *filter(None, [notes if twin == event.worker else f"the same as {twin}"])]))
+        self.line(
+            ": ".join([where, *filter(None, [notes if twin == event.worker else f"the same as {twin}"])])
+        )
 
     def _on_WorkerRestarted(self, event: events.WorkerRestarted) -> None:
         self.line(f"{event.worker} was lost and is started again: {event.reason}", "yellow")
@@ -182,12 +208,23 @@ class Console:
         self._began = self._told = time.monotonic()
         if self._rich is None:
             return
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         columns: Sequence[Any] = (
-            TextColumn("{task.description:18}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+            TextColumn("{task.description:18}"),
+            BarColumn(24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
-        )  # fmt: skip
+        )
         self._bar = Progress(*columns, console=self._rich, transient=True)
         self._bar.start()
         self._task = self._bar.add_task(name, total=total or None, note="")

@@ -1,4 +1,5 @@
-"""What an edit looks like without the method: every frame edited by itself, with its own noise, no anchor, flow or field.
+"""What an edit looks like without the method: every frame edited by itself, with its own noise, no anchor,
+flow or field.
 
 The measure for steadiness and agreement: the method must come out clearly below this.
 """
@@ -28,10 +29,11 @@ Progress = Callable[[int, int], None]
 
 
 def each_frame(run: RunFolder, num_frames: int, progress: Progress) -> dict[str, dict]:
-    """Return, under `temporal` and `cross_view`, the relative errors of frames edited each by itself and of the method.
+    """Return, under `temporal` and `cross_view`, the relative errors of frames edited each by itself and of
+    the method.
 
-    Time: the first `num_frames` frames of the first watched camera; views: every edited view at the key instant. ConfigError
-    for a run without an edit or fewer than two frames.
+    Time: the first `num_frames` frames of the first watched camera; views: every edited view at the key
+    instant. ConfigError for a run without an edit or fewer than two frames.
     """
     footage = Footage(run)
     if not footage.edited or num_frames < 2:
@@ -40,9 +42,13 @@ def each_frame(run: RunFolder, num_frames: int, progress: Progress) -> dict[str,
     device = "cuda" if torch.cuda.is_available() and config.cluster.device != "cpu" else "cpu"
     model = load_editor(footage.request.editor or config.editor.weights, device, config.editor.dtype)
     settings = EditSettings(
-        footage.prompt, config.editor.text_guidance, config.editor.image_guidance,
-        attention="own", noise="frame", keep_unchanged=config.editor.keep_unchanged,
-    )  # fmt: skip
+        footage.prompt,
+        config.editor.text_guidance,
+        config.editor.image_guidance,
+        attention="own",
+        noise="frame",
+        keep_unchanged=config.editor.keep_unchanged,
+    )
     strength = Strength(1000, config.schedule.diffusion_steps)
     view, views = footage.watched[0], footage.scene.train_views
     frames = range(min(num_frames, footage.num_rendered(after(footage.camera(view).name))))
@@ -60,15 +66,25 @@ def each_frame(run: RunFolder, num_frames: int, progress: Progress) -> dict[str,
     out = {"temporal": _figures(moving, len(frames))}
     if len(views) > 1 and footage.has(KEY_BEFORE):
         key = footage.key_frame
-        images = {"edited": [made[v, key] for v in views], "method": [footage.edited_frame(v, key) for v in views]}
+        images = {
+            "edited": [made[v, key] for v in views],
+            "method": [footage.edited_frame(v, key) for v in views],
+        }
         depths = [footage.rendered(KEY_BEFORE, i, "depth") for i in range(len(views))]
-        found = view_errors(images, depths, [footage.camera(v).at(key) for v in views], footage.match_threshold)
+        found = view_errors(
+            images, depths, [footage.camera(v).at(key) for v in views], footage.match_threshold
+        )
         out["cross_view"] = _figures(found, len(views))
     return out
 
 
 def _by_itself(
-    model: EditorModel, frame: np.ndarray, strength: Strength, settings: EditSettings, run_seed: int, place: tuple[int, int]
+    model: EditorModel,
+    frame: np.ndarray,
+    strength: Strength,
+    settings: EditSettings,
+    run_seed: int,
+    place: tuple[int, int],
 ) -> np.ndarray:
     image = planes(frame)[None].to(model.device)
     seed = seed_for(run_seed, 0, place[0], place[1], "each frame")
@@ -77,5 +93,8 @@ def _by_itself(
 
 
 def _figures(found: dict[str, Unsteadiness], frames: int) -> dict:
-    rounded = {name: {"relative": round(value.relative, 4), "error": round(value.error, 6)} for name, value in found.items()}
+    rounded = {
+        name: {"relative": round(value.relative, 4), "error": round(value.error, 6)}
+        for name, value in found.items()
+    }
     return {"frames": frames, **rounded}

@@ -22,18 +22,28 @@ def data_uri(data: bytes, kind: str) -> str:
 
 
 def picture_uri(frame: np.ndarray, width: int = _SHEET_WIDTH) -> str:
-    """Return a uint8 (height, width, 3) frame as a data URI, at most `width` pixels wide: PNG where small, else JPEG."""
+    """Return a uint8 (height, width, 3) frame as a data URI, at most `width` pixels wide: PNG where small,
+    else JPEG.
+    """
     from PIL import Image
 
     if frame.shape[1] > width:
-        frame = cv2.resize(frame, (width, max(1, round(frame.shape[0] * width / frame.shape[1]))), interpolation=cv2.INTER_AREA)
+        frame = cv2.resize(
+            frame,
+            (width, max(1, round(frame.shape[0] * width / frame.shape[1]))),
+            interpolation=cv2.INTER_AREA,
+        )
     buffer, small = io.BytesIO(), frame.shape[0] * frame.shape[1] <= 40_000
-    Image.fromarray(np.ascontiguousarray(frame)).save(buffer, "PNG" if small else "JPEG", **({} if small else {"quality": 90}))
+    Image.fromarray(np.ascontiguousarray(frame)).save(
+        buffer, "PNG" if small else "JPEG", **({} if small else {"quality": 90})
+    )
     return data_uri(buffer.getvalue(), "image/png" if small else "image/jpeg")
 
 
 def video_uri(path: Path, cap_bytes: int) -> str:
-    """Return a video as a data URI of at most `cap_bytes` before encoding: a larger one is made smaller in width and height."""
+    """Return a video as a data URI of at most `cap_bytes` before encoding: a larger one is made smaller in
+    width and height.
+    """
     facts, data = probe(path), path.read_bytes()
     scale, small = 1.0, path.with_suffix(".small.mp4")
     while len(data) > cap_bytes and scale * min(facts.width, facts.height) > SMALLEST:

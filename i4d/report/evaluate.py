@@ -28,7 +28,15 @@ from i4d.store.run_folder import RunFolder
 
 _SMALLEST_FOR_SSIM = 11
 # in the order they are measured
-PARTS = ("reconstruction", "known answer", "flicker", "agreement of cameras", "edited frames", "look", "rounds")
+PARTS = (
+    "reconstruction",
+    "known answer",
+    "flicker",
+    "agreement of cameras",
+    "edited frames",
+    "look",
+    "rounds",
+)
 Progress = Callable[[int, int, str], None]
 
 
@@ -39,12 +47,13 @@ def _quiet(done: int, total: int, note: str) -> None:
 def evaluate(run: RunFolder, progress: Progress = _quiet) -> dict:
     """Measure a run and write metrics.json; returns what it says.
 
-    I4DError where nothing is committed yet. PSNR is the mean over images of each image's PSNR in dB; every figure says of how
-    many frames (of how many cameras) it is a mean. `progress(done, of, what)` is told of each of PARTS before it is measured.
+    I4DError where nothing is committed yet. PSNR is the mean over images of each image's PSNR in dB; every
+    figure says of how many frames (of how many cameras) it is a mean. `progress(done, of, what)` is told of
+    each of PARTS before it is measured.
     """
     footage, load, began = Footage(run), workload_of(run), time.monotonic()
     bound_threads()
-    tell = lambda part: progress(PARTS.index(part), len(PARTS), part)  # noqa: E731
+    tell = lambda part: progress(PARTS.index(part), len(PARTS), part)
     tell("reconstruction")
     fit = reconstruction(footage)
     found = {"edit": edit(footage, tell)} if footage.edited else {}
@@ -70,7 +79,8 @@ def evaluate(run: RunFolder, progress: Progress = _quiet) -> dict:
     return metrics
 
 
-# ------------------------------------------------------------------------------------------------ reconstruction
+# ------------------------------------------------------------------------------------------------
+# reconstruction
 def reconstruction(footage: Footage) -> dict:
     """Return PSNR and SSIM of the unedited field on the held-out cameras, against their original frames."""
     watched = [v for v in footage.watched if footage.has(before(footage.camera(v).name))]
@@ -79,25 +89,39 @@ def reconstruction(footage: Footage) -> dict:
         for i, (rendered, original) in enumerate(_pairs(footage, view, before(footage.camera(view).name))):
             frames += 1
             quality.add(image_psnr(rendered, original))
-            if min(rendered.shape[:2]) >= _SMALLEST_FOR_SSIM and i % 4 == 0:  # SSIM is slow: every fourth frame
+            if (
+                min(rendered.shape[:2]) >= _SMALLEST_FOR_SSIM and i % 4 == 0
+            ):  # SSIM is slow: every fourth frame
                 likeness.add(ssim(*(torch.from_numpy(x.copy()).float() / 255 for x in (rendered, original))))
     figures = {"psnr_db": quality.value(3), "psnr_interval_db": quality.interval(3), "ssim": likeness.value()}
     figures["ssim_interval"] = likeness.interval()
     if watched:
         figures["lpips"] = _distance(footage, watched[0])
-    about = {"frames": frames, "cameras": [footage.camera(v).name for v in watched], "ssim_frames": len(likeness)}
+    about = {
+        "frames": frames,
+        "cameras": [footage.camera(v).name for v in watched],
+        "ssim_frames": len(likeness),
+    }
     if not watched:
         reason = "nothing was rendered from the unedited field"
         return {"psnr_db": None, "ssim": None, "lpips": look.missing(reason), **about, "reason": reason}
     if not footage.scene.held_out:
         reason = "no camera is held out: every one was trained on, so there is no unseen view to compare with"
-        return {"psnr_db": None, "ssim": None, "lpips": look.missing(reason), "reason": reason, "of_trained_camera": {**figures, **about}}
+        return {
+            "psnr_db": None,
+            "ssim": None,
+            "lpips": look.missing(reason),
+            "reason": reason,
+            "of_trained_camera": {**figures, **about},
+        }
     return {**figures, **about}
 
 
 def _distance(footage: Footage, view: int) -> look.Cell:
     name = before(footage.camera(view).name)
-    return look.lpips_cell(lambda i: footage.rendered(name, i), lambda i: footage.original(view, i), footage.num_rendered(name))
+    return look.lpips_cell(
+        lambda i: footage.rendered(name, i), lambda i: footage.original(view, i), footage.num_rendered(name)
+    )
 
 
 def _pairs(footage: Footage, view: int, name: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -107,11 +131,12 @@ def _pairs(footage: Footage, view: int, name: str) -> Iterator[tuple[np.ndarray,
 
 # ------------------------------------------------------------------------------------------------ edit
 def edit(footage: Footage, tell: Callable[[str], None] = lambda part: None) -> dict:
-    """Return the figures of the edit: nearness to the known answer, steadiness in time, agreement of the views.
+    """Return the figures of the edit: nearness to the known answer, steadiness in time, agreement of the
+    views.
 
-    `temporal_warp_error` (of renders) and `cross_view_error` (of edited key frames) are relative to the images' mean gradient; what they
-    are made of stands under `temporal` and `cross_view`. `edited_frames` has the same about the frames before any field. `tell` is called
-    with each part's name before it is measured.
+    `temporal_warp_error` (of renders) and `cross_view_error` (of edited key frames) are relative to the
+    images' mean gradient; what they are made of stands under `temporal` and `cross_view`. `edited_frames` has
+    the same about the frames before any field. `tell` is called with each part's name before it is measured.
     """
     name = edit_named_by(footage.prompt) if footage.prompt else None
     reasons = [reason for v in footage.watched if (reason := footage.why_not_after(v))]
@@ -161,8 +186,14 @@ def _known_answer(footage: Footage, name: str | None, views: list[int], reasons:
             frames += 1
             if exact:
                 unedited = footage.rendered(before(camera.name), i)
-                inside.add(edited, original, unedited, answer, exact.inside(source[i]), exact.outside(source[i]))
-    out: dict = {"known_answer_psnr_db": near.value(3), "known_answer_interval_db": near.interval(3), "known_answer_each_db": near.each(3)}
+                inside.add(
+                    edited, original, unedited, answer, exact.inside(source[i]), exact.outside(source[i])
+                )
+    out: dict = {
+        "known_answer_psnr_db": near.value(3),
+        "known_answer_interval_db": near.interval(3),
+        "known_answer_each_db": near.each(3),
+    }
     out |= {"unedited_to_answer_psnr_db": far.value(3), "known_answer_frames": frames}
     if name not in OBJECTS:
         return {**out, "object": None, "object_reason": f"{name} changes the whole image"}
@@ -174,7 +205,9 @@ def _source_frames(footage: Footage, count: int) -> list[int]:
     return [scene.get("start", 0) + i * scene.get("stride", 1) for i in range(count)]
 
 
-def _answers(footage: Footage, exact: ObjectAnswers | None, name: str, view: int, source: list[int]) -> Iterable[np.ndarray]:
+def _answers(
+    footage: Footage, exact: ObjectAnswers | None, name: str, view: int, source: list[int]
+) -> Iterable[np.ndarray]:
     if exact:
         return exact.frames(source)
     return (picture_answer(name, footage.original(view, i)) for i in range(len(source)))
@@ -190,7 +223,13 @@ class _ObjectFigures:
         self._frames = 0
 
     def add(
-        self, edited: np.ndarray, original: np.ndarray, unedited: np.ndarray, answer: np.ndarray, inside: np.ndarray, outside: np.ndarray
+        self,
+        edited: np.ndarray,
+        original: np.ndarray,
+        unedited: np.ndarray,
+        answer: np.ndarray,
+        inside: np.ndarray,
+        outside: np.ndarray,
     ) -> None:
         self._frames += 1
         if inside.any():  # the object may be hidden or out of the picture
@@ -201,13 +240,17 @@ class _ObjectFigures:
             self._means["unedited_field_outside_db"].add(image_psnr(unedited, original, outside))
 
     def to_json(self) -> dict:
-        sure = {f"{name.removesuffix('_db')}_interval_db": mean.interval(3) for name, mean in self._means.items()}
+        sure = {
+            f"{name.removesuffix('_db')}_interval_db": mean.interval(3) for name, mean in self._means.items()
+        }
         return {**{name: mean.value(3) for name, mean in self._means.items()}, **sure, "frames": self._frames}
 
 
 # ------------------------------------------------------------------------------------------------ agreement
 def _temporal(footage: Footage, views: list[int]) -> dict:
-    """Return the warp error of the first watched camera's renders, edited and unedited, and the originals' own."""
+    """Return the warp error of the first watched camera's renders, edited and unedited, and the originals'
+    own.
+    """
     view = views[0]
     name = footage.camera(view).name
     count = min(footage.num_rendered(after(name)), footage.num_rendered(before(name)))
@@ -220,12 +263,20 @@ def _temporal(footage: Footage, views: list[int]) -> dict:
     }
     found = temporal_errors(videos["originals"], videos, count)
     ratio = found["edited"].ratio_to(found["unedited_field"])
-    about = {"ratio": round(ratio, 4), "floor": round(FLOOR, 6), "frames": count, "camera": name, "flow": FLOW}
+    about = {
+        "ratio": round(ratio, 4),
+        "floor": round(FLOOR, 6),
+        "frames": count,
+        "camera": name,
+        "flow": FLOW,
+    }
     return {**{key: figure(value) for key, value in found.items()}, **about}
 
 
 def _cross_view(footage: Footage) -> dict:
-    """Return how far the views disagree at the key instant: as edited before the refit, and the unedited field's renders."""
+    """Return how far the views disagree at the key instant: as edited before the refit, and the unedited
+    field's renders.
+    """
     views = footage.scene.train_views
     if not footage.edited:
         return _nothing("this run edited nothing")
@@ -242,16 +293,27 @@ def _cross_view(footage: Footage) -> dict:
     }
     found = view_errors(images, depths, [footage.camera(v).at(key) for v in views], threshold)
     if found["edited"].compared == 0:
-        return {**_nothing("no two cameras see a common surface point within the threshold"), "frames": len(views)}
+        return {
+            **_nothing("no two cameras see a common surface point within the threshold"),
+            "frames": len(views),
+        }
     ratio = found["edited"].ratio_to(found["unedited_field"])
-    about = {"ratio": round(ratio, 4), "floor": round(FLOOR, 6), "frames": len(views), "key_frame": key, "threshold": threshold}
+    about = {
+        "ratio": round(ratio, 4),
+        "floor": round(FLOOR, 6),
+        "frames": len(views),
+        "key_frame": key,
+        "threshold": threshold,
+    }
     return {**{name: figure(value) for name, value in found.items()}, **about}
 
 
 # ------------------------------------------------------------------------------------------------ cost
 def timing(load: Workload) -> dict:
     """Return seconds per stage (summed over rounds), in all, and of work per kind of service."""
-    stages = {name.replace(" ", "_") + "_s": round(seconds, 2) for name, seconds in stage_seconds(load).items()}
+    stages = {
+        name.replace(" ", "_") + "_s": round(seconds, 2) for name, seconds in stage_seconds(load).items()
+    }
     busy = {"trainer": 0.0, "editors": 0.0}
     for worker in load.workers:
         busy["trainer" if worker.startswith("trainer") else "editors"] += load.busy(worker)
@@ -260,22 +322,32 @@ def timing(load: Workload) -> dict:
 
 
 def forwards(footage: Footage) -> int:
-    """Return how many images times guidance branches went through the editor's network in the committed rounds."""
+    """Return how many images times guidance branches went through the editor's network in the committed
+    rounds.
+    """
     receipts = [r for manifest in footage.manifests.values() for r in manifest["receipts"].values()]
     return sum(int(receipt.get("unet_forwards", 0)) for receipt in receipts)
 
 
 def workers(load: Workload) -> list[dict]:
-    """Return who took part, on which device, how much memory was needed at most and how long they had nothing to do."""
+    """Return who took part, on which device, how much memory was needed at most and how long they had nothing
+    to do.
+    """
     out = []
     for worker in load.workers.values():
         stages = load.driven if worker.name.startswith("trainer") else load.editing
         idle = load.idle_share(worker.name, stages)
         out.append(
             {
-                "name": worker.name, "device": worker.device, "device_name": worker.device_name, "node": worker.node,
-                "busy_s": round(load.busy(worker.name), 2), "idle_share": None if idle is None else round(idle, 4),
-                "peak_memory_bytes": worker.peak_bytes or None, "warm_up_s": round(worker.warm_up_s, 2), "notes": list(worker.notes),
+                "name": worker.name,
+                "device": worker.device,
+                "device_name": worker.device_name,
+                "node": worker.node,
+                "busy_s": round(load.busy(worker.name), 2),
+                "idle_share": None if idle is None else round(idle, 4),
+                "peak_memory_bytes": worker.peak_bytes or None,
+                "warm_up_s": round(worker.warm_up_s, 2),
+                "notes": list(worker.notes),
             }
-        )  # fmt: skip
+        )
     return out

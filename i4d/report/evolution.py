@@ -1,4 +1,6 @@
-"""How an edit came about: the key frame step by step and round by round, and what a window's warp could explain."""
+"""How an edit came about: the key frame step by step and round by round, and what a window's warp could
+explain.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ _OCCLUDED = (220, 40, 40)  # colour over what the flow cannot explain
 
 
 def shown_view(footage: Footage, camera: str = "") -> int:
-    """Return the edited view that a report looks into: the named one, else the middle one; ConfigError for a name that is none."""
+    """Return the edited view that a report looks into: the named one, else the middle one; ConfigError for a
+    name that is none.
+    """
     views = footage.scene.train_views
     if not camera:
         return views[len(views) // 2]
@@ -33,7 +37,9 @@ def shown_view(footage: Footage, camera: str = "") -> int:
 
 
 def evolution(footage: Footage, view: int) -> str:
-    """Return a section with one camera's key frame after every joint edit of every round, and the rounds' figures."""
+    """Return a section with one camera's key frame after every joint edit of every round, and the rounds'
+    figures.
+    """
     if not footage.edited:
         return ""
     views, key = footage.scene.train_views, footage.key_frame
@@ -41,12 +47,20 @@ def evolution(footage: Footage, view: int) -> str:
     rows = []
     for index, manifest in sorted(footage.manifests.items()):
         steps = [
-            name for name in sorted(manifest["receipts"]) if name.startswith(f"r{index}/key") and _whole(manifest["receipts"][name], views)
+            name
+            for name in sorted(manifest["receipts"])
+            if name.startswith(f"r{index}/key") and _whole(manifest["receipts"][name], views)
         ]
         if index == 0 or not steps:
             continue
         chosen = sorted({round(i) for i in np.linspace(0, len(steps) - 1, min(len(steps), _MOST_STEPS))})
-        pictures = [(f"step {i + 1}", _row(footage, manifest["receipts"][steps[i]]["block"]["digest"], views.index(view))) for i in chosen]
+        pictures = [
+            (
+                f"step {i + 1}",
+                _row(footage, manifest["receipts"][steps[i]]["block"]["digest"], views.index(view)),
+            )
+            for i in chosen
+        ]
         last = ("windows start here", footage.edited_frame(view, key, index))
         mark = "<br><small>kept</small>" if index == footage.kept and len(footage.manifests) > 2 else ""
         rows.append((f"Round {index}", mark, [("original", footage.original(view, key)), *pictures, last]))
@@ -57,7 +71,10 @@ def evolution(footage: Footage, view: int) -> str:
         cells.append(f"<span class='row'>{title}{mark}</span>")
         for name, image in shown:
             label = escape(f"{title}, {name}, key frame of {camera}")
-            cells.append(f'<figure><img alt="{label}" src="{picture_uri(image)}"><figcaption>{name}</figcaption></figure>')
+            cells.append(
+                f'<figure><img alt="{label}" '
+                f'src="{picture_uri(image)}"><figcaption>{name}</figcaption></figure>'
+            )
         cells += ["<span></span>"] * (width - len(shown))
     columns = sheet(width, footage.camera(view), 120)
     when = f"Camera {escape(camera)}, {which(key, footage.scene.num_frames)}"
@@ -71,7 +88,9 @@ def evolution(footage: Footage, view: int) -> str:
 
 
 def _whole(receipt: dict, views: tuple[int, ...]) -> bool:
-    """Return whether a receipt is of a block with a row for every edited view: a joint edit's average, not a part of one."""
+    """Return whether a receipt is of a block with a row for every edited view: a joint edit's average, not a
+    part of one.
+    """
     return receipt.get("block", {}).get("num_rows") == len(views)
 
 
@@ -83,7 +102,9 @@ def _row(footage: Footage, digest: str, row: int) -> np.ndarray:
 
 
 def flow_overlays(footage: Footage, view: int) -> str:
-    """Return a section about one window: the reference, what its warp says of later frames, what it cannot say, the edit."""
+    """Return a section about one window: the reference, what its warp says of later frames, what it cannot
+    say, the edit.
+    """
     if not footage.edited or footage.scene.num_frames < 2:
         return ""
     key, frames = footage.key_frame, footage.scene.num_frames
@@ -105,16 +126,29 @@ def flow_overlays(footage: Footage, view: int) -> str:
         for column, frame in zip(columns, later, strict=True):
             caption, image = column[row]
             label = escape(f"{caption}, frame {frame} of {footage.camera(view).name}")
-            cells.append(f'<figure><img alt="{label}" src="{picture_uri(image)}"><figcaption>{escape(caption)}</figcaption></figure>')
+            cells.append(
+                f'<figure><img alt="{label}" '
+                f'src="{picture_uri(image)}"><figcaption>{escape(caption)}</figcaption></figure>'
+            )
     grid = sheet(len(later), footage.camera(view))
-    words = "the edited key frame pulled along the original video's flow (DIS), and where it cannot be trusted."
+    words = (
+        "the edited key frame pulled along the original video's flow (DIS), and where it cannot be trusted."
+    )
     hint = f"<p class='hint'>Camera {escape(footage.camera(view).name)}: {words}</p>"
     strip = f"<div class='card scroll'><div class='sheet' style='{grid}'>{''.join(cells)}</div></div>"
-    return f"<h2>What the flow carries</h2>{hint}{strip}{again(footage.run.path.name, 'report', '--camera', footage.camera(view).name)}"
+    return (
+        "<h2>What the flow "
+        f"carries</h2>{hint}{strip}"
+        f"{again(footage.run.path.name, 'report', '--camera', footage.camera(view).name)}"
+    )
 
 
-def warped_frame(reference: np.ndarray, frame: np.ndarray, edited: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return `edited` (the reference's edit) pulled into a frame, and bool (h, w) where the flow is consistent; all uint8 (h, w, 3)."""
+def warped_frame(
+    reference: np.ndarray, frame: np.ndarray, edited: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return `edited` (the reference's edit) pulled into a frame, and bool (h, w) where the flow is
+    consistent; all uint8 (h, w, 3).
+    """
     both = [planes(reference), planes(frame)]
     flows = DisFlow().estimate(torch.stack(both), torch.stack(both[::-1]))
     mask = consistency_mask(flows[:1], flows[1:])[0, 0]

@@ -1,4 +1,6 @@
-"""The pictures of a run by what they show: originals, edited frames, renders. Read from blocks, nothing computed."""
+"""The pictures of a run by what they show: originals, edited frames, renders. Read from blocks, nothing
+computed.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +19,21 @@ from i4d.types import Camera, FrameAddress, Region, Scene, TableRun
 
 
 def kept_round(run: RunFolder, last: int) -> int:
-    """Return the round that a run's renders are of: the one that the judge of its rounds kept, else the last committed one."""
+    """Return the round that a run's renders are of: the one that the judge of its rounds kept, else the last
+    committed one.
+    """
     return int((run.read_json("rounds.json") or {}).get("kept", last))
 
 
 class Footage:
-    """One run's scene, tables and renders; frames are uint8 (height, width, 3) sRGB, depth is float32 (height, width)."""
+    """One run's scene, tables and renders; frames are uint8 (height, width, 3) sRGB, depth is float32
+    (height, width).
+    """
 
     def __init__(self, run: RunFolder) -> None:
-        """ConfigError where this is not a run of i4d, I4DError where it holds nothing that could be shown yet."""
+        """ConfigError where this is not a run of i4d, I4DError where it holds nothing that could be shown
+        yet.
+        """
         self.run = run
         self.request = Request.read(run)
         if run.read_json("scene.json") is None or run.read_json("originals.json") is None:
@@ -123,8 +131,12 @@ class Footage:
         return self.pixels(self._originals.lookup(view, frame))
 
     def edited_frame(self, view: int, frame: int, round_index: int | None = None) -> np.ndarray:
-        """Return a frame of a trained view as the editor left it: what the field of a round (None: the kept one) was fitted to."""
-        return self.pixels(self._tables[self.kept if round_index is None else round_index].lookup(view, frame))
+        """Return a frame of a trained view as the editor left it: what the field of a round (None: the kept
+        one) was fitted to.
+        """
+        return self.pixels(
+            self._tables[self.kept if round_index is None else round_index].lookup(view, frame)
+        )
 
     def pixels(self, address: FrameAddress) -> np.ndarray:
         """Return a stored picture as uint8; edited key frames are kept as float16."""

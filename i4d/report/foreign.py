@@ -1,9 +1,10 @@
 """Measuring videos that anybody's method made, by the figures that i4d's own runs are measured by.
 
-The videos lie in one folder, one per camera, named as the cameras are: cam00.mp4, or a folder cam00/ of pictures in the order of their
-names; a single video may also be pictures in the folder itself. What they were edited from is a folder of originals with the same names,
-or a run of i4d, which also has depth (for the agreement between cameras) and exact answers where its scene has them. Masks (white: where
-the edit may act) are named likewise, and may be one picture a camera.
+The videos lie in one folder, one per camera, named as the cameras are: cam00.mp4, or a folder cam00/ of
+pictures in the order of their names; a single video may also be pictures in the folder itself. What they were
+edited from is a folder of originals with the same names, or a run of i4d, which also has depth (for the
+agreement between cameras) and exact answers where its scene has them. Masks (white: where the edit may act)
+are named likewise, and may be one picture a camera.
 """
 
 from __future__ import annotations
@@ -46,7 +47,11 @@ def video_files(folder: Path) -> dict[str, Path]:
     """Return the videos and the folders of pictures in a folder, by name; SceneError where there are none."""
     if not folder.is_dir():
         raise SceneError(f"{folder}: no such folder", "one video or folder of pictures per camera in it")
-    found = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES or (p.is_dir() and _pictures(p))}
+    found = {
+        p.stem: p
+        for p in sorted(folder.iterdir())
+        if p.suffix.lower() in SUFFIXES or (p.is_dir() and _pictures(p))
+    }
     if found:
         return found
     if _pictures(folder):
@@ -60,7 +65,9 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def frames_of(path: Path) -> np.ndarray:
-    """Return all frames of a video, of a folder of pictures or of one picture, uint8 (time, h, w, 3); SceneError for sizes that differ."""
+    """Return all frames of a video, of a folder of pictures or of one picture, uint8 (time, h, w, 3);
+    SceneError for sizes that differ.
+    """
     if path.suffix.lower() in SUFFIXES:
         return np.stack(list(read_video(path, 0, probe(path).num_frames)))
     frames = [image_file(p) for p in (_pictures(path) if path.is_dir() else [path])]
@@ -70,7 +77,8 @@ def frames_of(path: Path) -> np.ndarray:
 
 
 def masks_of(folder: Path, name: str, pair: Pair) -> np.ndarray | None:
-    """Return where a camera's edit may act, bool (time, h, w), brought to the size of its videos; None where the folder has none of it.
+    """Return where a camera's edit may act, bool (time, h, w), brought to the size of its videos; None where
+    the folder has none of it.
 
     SceneError where there are more or fewer than frames, unless it is one picture for all.
     """
@@ -81,7 +89,9 @@ def masks_of(folder: Path, name: str, pair: Pair) -> np.ndarray | None:
     found, (count, height, width) = frames_of(place).max(-1), pair.original.shape[:3]
     if len(found) not in (1, count):
         raise SceneError(f"{place}: {len(found)} masks for {count} frames", "one per frame, or one for all")
-    inside = np.stack([cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR) > 127 for mask in found])
+    inside = np.stack(
+        [cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR) > 127 for mask in found]
+    )
     return np.broadcast_to(inside, (count, height, width))
 
 
@@ -90,7 +100,10 @@ def pairs_with_folder(folder: Path, originals: Path) -> list[Pair]:
     edited, source = video_files(folder), video_files(originals)
     names = [name for name in edited if name in source]
     if not names:
-        raise SceneError(f"{folder} and {originals}: no video has the same name in both", "name both by camera, such as cam00.mp4")
+        raise SceneError(
+            f"{folder} and {originals}: no video has the same name in both",
+            "name both by camera, such as cam00.mp4",
+        )
     return [_pair(name, frames_of(edited[name]), frames_of(source[name])) for name in names]
 
 
@@ -102,45 +115,71 @@ def pairs_with_run(folder: Path, footage: Footage) -> list[Pair]:
         edited = {next(iter(views)): edited[ALONE]}
     names = [name for name in edited if name in views]
     if not names:
-        raise SceneError(f"{folder}: no video is named as a camera of {footage.run.path}", f"cameras: {', '.join(views)}")
+        raise SceneError(
+            f"{folder}: no video is named as a camera of {footage.run.path}", f"cameras: {', '.join(views)}"
+        )
     count = footage.scene.num_frames
-    return [_pair(n, frames_of(edited[n]), np.stack([footage.original(views[n], i) for i in range(count)])) for n in names]
+    return [
+        _pair(n, frames_of(edited[n]), np.stack([footage.original(views[n], i) for i in range(count)]))
+        for n in names
+    ]
 
 
 def _pair(name: str, edited: np.ndarray, original: np.ndarray) -> Pair:
     """Return a pair of equal length and size; the edited video is brought to the original's size."""
     if len(edited) != len(original):
-        raise SceneError(f"{name}: {len(edited)} edited frames, {len(original)} original ones", "cut both to the same frames")
+        raise SceneError(
+            f"{name}: {len(edited)} edited frames, {len(original)} original ones",
+            "cut both to the same frames",
+        )
     height, width = original.shape[1:3]
     if edited.shape[1:3] != (height, width):
-        edited = np.stack([cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in edited])
+        edited = np.stack(
+            [cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in edited]
+        )
     return Pair(name, edited, original)
 
 
 def measure(
-    pairs: list[Pair], prompt: str, footage: Footage | None, captions: tuple[str, str] | None, progress: Progress,
+    pairs: list[Pair],
+    prompt: str,
+    footage: Footage | None,
+    captions: tuple[str, str] | None,
+    progress: Progress,
     masks: Path | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Return the figures of every camera, and those between cameras; `masks` is a folder as `masks_of` reads it."""
+) -> dict[str, Any]:
+    """Return the figures of every camera, and those between cameras; `masks` is a folder as `masks_of` reads
+    it.
+    """
     cameras = {}
     for done, pair in enumerate(pairs, 1):
-        cameras[pair.name] = _camera(pair, prompt, footage, captions) | {"background_kept_db": _background(pair, masks)}
+        cameras[pair.name] = _camera(pair, prompt, footage, captions) | {
+            "background_kept_db": _background(pair, masks)
+        }
         progress(done, len(pairs))
     return {"prompt": prompt, "cameras": cameras, "cross_view": _between(pairs, footage), "flow": FLOW}
 
 
-def _camera(pair: Pair, prompt: str, footage: Footage | None, captions: tuple[str, str] | None) -> dict[str, Any]:
+def _camera(
+    pair: Pair, prompt: str, footage: Footage | None, captions: tuple[str, str] | None
+) -> dict[str, Any]:
     edited, original, count = pair.edited.__getitem__, pair.original.__getitem__, len(pair.edited)
     out: dict[str, Any] = {"frames": count, **look.word_cells(edited, original, count, prompt, captions)}
     out["sharpness_kept"] = look.sharpness_cell(edited, original, count)
     if count > 1:
         found = temporal_errors(original, {"edited": edited, "originals": original}, count)
-        out["temporal_warp_error"] = {"value": round(found["edited"].relative, 4), "interval": _sure(found["edited"]),
-                                      "originals": round(found["originals"].relative, 4),
-                                      "ratio": round(found["edited"].ratio_to(found["originals"]), 4), "frames": count}  # fmt: skip
+        out["temporal_warp_error"] = {
+            "value": round(found["edited"].relative, 4),
+            "interval": _sure(found["edited"]),
+            "originals": round(found["originals"].relative, 4),
+            "ratio": round(found["edited"].ratio_to(found["originals"]), 4),
+            "frames": count,
+        }
         out["long_range"] = look.drift(original, {"edited": edited}, count)["edited"]
     else:
-        out["temporal_warp_error"] = out["long_range"] = look.missing("a video of one frame has no steadiness")
+        out["temporal_warp_error"] = out["long_range"] = look.missing(
+            "a video of one frame has no steadiness"
+        )
     return {**out, **_answers(pair, prompt, footage)}
 
 
@@ -159,10 +198,14 @@ def _background(pair: Pair, folder: Path | None) -> look.Cell:
 def _answers(pair: Pair, prompt: str, footage: Footage | None) -> dict[str, look.Cell]:
     names = ("known_answer_psnr_db", "known_answer_lpips")
     if footage is None or not footage.scene.exact:
-        return {name: look.missing("exact answers are known of runs on procedural scenes only") for name in names}
+        return {
+            name: look.missing("exact answers are known of runs on procedural scenes only") for name in names
+        }
     edit = edit_named_by(prompt)
     if edit is None:
-        return {name: look.missing("the sentence names no single edit with an exact answer") for name in names}
+        return {
+            name: look.missing("the sentence names no single edit with an exact answer") for name in names
+        }
     camera = next(c for c in footage.scene.cameras if c.name == pair.name)
     scene = footage.run.config().get("scene", {})
     source = [scene.get("start", 0) + i * scene.get("stride", 1) for i in range(len(pair.edited))]
@@ -174,7 +217,9 @@ def _answers(pair: Pair, prompt: str, footage: Footage | None) -> dict[str, look
 
 
 def _between(pairs: list[Pair], footage: Footage | None) -> look.Cell:
-    """Return the disagreement of the edited cameras at the run's key frame, through the unedited field's depth."""
+    """Return the disagreement of the edited cameras at the run's key frame, through the unedited field's
+    depth.
+    """
     if footage is None or not footage.has(KEY_BEFORE):
         return look.missing("needs the depth of a run of i4d on these originals: --like RUN")
     views = {footage.camera(v).name: i for i, v in enumerate(footage.scene.train_views)}
@@ -188,9 +233,13 @@ def _between(pairs: list[Pair], footage: Footage | None) -> look.Cell:
     found = view_errors(images, depths, cameras, footage.match_threshold)
     if found["edited"].compared == 0:
         return look.missing("no two cameras see a common surface point within the threshold")
-    return {"value": round(found["edited"].relative, 4), "interval": _sure(found["edited"]),
-            "originals": round(found["originals"].relative, 4),
-            "ratio": round(found["edited"].ratio_to(found["originals"]), 4), "frames": len(seen)}  # fmt: skip
+    return {
+        "value": round(found["edited"].relative, 4),
+        "interval": _sure(found["edited"]),
+        "originals": round(found["originals"].relative, 4),
+        "ratio": round(found["edited"].ratio_to(found["originals"]), 4),
+        "frames": len(seen),
+    }
 
 
 def _sure(found: Unsteadiness) -> list[float] | None:

@@ -1,4 +1,6 @@
-"""What has landed of the round that a run is at work on: its windows, before the round is committed, and where the run stands."""
+"""What has landed of the round that a run is at work on: its windows, before the round is committed, and
+where the run stands.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,16 @@ class Landing:
         self._run = run
         self._journal, self._events = Lines(run.path / "journal.jsonl"), Lines(run.path / "events.jsonl")
         self._told: list[dict] = []
-        self._blocks: dict[int, dict[str, str]] = {}  # of each round: window's name to the digest of its block
+        self._blocks: dict[
+            int, dict[str, str]
+        ] = {}  # of each round: window's name to the digest of its block
         self._tables: dict[int, FrameTable] = {}
 
     def refresh(self) -> bool:
         """Return whether windows or events have come since the last call."""
-        windows = [entry for entry in self._journal.more() if entry["kind"] == "edit" and entry["id"].count("/") == 2]
+        windows = [
+            entry for entry in self._journal.more() if entry["kind"] == "edit" and entry["id"].count("/") == 2
+        ]
         for entry in windows:
             index = int(entry["id"].split("/")[0].removeprefix("r"))
             self._blocks.setdefault(index, {})[entry["id"]] = entry["receipt"]["block"]["digest"]
@@ -47,5 +53,8 @@ class Landing:
                 for window in chain["windows"]:
                     digest = blocks.get(f"r{index}/v{chain['view']:02d}/w{window['index']:02d}")
                     frames = window["frames"] if digest else ()
-                    runs += [TableRun(chain["view"], frame, frame + 1, digest, row) for row, frame in enumerate(frames)]
+                    runs += [
+                        TableRun(chain["view"], frame, frame + 1, digest, row)
+                        for row, frame in enumerate(frames)
+                    ]
         return FrameTable.of(runs)

@@ -1,7 +1,8 @@
-"""How the pictures look: learned distances, words and pictures, drift, sharpness. Every figure is a cell of a table.
+"""How the pictures look: learned distances, words and pictures, drift, sharpness. Every figure is a cell of a
+table.
 
-A cell is {"value", "interval", "frames"}: mean over frames, 95 % bootstrap interval, how many frames. A figure that cannot be
-had is a cell too: {"value": null, "reason"}; nothing is silently left out.
+A cell is {"value", "interval", "frames"}: mean over frames, 95 % bootstrap interval, how many frames. A
+figure that cannot be had is a cell too: {"value": null, "reason"}; nothing is silently left out.
 """
 
 from __future__ import annotations
@@ -19,7 +20,13 @@ from i4d.metrics.interval import bootstrap_interval
 from i4d.metrics.perceptual import Lpips, find_lpips
 from i4d.metrics.sharpness import gradient_psnr, sharpness_kept
 from i4d.metrics.temporal import long_range_error
-from i4d.metrics.text_image import ClipEmbedder, caption_pair, directional_similarity, find_clip, frame_consistency
+from i4d.metrics.text_image import (
+    ClipEmbedder,
+    caption_pair,
+    directional_similarity,
+    find_clip,
+    frame_consistency,
+)
 from i4d.report.steadiness import planes
 
 MOST_FRAMES = 16  # of a video that learned networks look at, evenly spread
@@ -30,7 +37,11 @@ Cell = dict[str, Any]
 def cell(values: Sequence[float], digits: int = 4) -> Cell:
     """Return the mean of per-frame values with its bootstrap interval."""
     low, high = bootstrap_interval(values)
-    return {"value": round(float(np.mean(values)), digits), "interval": [round(low, digits), round(high, digits)], "frames": len(values)}
+    return {
+        "value": round(float(np.mean(values)), digits),
+        "interval": [round(low, digits), round(high, digits)],
+        "frames": len(values),
+    }
 
 
 def missing(reason: str) -> Cell:
@@ -48,7 +59,8 @@ def batch(read: Reader, indices: Sequence[int]) -> torch.Tensor:
     return torch.stack([planes(read(i)) for i in indices])
 
 
-# ------------------------------------------------------------------------------------------------ networks, found once
+# ------------------------------------------------------------------------------------------------ networks,
+# found once
 @cache
 def _lpips() -> Lpips | str:
     try:
@@ -81,8 +93,12 @@ def lpips_cell(read: Reader, reference: Reader, count: int) -> Cell:
     return cell(values)
 
 
-def word_cells(after: Reader, before: Reader, count: int, prompt: str, captions: tuple[str, str] | None = None) -> dict[str, Any]:
-    """Return CLIP directional similarity and frame consistency of an edit; `captions` describe the scene before and after."""
+def word_cells(
+    after: Reader, before: Reader, count: int, prompt: str, captions: tuple[str, str] | None = None
+) -> dict[str, Any]:
+    """Return CLIP directional similarity and frame consistency of an edit; `captions` describe the scene
+    before and after.
+    """
     names = ("clip_directional_similarity", "clip_frame_consistency")
     clip = _clip()
     if isinstance(clip, str):
@@ -92,17 +108,26 @@ def word_cells(after: Reader, before: Reader, count: int, prompt: str, captions:
     edited, original = (clip.images(batch(read, chosen)) for read in (after, before))
     words = clip.sentences([first, second])
     direction = directional_similarity(original, edited, words[0], words[1]).tolist()
-    neighbours = clip.images(batch(after, range(min(count, MOST_FRAMES))))  # next to each other: spread frames would say less
+    neighbours = clip.images(
+        batch(after, range(min(count, MOST_FRAMES)))
+    )  # next to each other: spread frames would say less
     consistency = frame_consistency(neighbours).tolist()
     enough = cell(consistency) if consistency else missing("one frame has no neighbour")
     return {
-        names[0]: {**cell(direction), "captions": [first, second], "captions_given": captions is not None, "model": clip.source},
+        names[0]: {
+            **cell(direction),
+            "captions": [first, second],
+            "captions_given": captions is not None,
+            "model": clip.source,
+        },
         names[1]: {**enough, "model": clip.source},
     }
 
 
 def drift(originals: Reader, videos: dict[str, Reader], count: int) -> dict[str, Any]:
-    """Return the long-range error (frame 0 against the others) of each video, relative to its mean gradient."""
+    """Return the long-range error (frame 0 against the others) of each video, relative to its mean
+    gradient.
+    """
     if count < 2:
         return {name: missing("a video of one frame has no drift") for name in videos}
     chosen = spread(count)
@@ -110,13 +135,20 @@ def drift(originals: Reader, videos: dict[str, Reader], count: int) -> dict[str,
     out = {}
     for name, read in videos.items():
         found = long_range_error(batch(read, chosen), source, estimator)
-        out[name] = {"value": round(found.relative, 4), "error": round(found.error, 6), "compared": round(found.compared, 4),
-                     "frames": len(chosen), "interval": [round(bound, 4) for bound in found.interval() or ()] or None}  # fmt: skip
+        out[name] = {
+            "value": round(found.relative, 4),
+            "error": round(found.error, 6),
+            "compared": round(found.compared, 4),
+            "frames": len(chosen),
+            "interval": [round(bound, 4) for bound in found.interval() or ()] or None,
+        }
     return out
 
 
 def sharpness_cell(read: Reader, reference: Reader, count: int) -> Cell:
-    """Return the Laplacian energy of a video's frames over that of a reference's; missing where that one is flat."""
+    """Return the Laplacian energy of a video's frames over that of a reference's; missing where that one is
+    flat.
+    """
     try:
         return cell([sharpness_kept(batch(read, [i]), batch(reference, [i])) for i in spread(count)])
     except ValueError as err:
@@ -125,4 +157,6 @@ def sharpness_cell(read: Reader, reference: Reader, count: int) -> Cell:
 
 def gradient_cell(read: Reader, reference: Reader, count: int) -> Cell:
     """Return the PSNR in dB of image gradients against a reference's; at most 100 a frame."""
-    return cell([min(100.0, gradient_psnr(batch(read, [i]), batch(reference, [i]))) for i in spread(count)], 3)
+    return cell(
+        [min(100.0, gradient_psnr(batch(read, [i]), batch(reference, [i]))) for i in spread(count)], 3
+    )

@@ -38,7 +38,9 @@ def measure(run: RunFolder, console: Console) -> dict:
 
 
 def report(run: RunFolder, console: Console, camera: str = "") -> dict[str, Path]:
-    """Write videos and page of a run, which looks into `camera`; measures it first where that was not done."""
+    """Write videos and page of a run, which looks into `camera`; measures it first where that was not
+    done.
+    """
     shown_view(Footage(run), camera)
     began = time.monotonic()
     if available():
@@ -58,20 +60,34 @@ def summary(metrics: dict) -> list[str]:
     fit, edit = metrics["reconstruction"], metrics.get("edit", {})
     if fit["psnr_db"] is not None:
         likeness = "" if fit["ssim"] is None else f", SSIM {fit['ssim']:.3f}"
-        rough = "; under 20 dB: an unseen view is hardly more than a guess" if fit["psnr_db"] < ROUGH_DB else ""
+        rough = (
+            "; under 20 dB: an unseen view is hardly more than a guess" if fit["psnr_db"] < ROUGH_DB else ""
+        )
         out.append(f"reconstruction of held-out cameras: {fit['psnr_db']:.2f} dB{likeness}{rough}")
     if edit.get("known_answer_psnr_db") is not None:
         away = edit["unedited_to_answer_psnr_db"]
-        out.append(f"edit, from the known answer: {edit['known_answer_psnr_db']:.2f} dB (the unedited video: {away:.2f} dB)")
+        out.append(
+            f"edit, from the known answer: {edit['known_answer_psnr_db']:.2f} dB (the unedited "
+            f"video: {away:.2f} dB)"
+        )
     if edit.get("object"):
         inside = edit["object"]
-        out.append(f"inside the object: {inside['inside_db']:.2f} dB (the unedited video: {inside['unedited_inside_db']:.2f} dB)")
+        out.append(
+            f"inside the object: {inside['inside_db']:.2f} dB (the unedited video: "
+            f"{inside['unedited_inside_db']:.2f} dB)"
+        )
     if kept := detail_kept(metrics):
-        faint = "; its renders are blurred: more steps help (field.fit_steps, field.refit_steps)" if kept < LITTLE_DETAIL else ""
+        faint = (
+            "; its renders are blurred: more steps help (field.fit_steps, field.refit_steps)"
+            if kept < LITTLE_DETAIL
+            else ""
+        )
         out.append(f"detail of the edit that the refit kept: {kept:.2f} (best near 1){faint}")
     for name, what in (("temporal", "in time"), ("cross_view", "between cameras")):
         if edit.get(f"{name}_ratio") is not None:
             share = (edit.get(name, {}).get("edited") or {}).get("compared", 1.0)
-            little = f" (of {100 * share:.1f} % of the pixels only: says little)" if share < LITTLE_SHARE else ""
+            little = (
+                f" (of {100 * share:.1f} % of the pixels only: says little)" if share < LITTLE_SHARE else ""
+            )
             out.append(f"disagreement {what}: {edit[f'{name}_ratio']:.2f} times the unedited field's{little}")
     return out

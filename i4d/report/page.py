@@ -26,15 +26,25 @@ from i4d.store.run_folder import RunFolder
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets" / "report"
 LITTLE_SHARE = 0.02  # of the pixels compared: below this a figure is told with a warning
-LITTLE_DETAIL = 0.4  # of the editor's own frames in the renders: below this the page warns; small fields on CPUs have 0.5
-MAIN_BYTES, MORE_BYTES = 14 << 20, 5 << 20  # of video: watched cameras and path; edited training views (base64 adds a third)
-_CSP = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+LITTLE_DETAIL = (
+    0.4  # of the editor's own frames in the renders: below this the page warns; small fields on CPUs have 0.5
+)
+MAIN_BYTES, MORE_BYTES = (
+    14 << 20,
+    5 << 20,
+)  # of video: watched cameras and path; edited training views (base64 adds a third)
+_CSP = (
+    "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src "
+    "'unsafe-inline'"
+)
 
 
 def write_report(run: RunFolder, camera: str = "") -> Path:
-    """Write RUN/report/index.html and return its path; measures and makes videos first where that was not done.
+    """Write RUN/report/index.html and return its path; measures and makes videos first where that was not
+    done.
 
-    `camera`: whose key frame and warps are shown; empty: the middle one of the edited cameras. I4DError where nothing is committed yet.
+    `camera`: whose key frame and warps are shown; empty: the middle one of the edited cameras. I4DError where
+    nothing is committed yet.
     """
     footage, load = Footage(run), workload_of(run)
     metrics = run.read_json("metrics.json") or evaluate(run)
@@ -67,7 +77,8 @@ def page(footage: Footage, load: Workload, metrics: dict, camera: str = "") -> s
         f'<meta http-equiv="Content-Security-Policy" content="{_CSP}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<title>{escape(title)} · i4d</title><link rel="icon" href="data:,"><style>{style}</style></head>\n'
-        f"<body><main>\n{body}\n<footer>Made by i4d {escape(__version__)} on {escape(metrics['made'])}.</footer></main>\n"
+        f"<body><main>\n{body}\n<footer>Made by i4d {escape(__version__)} on "
+        f"{escape(metrics['made'])}.</footer></main>\n"
         f"<script>{script}</script></body></html>\n"
     )
 
@@ -75,12 +86,15 @@ def page(footage: Footage, load: Workload, metrics: dict, camera: str = "") -> s
 # ------------------------------------------------------------------------------------------------ top
 def header(footage: Footage, load: Workload, metrics: dict) -> str:
     """Return title, summary, notices and the main figures."""
-    title = f"“{escape(footage.prompt)}”" if footage.prompt else f"{escape(footage.scene.name)}, reconstructed"
+    title = (
+        f"“{escape(footage.prompt)}”" if footage.prompt else f"{escape(footage.scene.name)}, reconstructed"
+    )
     notes = "".join(f'<p class="note">{escape(text)}</p>' for text in [*notices(footage), *faint(metrics)])
     kind = "Edit" if footage.edited else "Reconstruction"
     return (
         f'<p class="eyebrow">i4d · {kind} of {escape(footage.scene.name)}</p><h1>{title}</h1>'
-        f'<p class="lead">{escape(summary(footage, load, metrics))}</p>{notes}<div class="tiles">{"".join(tiles(metrics))}</div>'
+        f'<p class="lead">{escape(summary(footage, load, metrics))}</p>{notes}<div '
+        f'class="tiles">{"".join(tiles(metrics))}</div>'
     )
 
 
@@ -88,7 +102,10 @@ def summary(footage: Footage, load: Workload, metrics: dict) -> str:
     """Return one or two sentences about the run."""
     scene, camera = footage.scene, footage.scene.cameras[0]
     trained = len(scene.train_views)
-    what = f"{trained} camera{'s' if trained != 1 else ''}, {scene.num_frames} frames of {camera.width}×{camera.height}"
+    what = (
+        f"{trained} camera{'s' if trained != 1 else ''}, {scene.num_frames} frames of "
+        f"{camera.width}×{camera.height}"
+    )
     seconds = clock_text(metrics["timing"]["total_s"])
     if not footage.edited:
         return f"A moving scene ({what}) was fitted in {seconds}."
@@ -99,16 +116,26 @@ def summary(footage: Footage, load: Workload, metrics: dict) -> str:
     text += f", {metrics['unet_forwards']:,} UNet forwards and {seconds} in all."
     text += limits(footage)
     if ended := footage.run.read_json("rounds.json"):
-        text += f" The rounds ended because {ended['reason']}; round {ended['kept']} is shown, the one that disagrees least with itself."
-    near, far = (metrics.get("edit", {}).get(key) for key in ("known_answer_psnr_db", "unedited_to_answer_psnr_db"))
+        text += (
+            f" The rounds ended because {ended['reason']}; round {ended['kept']} is shown, the one that "
+            "disagrees least with itself."
+        )
+    near, far = (
+        metrics.get("edit", {}).get(key) for key in ("known_answer_psnr_db", "unedited_to_answer_psnr_db")
+    )
     if near is not None:
         seen = "a camera that was never trained on" if metrics["held_out"] else "a camera"
-        text += f" Seen from {seen}, the result lies {near:.1f} dB from the exact answer; the unedited video lies {far:.1f} dB from it."
+        text += (
+            f" Seen from {seen}, the result lies {near:.1f} dB from the exact answer; the unedited video "
+            f"lies {far:.1f} dB from it."
+        )
     return text
 
 
 def limits(footage: Footage) -> str:
-    """Return what was said besides the sentence: where the edit may act, which key frame was given; empty where nothing was."""
+    """Return what was said besides the sentence: where the edit may act, which key frame was given; empty
+    where nothing was.
+    """
     said = footage.run.config().get("local", {})
     if said.get("reference"):
         camera = footage.camera(footage.plan["reference_view"]).name
@@ -117,12 +144,21 @@ def limits(footage: Footage) -> str:
         text = ""
     if footage.region is None:
         return text
-    where = "a box" if footage.region.box else f"masks of {len({run.view for run in footage.region.masks})} camera(s)"
-    return f"{text} It acts inside {where} only; elsewhere frames are the originals and renders the unedited field's."
+    where = (
+        "a box"
+        if footage.region.box
+        else f"masks of {len({run.view for run in footage.region.masks})} camera(s)"
+    )
+    return (
+        f"{text} It acts inside {where} only; elsewhere frames are the originals and renders the "
+        "unedited field's."
+    )
 
 
 def notices(footage: Footage) -> list[str]:
-    """Return what a reader must know first, each once: the demonstration editor, a prompt outside its repertoire."""
+    """Return what a reader must know first, each once: the demonstration editor, a prompt outside its
+    repertoire.
+    """
     out = list(footage.request.notices)
     if footage.request.demonstration and not any("demonstration editor" in text for text in out):
         out.insert(0, "Made with a demonstration editor: small, trained for a short list of edits.")
@@ -130,18 +166,23 @@ def notices(footage: Footage) -> list[str]:
 
 
 def faint(metrics: dict) -> list[str]:
-    """Return a warning where the field shows little of what the editor drew; flicker alone would praise such a blur."""
+    """Return a warning where the field shows little of what the editor drew; flicker alone would praise such
+    a blur.
+    """
     kept = detail_kept(metrics)
     if kept is None or kept >= LITTLE_DETAIL:
         return []
     return [
-        f"The field shows {100 * kept:.0f} % of the detail of the editor's own frames, so its renders are blurred; the edit itself stands "
+        f"The field shows {100 * kept:.0f} % of the detail of the editor's own frames, so its "
+        "renders are blurred; the edit itself stands "
         "under “What the field was fitted to”. More steps help: field.fit_steps and field.refit_steps."
     ]
 
 
 def detail_kept(metrics: dict) -> float | None:
-    """Return the share of the edit's detail that the refit kept, or None where only held-out cameras were rendered."""
+    """Return the share of the edit's detail that the refit kept, or None where only held-out cameras were
+    rendered.
+    """
     return (metrics.get("edit", {}).get("look", {}).get("edges_kept") or {}).get("value")
 
 
@@ -150,7 +191,13 @@ def tiles(metrics: dict) -> list[str]:
     part, edit = metrics["reconstruction"], metrics.get("edit", {})
     trained = "of_trained_camera" in part
     shown = part["of_trained_camera"] if trained else part
-    out = [(number(shown["psnr_db"], "", 1), "dB", f"reconstruction, {'trained' if trained else 'unseen'} camera")]
+    out = [
+        (
+            number(shown["psnr_db"], "", 1),
+            "dB",
+            f"reconstruction, {'trained' if trained else 'unseen'} camera",
+        )
+    ]
     if edit.get("known_answer_psnr_db") is not None:
         unedited = f"to the exact answer (unedited {edit['unedited_to_answer_psnr_db']:.1f} dB)"
         out.append((number(edit["known_answer_psnr_db"], "", 1), "dB", unedited))
@@ -163,13 +210,20 @@ def tiles(metrics: dict) -> list[str]:
     for key, about in ratios.items():
         if edit.get(key) is not None:
             compared = (edit.get(key.removesuffix("_ratio"), {}).get("edited") or {}).get("compared", 1.0)
-            little = f" (of {100 * compared:.1f} % of the pixels only: says little)" if compared < LITTLE_SHARE else ""
+            little = (
+                f" (of {100 * compared:.1f} % of the pixels only: says little)"
+                if compared < LITTLE_SHARE
+                else ""
+            )
             out.append((number(edit[key]), "×", about + little))
     if (kept := detail_kept(metrics)) is not None:
         out.append((number(kept), "×", "detail of the edit that the refit kept (best near 1)"))
     out.append((clock_text(metrics["timing"]["total_s"]), "", "for all stages"))
     out = [(value, unit if value != "n/a" else "", about) for value, unit, about in out]
-    return [f'<div class="tile"><b>{escape(v)}<small>{unit}</small></b><span>{escape(about)}</span></div>' for v, unit, about in out]
+    return [
+        f'<div class="tile"><b>{escape(v)}<small>{unit}</small></b><span>{escape(about)}</span></div>'
+        for v, unit, about in out
+    ]
 
 
 # ------------------------------------------------------------------------------------------------ pictures
@@ -181,25 +235,43 @@ def videos(footage: Footage) -> str:
     for clip in clips(footage):
         if clip.group:
             found.setdefault(clip.group, []).append(clip)
-    seen = "never trained on nor edited" if footage.scene.held_out else "no camera is held out, so this one was trained on"
+    seen = (
+        "never trained on nor edited"
+        if footage.scene.held_out
+        else "no camera is held out, so this one was trained on"
+    )
     out = []
     main = sum(len(group) for name, group in found.items() if name != "edited views")
     for name, group in found.items():
         if name.startswith("camera"):
-            moves = any(f"camera {camera.name}" == name and camera.path is not None for camera in footage.scene.cameras)
+            moves = any(
+                f"camera {camera.name}" == name and camera.path is not None
+                for camera in footage.scene.cameras
+            )
             kind = "The camera on its own way" if moves else "Fixed camera"
-            out.append(f"<h2>From {escape(name)}</h2><p class='hint'>{kind}, {seen}. Rendered from the field.</p>")
+            out.append(
+                f"<h2>From {escape(name)}</h2><p class='hint'>{kind}, {seen}. Rendered from the field.</p>"
+            )
         elif name == "path":
-            out.append("<h2>Along a novel path</h2><p class='hint'>The camera moves where no camera was, while time runs.</p>")
+            out.append(
+                "<h2>Along a novel path</h2><p class='hint'>The camera moves where no camera was, "
+                "while time runs.</p>"
+            )
         else:
             out.append("<h2>What the field was fitted to</h2>")
-            whose = "cameras' videos as the editor left them" if len(group) > 1 else "camera's video as the editor left it"
+            whose = (
+                "cameras' videos as the editor left them"
+                if len(group) > 1
+                else "camera's video as the editor left it"
+            )
             out.append(f"<p class='hint'>The training {whose}, before the last refit.</p>")
             out.append(_group(footage, group, MORE_BYTES // len(group), "videos many"))
             out.append(again(footage.run.path.name, "report"))
             continue
         out.append(_group(footage, group, MAIN_BYTES // main, "videos"))
-        out.append(again(footage.run.path.name, "render", "--path", "spiral" if name == "path" else "side-by-side"))
+        out.append(
+            again(footage.run.path.name, "render", "--path", "spiral" if name == "path" else "side-by-side")
+        )
     return "\n".join(out)
 
 
@@ -213,27 +285,36 @@ def _group(footage: Footage, group: Sequence[Clip], cap_bytes: int, css: str) ->
             write_clip(path, clip, fps)
         label = escape(f"Video: {clip.title}, {clip.group}")
         shown.append(
-            f'<figure><video controls muted playsinline preload="auto" aria-label="{label}" src="{video_uri(path, cap_bytes)}"></video>'
+            f'<figure><video controls muted playsinline preload="auto" aria-label="{label}" '
+            f'src="{video_uri(path, cap_bytes)}"></video>'
             f"<figcaption>{escape(clip.title)}</figcaption></figure>"
         )
     name = escape(group[0].group)
     controls = (
         '<div class="controls" hidden><button type="button">Play</button>'
-        f'<input type="range" min="0" max="{frames - 1}" value="0" step="1" aria-label="Frame, {name}"><output></output></div>'
+        f'<input type="range" min="0" max="{frames - 1}" value="0" step="1" aria-label="Frame, '
+        f'{name}"><output></output></div>'
     )
     data = f'data-group data-frames="{frames}" data-fps="{fps:g}"'
     both = _wipe(group) if css == "videos" and group[-1].title == "Edited" and len(group) > 1 else ""
     tall, style = abreast(len(group), footage.scene.cameras[0])
-    return f'<div class="card stage" {data}><div class="{css}{tall}"{style}>{"".join(shown)}</div>{both}{controls}</div>'
+    return (
+        f'<div class="card stage" {data}><div '
+        f'class="{css}{tall}"{style}>{"".join(shown)}</div>{both}{controls}</div>'
+    )
 
 
 def _wipe(group: Sequence[Clip]) -> str:
-    """Return the slider between the last two videos of a group; the page's script puts them over each other."""
+    """Return the slider between the last two videos of a group; the page's script puts them over each
+    other.
+    """
     left, right = (escape(clip.title) for clip in group[-2:])
     label = escape(f"Slider between {group[-2].title} and {group[-1].title}, {group[0].group}")
     return (
-        f'<div class="wipe" hidden data-before="{left}, behind the slider" data-after="{right}, behind the slider"><div class="pair"></div>'
-        f'<input type="range" min="0" max="100" value="50" aria-label="{label}"><p><span>{left}</span><span>{right}</span></p></div>'
+        f'<div class="wipe" hidden data-before="{left}, behind the slider" data-after="{right}, '
+        'behind the slider"><div class="pair"></div>'
+        '<input type="range" min="0" max="100" value="50" '
+        f'aria-label="{label}"><p><span>{left}</span><span>{right}</span></p></div>'
     )
 
 
@@ -250,7 +331,10 @@ def key_frames(footage: Footage) -> str:
             cells.append(f'<img alt="{label}" src="{picture_uri(read(view, key))}">')
     when = which(key, footage.scene.num_frames).capitalize()
     many = "all training cameras are edited together at this instant, then each along time."
-    hint = f"{when}: {many if len(views) > 1 else 'this instant is edited first, the others follow it along time.'}"
+    hint = (
+        f"{when}: "
+        f"{many if len(views) > 1 else 'this instant is edited first, the others follow it along time.'}"
+    )
     columns = sheet(len(views), footage.camera(views[0]))
     shown = f"<div class='card scroll'><div class='sheet' style='{columns}'>{''.join(cells)}</div></div>"
     return f"<h2>Key frame</h2><p class='hint'>{hint}</p>{shown}{again(footage.run.path.name, 'report')}"
@@ -262,11 +346,25 @@ def figures_table(found: Sequence[Group], run: str) -> str:
     rows = []
     for group in found:
         rows.append(f'<tr class="group"><th colspan="5">{escape(group.title)}</th></tr>')
-        heads = (("Figure", ""), ("Value", " class='num'"), (group.baseline, " class='num'"), ("Better", ""), ("Mean of", ""))
-        rows.append(f"<tr class='head'>{''.join(f'<th{css}>{escape(text)}</th>' for text, css in heads)}</tr>")
+        heads = (
+            ("Figure", ""),
+            ("Value", " class='num'"),
+            (group.baseline, " class='num'"),
+            ("Better", ""),
+            ("Mean of", ""),
+        )
+        rows.append(
+            f"<tr class='head'>{''.join(f'<th{css}>{escape(text)}</th>' for text, css in heads)}</tr>"
+        )
         rows += [_row(figure, group.baseline) for figure in group.rows]
-    hint = "<p class='hint'>Small under a value: its 95 % interval, by resampling frames or pairs of cameras.</p>"
-    return f"<h2>Figures</h2>{hint}<div class='card'><table class='figures'>{''.join(rows)}</table></div>{again(run, 'eval')}"
+    hint = (
+        "<p class='hint'>Small under a value: its 95 % interval, by resampling frames or pairs of "
+        "cameras.</p>"
+    )
+    return (
+        f"<h2>Figures</h2>{hint}<div class='card'><table "
+        f"class='figures'>{''.join(rows)}</table></div>{again(run, 'eval')}"
+    )
 
 
 def _row(figure: Figure, head: str) -> str:
@@ -274,13 +372,21 @@ def _row(figure: Figure, head: str) -> str:
     cells = [f"<td>{escape(figure.name)}<small>{escape(figure.meaning)}</small>{reason}</td>"]
     sure = f"<small>{escape(figure.interval)}</small>" if figure.interval else ""
     cells.append(f"<td class='num' data-label='Value'><b>{escape(figure.value)}</b>{sure}</td>")
-    for label, text, css in ((head, figure.baseline, " class='num'"), ("Better", figure.better, ""), ("Mean of", figure.over, "")):
-        cells.append(f'<td{css} data-label="{escape(label)}">{escape(text)}</td>' if text else f"<td{css}></td>")
+    for label, text, css in (
+        (head, figure.baseline, " class='num'"),
+        ("Better", figure.better, ""),
+        ("Mean of", figure.over, ""),
+    ):
+        cells.append(
+            f'<td{css} data-label="{escape(label)}">{escape(text)}</td>' if text else f"<td{css}></td>"
+        )
     return f"<tr>{''.join(cells)}</tr>"
 
 
 def timeline(load: Workload, told: Sequence[str] = ()) -> str:
-    """Return who worked when, with warnings that were not `told` yet, the idle share of every worker, and the course of the fit."""
+    """Return who worked when, with warnings that were not `told` yet, the idle share of every worker, and the
+    course of the fit.
+    """
     if not load.spans:
         return ""
     kinds = [kind for kind in KINDS if any(span.kind == kind for span in load.spans)]
@@ -288,7 +394,10 @@ def timeline(load: Workload, told: Sequence[str] = ()) -> str:
     rows = []
     for worker in load.workers.values():
         whole, own = load.idle_share(worker.name, load.driven), load.idle_share(worker.name, load.editing)
-        shares = "".join(f"<td class='num'>{'n/a' if share is None else f'{100 * share:.0f} %'}</td>" for share in (whole, own))
+        shares = "".join(
+            f"<td class='num'>{'n/a' if share is None else f'{100 * share:.0f} %'}</td>"
+            for share in (whole, own)
+        )
         notes = f"<small>{escape('; '.join(worker.notes))}</small>" if worker.notes else ""
         rows.append(
             f"<tr><td>{escape(worker.name)}{notes}</td><td>{escape(worker.label)}</td><td>{escape(worker.node)}</td>"
@@ -297,15 +406,26 @@ def timeline(load: Workload, told: Sequence[str] = ()) -> str:
     where = f"<p class='hint'>{escape(load.placement)}</p>" if load.placement else ""
     trouble = "".join(f"<p class='note'>{escape(text)}</p>" for text in load.warnings if text not in told)
     if load.retries or load.restarts:
-        trouble += f"<p class='hint'>Pieces of work sent again: {load.retries}; services restarted: {load.restarts}.</p>"
+        trouble += (
+            f"<p class='hint'>Pieces of work sent again: {load.retries}; services restarted: "
+            f"{load.restarts}.</p>"
+        )
     fit = fit_svg(load)
-    curve = f"<h3>Fit: PSNR of the training batches</h3><div class='card scroll timeline'>{fit}</div>" if fit else ""
+    curve = (
+        f"<h3>Fit: PSNR of the training batches</h3><div class='card scroll timeline'>{fit}</div>"
+        if fit
+        else ""
+    )
     head = "".join(f"<th>{text}</th>" for text in ("Worker", "Device", "Host"))
-    head += "".join(f"<th class='num'>{text}</th>" for text in ("At work", "Idle, all stages", "Idle while editing"))
+    head += "".join(
+        f"<th class='num'>{text}</th>" for text in ("At work", "Idle, all stages", "Idle while editing")
+    )
     return (
-        f"<h2>Who worked when</h2>{where}{trouble}<div class='card'><div class='scroll timeline'>{timeline_svg(load)}</div>"
+        f"<h2>Who worked when</h2>{where}{trouble}<div class='card'><div class='scroll "
+        f"timeline'>{timeline_svg(load)}</div>"
         f"<ul class='legend'>{legend}</ul></div>"
-        f"<div class='card scroll' style='margin-top:12px'><table class='workers'><tr>{head}</tr>{''.join(rows)}</table></div>{curve}"
+        "<div class='card scroll' style='margin-top:12px'><table "
+        f"class='workers'><tr>{head}</tr>{''.join(rows)}</table></div>{curve}"
     )
 
 
@@ -328,10 +448,14 @@ def settings(footage: Footage) -> str:
     for key, value in flattened(footage.run.config()).items():
         changed = " class='changed'" if key in defaults and defaults[key] != value else ""
         about = known[key].metadata["help"] if key in known else ""
-        rows.append(f"<tr><td><code>{escape(key)}</code><small>{escape(about)}</small></td><td{changed}>{escape(_shown(value))}</td></tr>")
+        rows.append(
+            f"<tr><td><code>{escape(key)}</code><small>{escape(about)}</small></td><td{changed}>{escape(_shown(value))}</td></tr>"
+        )
     return (
-        f"<h2>Settings</h2><p class='hint'>All {len(rows)} of them; coloured where they differ from the program's defaults.</p>"
-        "<details class='card'><summary>Show every setting</summary><div class='scroll'><table><tr><th>Setting</th><th>Value</th></tr>"
+        f"<h2>Settings</h2><p class='hint'>All {len(rows)} of them; coloured where they differ from "
+        "the program's defaults.</p>"
+        "<details class='card'><summary>Show every setting</summary><div "
+        "class='scroll'><table><tr><th>Setting</th><th>Value</th></tr>"
         f"{''.join(rows)}</table></div></details>"
     )
 
@@ -343,7 +467,9 @@ def _shown(value: Any) -> str:
 
 
 def reproduce(footage: Footage) -> str:
-    """Return the command that makes this run again, and those that look at it, measure it and make its page again."""
+    """Return the command that makes this run again, and those that look at it, measure it and make its page
+    again.
+    """
     run = footage.run.path.name
     begin = ["edit", "--prompt", footage.prompt] if footage.edited else ["train"]
     command = ["i4d", *begin, "--config", f"{run}/config.yaml", "--out", f"{run}-again"]

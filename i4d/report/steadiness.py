@@ -1,4 +1,6 @@
-"""How steady a run's renders are in time, and how well its edited views agree, each beside the unedited scene."""
+"""How steady a run's renders are in time, and how well its edited views agree, each beside the unedited
+scene.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,11 @@ Reader = Callable[[int], np.ndarray]
 
 
 def bound_threads() -> None:
-    """Bound the threads of torch and OpenCV in this process: on small pictures more of them only wait for each other.
+    """Bound the threads of torch and OpenCV in this process: on small pictures more of them only wait for
+    each other.
 
-    OpenCV takes every core there is, whatever OMP_NUM_THREADS says; here it follows torch. On a host of 32 cores with 22 runs side by
-    side, comparing eight frames took 92 s, and 6 s when the others had ended.
+    OpenCV takes every core there is, whatever OMP_NUM_THREADS says; here it follows torch. On a host of 32
+    cores with 22 runs side by side, comparing eight frames took 92 s, and 6 s when the others had ended.
     """
     torch.set_num_threads(min(_MOST_THREADS, torch.get_num_threads()))
     cv2.setNumThreads(torch.get_num_threads())
@@ -35,12 +38,17 @@ def planes(frame: np.ndarray) -> torch.Tensor:
 
 
 def figure(found: Unsteadiness) -> dict:
-    """Return an error of agreement as it stands in metrics.json; `each` are those of single frames or pairs, relative as well."""
+    """Return an error of agreement as it stands in metrics.json; `each` are those of single frames or pairs,
+    relative as well.
+    """
     return {
-        "error": round(found.error, 6), "gradient": round(found.gradient, 6), "relative": round(found.relative, 4),
-        "compared": round(found.compared, 4), "interval": [round(bound, 4) for bound in found.interval() or ()] or None,
+        "error": round(found.error, 6),
+        "gradient": round(found.gradient, 6),
+        "relative": round(found.relative, 4),
+        "compared": round(found.compared, 4),
+        "interval": [round(bound, 4) for bound in found.interval() or ()] or None,
         "each": [round(error / max(found.gradient, 1e-8), 4) for error in found.each],
-    }  # fmt: skip
+    }
 
 
 def temporal_errors(originals: Reader, videos: dict[str, Reader], num_frames: int) -> dict[str, Unsteadiness]:
@@ -60,22 +68,30 @@ def temporal_errors(originals: Reader, videos: dict[str, Reader], num_frames: in
 
 
 def joined(parts: Sequence[tuple[Unsteadiness, int]]) -> Unsteadiness:
-    """Return what the whole gives from parts (chunks of a video, instants) with the frames of each: errors weigh by
-    compared pixels, gradients by frames."""
+    """Return what the whole gives from parts (chunks of a video, instants) with the frames of each: errors
+    weigh by compared pixels, gradients by frames."""
     frames = sum(n for _, n in parts)
     compared = sum(part.compared * n for part, n in parts)
     error = sum(part.error * part.compared * n for part, n in parts) / max(compared, 1e-12)
     each = tuple(value for part, _ in parts for value in part.each)
     areas = tuple(area for part, _ in parts for area in part.areas)
-    return Unsteadiness(error, sum(part.gradient * n for part, n in parts) / frames, compared / frames, each, areas)
+    return Unsteadiness(
+        error, sum(part.gradient * n for part, n in parts) / frames, compared / frames, each, areas
+    )
 
 
 def view_errors(
-    images: dict[str, Sequence[np.ndarray]], depths: Sequence[np.ndarray], cameras: Sequence[Camera], threshold: float
+    images: dict[str, Sequence[np.ndarray]],
+    depths: Sequence[np.ndarray],
+    cameras: Sequence[Camera],
+    threshold: float,
 ) -> dict[str, Unsteadiness]:
     """Return how far views disagree about the same surface points, for each set of pictures (one per camera).
 
     All sets are compared through the same z depths (world units) and the same `threshold` (world units).
     """
     geometry = [torch.from_numpy(depth.astype(np.float32)) for depth in depths]
-    return {name: cross_view_error([planes(f) for f in frames], geometry, cameras, threshold) for name, frames in images.items()}
+    return {
+        name: cross_view_error([planes(f) for f in frames], geometry, cameras, threshold)
+        for name, frames in images.items()
+    }

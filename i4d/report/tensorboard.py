@@ -1,4 +1,6 @@
-"""A run's course as TensorBoard files: what events.jsonl says, in scalars. For those who compare many runs side by side."""
+"""A run's course as TensorBoard files: what events.jsonl says, in scalars. For those who compare many runs
+side by side.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from i4d.store.run_folder import RunFolder
 
 
 def scalars(events: list[dict]) -> Iterator[tuple[str, float, int, float]]:
-    """Yield (tag, value, step, unix time) of a run's events; steps of a refit go on from those of the fit before it."""
+    """Yield (tag, value, step, unix time) of a run's events; steps of a refit go on from those of the fit
+    before it.
+    """
     done, offset, last = 0, 0, 0
     for event in events:
         kind, at = event["event"], event["at_s"]
@@ -36,7 +40,9 @@ def write_tensorboard(run: RunFolder, folder: Path) -> int:
     try:
         from tensorboardX import SummaryWriter
     except ImportError:
-        raise ConfigError("--tensorboard needs tensorboardX, which is not installed", "pip install tensorboardX") from None
+        raise ConfigError(
+            "--tensorboard needs tensorboardX, which is not installed", "pip install tensorboardX"
+        ) from None
     count = 0
     with SummaryWriter(str(folder)) as writer:
         for tag, value, step, at in scalars(run.events()):

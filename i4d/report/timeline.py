@@ -1,4 +1,6 @@
-"""Charts of the report as inline SVG: who worked when, and how the fit went. Colours come from the page's style."""
+"""Charts of the report as inline SVG: who worked when, and how the fit went. Colours come from the page's
+style.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,10 @@ class Clock:
     """Maps unix seconds to drawing units, with the pauses between sessions cut out."""
 
     def __init__(self, load: Workload) -> None:
-        points = sorted([t for s in load.spans for t in (s.began_s, s.ended_s)] + [t for s in load.stages for t in (s.began_s, s.ended_s)])
+        points = sorted(
+            [t for s in load.spans for t in (s.began_s, s.ended_s)]
+            + [t for s in load.stages for t in (s.began_s, s.ended_s)]
+        )
         points = points or [load.began_s, load.ended_s]
         self.begin = points[0]
         self.cuts: list[tuple[float, float]] = []
@@ -56,12 +61,21 @@ def tick_step(length: float, wanted: int = 8) -> float:
 
 
 def merged(spans: Sequence[Span], gap_s: float) -> list[Span]:
-    """Return spans of one worker in order, neighbours of one kind joined: a fit is hundreds of short calls."""
+    """Return spans of one worker in order, neighbours of one kind joined: a fit is hundreds of short
+    calls.
+    """
     out: list[Span] = []
     for span in sorted(spans, key=lambda s: s.began_s):
         last = out[-1] if out else None
-        if last and last.kind == span.kind and span.kind in ("fit", "refit", "render") and span.began_s - last.ended_s <= gap_s:
-            out[-1] = Span(last.worker, last.device, last.kind, span.task, last.began_s, max(last.ended_s, span.ended_s))
+        if (
+            last
+            and last.kind == span.kind
+            and span.kind in ("fit", "refit", "render")
+            and span.began_s - last.ended_s <= gap_s
+        ):
+            out[-1] = Span(
+                last.worker, last.device, last.kind, span.task, last.began_s, max(last.ended_s, span.ended_s)
+            )
         else:
             out.append(span)
     return out
@@ -77,12 +91,16 @@ def timeline_svg(load: Workload) -> str:
         y = _TOP + row * _ROW
         parts.append(f'<text class="who" x="4" y="{y + 14:.1f}">{escape(worker.name)}</text>')
         parts.append(f'<text class="where" x="4" y="{y + 27:.1f}">{escape(_short(worker.label, 27))}</text>')
-        parts.append(f'<rect class="lane" x="{LEFT}" y="{y + 5:.1f}" width="{WIDTH - LEFT - RIGHT:.1f}" height="{_BAR}" rx="3"/>')
+        parts.append(
+            f'<rect class="lane" x="{LEFT}" y="{y + 5:.1f}" width="{WIDTH - LEFT - RIGHT:.1f}" '
+            f'height="{_BAR}" rx="3"/>'
+        )
         spans = merged([s for s in load.spans if s.worker == worker.name], 0.004 * clock.length)
         parts += [_bar(span, clock, y + 5, worker.label) for span in spans]
     names = ", ".join(f"{w.name} on {w.label}" for w in workers)
     return (
-        f'<svg viewBox="0 0 {WIDTH:.0f} {bottom + _AXIS:.0f}" role="img" aria-label="Timeline: {escape(names)}">'
+        f'<svg viewBox="0 0 {WIDTH:.0f} {bottom + _AXIS:.0f}" role="img" aria-label="Timeline: '
+        f'{escape(names)}">'
         f"<title>Who worked when</title>{''.join(parts)}</svg>"
     )
 
@@ -94,7 +112,8 @@ def _bar(span: Span, clock: Clock, y: float, where: str) -> str:
     title = f"{span.kind}: {span.task}, {span.seconds:.1f} s on {where}"
     css = f"k-{kind.replace(' ', '-')}"
     return (
-        f'<rect class="{css}" x="{x:.2f}" y="{y:.1f}" width="{width:.2f}" height="{_BAR}" rx="{min(2.0, width / 3):.1f}">'
+        f'<rect class="{css}" x="{x:.2f}" y="{y:.1f}" width="{width:.2f}" height="{_BAR}" '
+        f'rx="{min(2.0, width / 3):.1f}">'
         f"<title>{escape(title)}</title></rect>"
     )
 
@@ -104,9 +123,13 @@ def _stages(load: Workload, clock: Clock) -> list[str]:
     for number, stage in enumerate(sorted(load.stages, key=lambda s: s.began_s)):
         x, stop = clock.x(stage.began_s), clock.x(stage.ended_s)
         width = max(stop - x, 0.8)
-        title = escape(f"{stage.name}{f', round {stage.round}' if stage.round else ''}: {stage.ended_s - stage.began_s:.1f} s")
+        title = escape(
+            f"{stage.name}{f', round {stage.round}' if stage.round else ''}: "
+            f"{stage.ended_s - stage.began_s:.1f} s"
+        )
         out.append(
-            f'<rect class="stage s{number % 2}" x="{x:.2f}" y="10" width="{width:.2f}" height="22" rx="3"><title>{title}</title></rect>'
+            f'<rect class="stage s{number % 2}" x="{x:.2f}" y="10" width="{width:.2f}" height="22" '
+            f'rx="3"><title>{title}</title></rect>'
         )
         if width > 6.5 * len(stage.name) + 8:
             out.append(f'<text class="stagename" x="{x + width / 2:.1f}" y="25">{escape(stage.name)}</text>')
@@ -133,7 +156,9 @@ def _short(text: str, length: int) -> str:
 
 
 def fit_svg(load: Workload) -> str:
-    """Return the PSNR of the training batches over steps, one line per round (0: the first fit); empty where unknown."""
+    """Return the PSNR of the training batches over steps, one line per round (0: the first fit); empty where
+    unknown.
+    """
     rounds = sorted({r for r, _, p in load.fits if p is not None and math.isfinite(p)})
     if not rounds:
         return ""
@@ -146,11 +171,13 @@ def fit_svg(load: Workload) -> str:
     low, high = math.floor(min(p for _, p in points)), math.ceil(max(p for _, p in points))
     high = max(high, low + 1)
     width, height, left, top, bottom = 1000.0, 210.0, 60.0, 12.0, 30.0
-    x = lambda step: left + step / max(offset, 1) * (width - left - 12)  # noqa: E731
-    y = lambda psnr: top + (high - psnr) / (high - low) * (height - top - bottom)  # noqa: E731
+    x = lambda step: left + step / max(offset, 1) * (width - left - 12)
+    y = lambda psnr: top + (high - psnr) / (high - low) * (height - top - bottom)
     parts = []
     for value in _round_values(low, high):
-        parts.append(f'<line class="grid" x1="{left}" y1="{y(value):.1f}" x2="{width - 12}" y2="{y(value):.1f}"/>')
+        parts.append(
+            f'<line class="grid" x1="{left}" y1="{y(value):.1f}" x2="{width - 12}" y2="{y(value):.1f}"/>'
+        )
         parts.append(f'<text class="tick end" x="{left - 8}" y="{y(value) + 4:.1f}">{value:g} dB</text>')
     for index, line in lines:
         kind = "refit" if index else "fit"

@@ -1,7 +1,9 @@
-"""Trying prompts and guidance on one key frame and a short window: what an edit would look like, before hours are spent on it.
+"""Trying prompts and guidance on one key frame and a short window: what an edit would look like, before hours
+are spent on it.
 
-Every cell of the grid is one prompt at one pair of guidance weights: a full edit of the key frame, then the frames after it as
-one window, as a run would edit them (without cross-view agreement and refit, which need a field).
+Every cell of the grid is one prompt at one pair of guidance weights: a full edit of the key frame, then the
+frames after it as one window, as a run would edit them (without cross-view agreement and refit, which need a
+field).
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ class Strengths:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One cell of the grid: its settings, frames uint8 (1 + window, h, w, 3), and figures (look.Cell) by name."""
+    """One cell of the grid: its settings, frames uint8 (1 + window, h, w, 3), and figures (look.Cell) by
+    name.
+    """
 
     prompt: str
     text_guidance: float
@@ -49,28 +53,42 @@ class Trial:
 
 
 def try_grid(
-    models: Sequence[EditorModel], estimator: FlowEstimator, originals: np.ndarray, grid: Sequence[EditSettings], strengths: Strengths,
-    answers: dict[str, list[np.ndarray]], progress: Progress,
-) -> list[Trial]:  # fmt: skip
-    """Return a trial for every settings of `grid`, on frames uint8 (time, h, w, 3) of one camera; frame 0 is the key frame.
+    models: Sequence[EditorModel],
+    estimator: FlowEstimator,
+    originals: np.ndarray,
+    grid: Sequence[EditSettings],
+    strengths: Strengths,
+    answers: dict[str, list[np.ndarray]],
+    progress: Progress,
+) -> list[Trial]:
+    """Return a trial for every settings of `grid`, on frames uint8 (time, h, w, 3) of one camera; frame 0 is
+    the key frame.
 
-    `models` are copies of one editor: each edits cells of its own, on a share of the cores. `answers` maps prompts to what each frame
-    should exactly become, where the scene knows.
+    `models` are copies of one editor: each edits cells of its own, on a share of the cores. `answers` maps
+    prompts to what each frame should exactly become, where the scene knows.
     """
     video = torch.stack([planes(frame) for frame in originals])
     flows = list(neighbour_flows(video, estimator)) if len(video) > 1 else []
     key_flows = _from_key(video, estimator)
     out = []
-    for done, (settings, frames) in enumerate(zip(grid, _all_edited(models, video, key_flows, grid, strengths), strict=True), 1):
+    for done, (settings, frames) in enumerate(
+        zip(grid, _all_edited(models, video, key_flows, grid, strengths), strict=True), 1
+    ):
         out.append(_judged(originals, video, frames, flows, settings, answers.get(settings.instruction, [])))
         progress(done, len(grid))
     return out
 
 
 def _all_edited(
-    models: Sequence[EditorModel], video: torch.Tensor, flows: FlowPair, grid: Sequence[EditSettings], strengths: Strengths
+    models: Sequence[EditorModel],
+    video: torch.Tensor,
+    flows: FlowPair,
+    grid: Sequence[EditSettings],
+    strengths: Strengths,
 ) -> Iterator[torch.Tensor]:
-    """Yield the edited frames of every cell in order; several small networks on a core each are faster than one on all of them."""
+    """Yield the edited frames of every cell in order; several small networks on a core each are faster than
+    one on all of them.
+    """
     if len(models) == 1:
         yield from (_edited(models[0], video, flows, settings, strengths) for settings in grid)
         return
@@ -87,7 +105,9 @@ def _all_edited(
 
     threads = torch.get_num_threads()
     try:
-        with ThreadPoolExecutor(len(models), "try", torch.set_num_threads, (max(1, threads // len(models)),)) as pool:
+        with ThreadPoolExecutor(
+            len(models), "try", torch.set_num_threads, (max(1, threads // len(models)),)
+        ) as pool:
             yield from pool.map(one, grid)
     finally:
         torch.set_num_threads(threads)
@@ -97,11 +117,17 @@ def _from_key(video: torch.Tensor, estimator: FlowEstimator) -> FlowPair:
     """Return forward and backward flow (time - 1, 2, h, w) between the key frame and each later frame."""
     rest = video[1:]
     key = video[:1].expand_as(rest)
-    return (estimator.estimate(key, rest), estimator.estimate(rest, key)) if len(rest) else (rest[:, :2], rest[:, :2])
+    return (
+        (estimator.estimate(key, rest), estimator.estimate(rest, key))
+        if len(rest)
+        else (rest[:, :2], rest[:, :2])
+    )
 
 
 @torch.inference_mode()
-def _edited(model: EditorModel, video: torch.Tensor, flows: FlowPair, settings: EditSettings, strengths: Strengths) -> torch.Tensor:
+def _edited(
+    model: EditorModel, video: torch.Tensor, flows: FlowPair, settings: EditSettings, strengths: Strengths
+) -> torch.Tensor:
     video, cost = video.to(model.device), EditCost()
     alone = replace(settings, attention="own", norm="frame")
     key = repaint(model, video[:1], video[:1], strengths.key, alone, [SEED], cost)
@@ -109,15 +135,21 @@ def _edited(model: EditorModel, video: torch.Tensor, flows: FlowPair, settings: 
     if not len(rest):
         return key.cpu()
     images = WindowImages(rest, rest, video[:1], key, key, *(flow.to(model.device) for flow in flows))
-    trace = lambda: trace_anchor(model, video[:1], key, strengths.window, settings, SEED, cost)  # noqa: E731
-    window, _ = edit_window(model, images, strengths.window, settings, SEED, [SEED] * len(rest), len(rest) + 1, cost, trace)
+    trace = lambda: trace_anchor(model, video[:1], key, strengths.window, settings, SEED, cost)
+    window, _ = edit_window(
+        model, images, strengths.window, settings, SEED, [SEED] * len(rest), len(rest) + 1, cost, trace
+    )
     return torch.cat([key, window]).cpu()
 
 
 def _judged(
-    originals: np.ndarray, video: torch.Tensor, edited: torch.Tensor, flows: list[FlowPair], settings: EditSettings,
+    originals: np.ndarray,
+    video: torch.Tensor,
+    edited: torch.Tensor,
+    flows: list[FlowPair],
+    settings: EditSettings,
     answers: list[np.ndarray],
-) -> Trial:  # fmt: skip
+) -> Trial:
     frames = (edited.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     figures = {"changed": look.cell((edited - video).abs().mean((1, 2, 3)).tolist(), 3)}
     if len(video) > 1:
@@ -127,11 +159,15 @@ def _judged(
     figures["clip_direction"] = words["clip_directional_similarity"]
     score = "clip_direction"
     if answers:
-        figures["known_answer_db"] = look.cell([image_psnr(a, b) for a, b in zip(frames, answers, strict=True)], 2)
+        figures["known_answer_db"] = look.cell(
+            [image_psnr(a, b) for a, b in zip(frames, answers, strict=True)], 2
+        )
         score = "known_answer_db"
     if figures[score]["value"] is None:
         score = "flicker" if "flicker" in figures else "changed"
-    return Trial(settings.instruction, settings.text_guidance, settings.image_guidance, frames, figures, score)
+    return Trial(
+        settings.instruction, settings.text_guidance, settings.image_guidance, frames, figures, score
+    )
 
 
 def best(trials: Sequence[Trial]) -> dict[str, Trial]:

@@ -1,4 +1,6 @@
-"""The videos of a run, as H.264 files that play in every browser: watched cameras, novel path, edited training views."""
+"""The videos of a run, as H.264 files that play in every browser: watched cameras, novel path, edited
+training views.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ NO_VIDEOS = "videos: not written, PyAV is missing here; `i4d report RUN` on a ho
 
 @dataclass(frozen=True)
 class Clip:
-    """One video: `group` it belongs to, what it shows, and its panels from left to right (functions of the frame index).
+    """One video: `group` it belongs to, what it shows, and its panels from left to right (functions of the
+    frame index).
 
     `labels` name the panels within the picture, for videos that are shown without a page around them.
     """
@@ -50,22 +53,44 @@ def clips(footage: Footage) -> list[Clip]:
 
 def _watched(footage: Footage, view: int) -> list[Clip]:
     name = footage.camera(view).name
-    made = [(kind, title) for kind, title in ((before(name), "Reconstruction"), (after(name), "Edited")) if footage.has(kind)]
+    made = [
+        (kind, title)
+        for kind, title in ((before(name), "Reconstruction"), (after(name), "Edited"))
+        if footage.has(kind)
+    ]
     panels = [("original", "Original video", lambda i: footage.original(view, i))]
     panels += [(kind.split("/")[0], title, _render(footage, kind)) for kind, title in made]
     count = min([footage.scene.num_frames, *(footage.num_rendered(kind) for kind, _ in made)])
     files = {"original": "original", "before": "reconstruction", "after": "edited"}
-    out = [Clip(f"{name}-{files[kind]}", f"camera {name}", title, (read,), count) for kind, title, read in panels]
+    out = [
+        Clip(f"{name}-{files[kind]}", f"camera {name}", title, (read,), count) for kind, title, read in panels
+    ]
     if len(panels) > 1:
         titles = tuple(title.lower() for _, title, _ in panels)
-        out.append(Clip(f"{name}-side-by-side", "", " | ".join(titles), tuple(read for *_, read in panels), count, titles))
+        out.append(
+            Clip(
+                f"{name}-side-by-side",
+                "",
+                " | ".join(titles),
+                tuple(read for *_, read in panels),
+                count,
+                titles,
+            )
+        )
     return out
 
 
 def _path(footage: Footage) -> list[Clip]:
-    made = [(kind, title) for kind, title in ((PATH_BEFORE, "Before"), (PATH_AFTER, "Edited")) if footage.has(kind)]
+    made = [
+        (kind, title)
+        for kind, title in ((PATH_BEFORE, "Before"), (PATH_AFTER, "Edited"))
+        if footage.has(kind)
+    ]
     out = [
-        Clip(f"path-{kind.split('/')[1]}", "path", title, (_render(footage, kind),), footage.num_rendered(kind)) for kind, title in made
+        Clip(
+            f"path-{kind.split('/')[1]}", "path", title, (_render(footage, kind),), footage.num_rendered(kind)
+        )
+        for kind, title in made
     ]
     if len(made) == 2:
         count = min(footage.num_rendered(kind) for kind, _ in made)
@@ -76,7 +101,7 @@ def _path(footage: Footage) -> list[Clip]:
 
 def _edited_view(footage: Footage, view: int) -> Clip:
     name = footage.camera(view).name
-    read = lambda i: footage.edited_frame(view, i)  # noqa: E731
+    read = lambda i: footage.edited_frame(view, i)
     return Clip(f"edited-{name}", "edited views", name, (read,), footage.scene.num_frames)
 
 
@@ -84,7 +109,9 @@ def _render(footage: Footage, name: str) -> Read:
     return lambda i: footage.rendered(name, i)
 
 
-def write_videos(run: RunFolder, progress: Callable[[int, int], None] = lambda done, of: None) -> dict[str, Path]:
+def write_videos(
+    run: RunFolder, progress: Callable[[int, int], None] = lambda done, of: None
+) -> dict[str, Path]:
     """Write RUN/videos/*.mp4 and return them by name; `progress` hears of each that is written.
 
     I4DError where nothing is committed yet or the disk is full.
@@ -122,13 +149,17 @@ def write_clip(path: Path, clip: Clip, fps: float, short_side: int = SHORT_SIDE)
 
 
 def frames_of(clip: Clip, short_side: int = SHORT_SIDE) -> Iterator[np.ndarray]:
-    """Yield a clip's frames: its panels side by side, all as high as the first, enlarged to a short side in pixels."""
+    """Yield a clip's frames: its panels side by side, all as high as the first, enlarged to a short side in
+    pixels.
+    """
     for index in range(clip.num_frames):
         yield side_by_side([enlarged(read(index), short_side) for read in clip.panels], clip.labels)
 
 
 def enlarged(frame: np.ndarray, short_side: int = SHORT_SIDE) -> np.ndarray:
-    """Return a frame whose shorter side has at least `short_side` pixels (Lanczos); larger frames as they are."""
+    """Return a frame whose shorter side has at least `short_side` pixels (Lanczos); larger frames as they
+    are.
+    """
     scale = short_side / min(frame.shape[:2])
     if scale <= 1:
         return frame
@@ -137,12 +168,16 @@ def enlarged(frame: np.ndarray, short_side: int = SHORT_SIDE) -> np.ndarray:
 
 
 def side_by_side(panels: Sequence[np.ndarray], labels: Sequence[str] = ()) -> np.ndarray:
-    """Return frames in a row, with white between them and their labels above; sizes may differ, heights follow the first."""
+    """Return frames in a row, with white between them and their labels above; sizes may differ, heights
+    follow the first.
+    """
     height = panels[0].shape[0]
     row: list[np.ndarray] = []
     for index, panel in enumerate(panels):
         if panel.shape[0] != height:
-            panel = cv2.resize(panel, (round(panel.shape[1] * height / panel.shape[0]), height), interpolation=cv2.INTER_AREA)
+            panel = cv2.resize(
+                panel, (round(panel.shape[1] * height / panel.shape[0]), height), interpolation=cv2.INTER_AREA
+            )
         if labels:
             panel = np.concatenate([_strip(panel.shape[1], labels[index]), panel])
         row += [np.full((panel.shape[0], _GUTTER, 3), 255, np.uint8), panel] if row else [panel]

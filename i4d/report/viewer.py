@@ -1,7 +1,8 @@
-"""`i4d view RUN`: the field in the browser. Time first: slider and play; then cameras with their pictures, before and after, rounds.
+"""`i4d view RUN`: the field in the browser. Time first: slider and play; then cameras with their pictures,
+before and after, rounds.
 
-The server listens on the loopback unless told otherwise. Pictures are rendered small while the camera moves and finer when it
-rests, so it works without a GPU.
+The server listens on the loopback unless told otherwise. Pictures are rendered small while the camera moves
+and finer when it rests, so it works without a GPU.
 """
 
 from __future__ import annotations
@@ -25,15 +26,21 @@ def _viser() -> Any:
     try:
         import viser
     except ImportError:
-        raise ConfigError("i4d view needs viser, which is not installed", 'pip install "i4d[viewer]"') from None
+        raise ConfigError(
+            "i4d view needs viser, which is not installed", 'pip install "i4d[viewer]"'
+        ) from None
     return viser
 
 
 class Viewer:
     """One run in a viser server."""
 
-    def __init__(self, views: RunViews, host: str = "127.0.0.1", port: int = 8080, height: int = 0, quiet: bool = True) -> None:
-        """`height`: of rendered pictures in pixels; 0: that of the scene's cameras, at most 720. ConfigError: the port is taken."""
+    def __init__(
+        self, views: RunViews, host: str = "127.0.0.1", port: int = 8080, height: int = 0, quiet: bool = True
+    ) -> None:
+        """`height`: of rendered pictures in pixels; 0: that of the scene's cameras, at most 720. ConfigError:
+        the port is taken.
+        """
         viser = _viser()
         self.views = views
         self._from_rotation = viser.transforms.SO3.from_matrix
@@ -64,8 +71,12 @@ class Viewer:
     # ------------------------------------------------------------------------------------------ page
     def _build(self) -> None:
         gui, scene = self.server.gui, self.views.scene
-        self.server.scene.set_up_direction(tuple(-np.mean([c.world_from_camera[:3, 1] for c in scene.cameras], 0)))
-        self.frame = gui.add_slider("Frame", 0, max(1, scene.num_frames - 1), 1, 0, disabled=scene.num_frames < 2)
+        self.server.scene.set_up_direction(
+            tuple(-np.mean([c.world_from_camera[:3, 1] for c in scene.cameras], 0))
+        )
+        self.frame = gui.add_slider(
+            "Frame", 0, max(1, scene.num_frames - 1), 1, 0, disabled=scene.num_frames < 2
+        )
         self.playing = gui.add_checkbox("Play", False)
         self.speed = gui.add_slider("Frames per second", 1, 60, 1, max(1, round(min(scene.fps, 60))))
         rounds = self.views.rounds()
@@ -74,7 +85,9 @@ class Viewer:
         self.round = gui.add_dropdown("Round", [str(r) for r in rounds], initial_value=str(rounds[-1]))
         self.photos = gui.add_checkbox("Cameras", False)
         names = [c.name for c in scene.cameras]
-        self.go = gui.add_dropdown("Look through", names, initial_value=names[(scene.held_out_views or (0,))[0]])
+        self.go = gui.add_dropdown(
+            "Look through", names, initial_value=names[(scene.held_out_views or (0,))[0]]
+        )
         self.status = gui.add_markdown(self._about())
         self._frustums = [self._frustum(view, _spacing(scene.cameras)) for view in range(len(names))]
         self.frame.on_update(lambda _: self._redraw())
@@ -90,7 +103,9 @@ class Viewer:
         shown = f"Showing **{self.chosen_look}**, round {index} of {self.round.options[-1]}"
         if index == 0:
             shown = "Showing **before** the edit (round 0)"
-        going = f"\n\nThe run goes on: {self.views.landing.standing().line()}." if self.views.run.driven() else ""
+        going = (
+            f"\n\nThe run goes on: {self.views.landing.standing().line()}." if self.views.run.driven() else ""
+        )
         return f"**{self.views.scene.name}**: {said}. {shown}.{going}"
 
     def _photo(self, view: int) -> np.ndarray:
@@ -101,10 +116,18 @@ class Viewer:
         rotation = self._from_rotation(camera.world_from_camera[:3, :3])
         held_out = view in scene.held_out_views
         handle = self.server.scene.add_camera_frustum(
-            f"/cameras/{camera.name}", fov=vertical_fov(camera), aspect=camera.width / camera.height, scale=size, visible=False,
-            image=self._photo(view), wxyz=rotation.wxyz, position=camera.centre,
-            color=(230, 140, 30) if held_out else (60, 120, 220), thickness=1.0, thickness_units="screen",
-        )  # fmt: skip
+            f"/cameras/{camera.name}",
+            fov=vertical_fov(camera),
+            aspect=camera.width / camera.height,
+            scale=size,
+            visible=False,
+            image=self._photo(view),
+            wxyz=rotation.wxyz,
+            position=camera.centre,
+            color=(230, 140, 30) if held_out else (60, 120, 220),
+            thickness=1.0,
+            thickness_units="screen",
+        )
 
         @handle.on_click
         def _(event: Any) -> None:
@@ -128,8 +151,12 @@ class Viewer:
             painter.ask()
 
     def show_photos(self) -> None:
-        """Show the cameras with their pictures, or none, as is chosen; not the one that somebody looks through."""
-        looked_through = {painter.stands_at for painter in self._painters.values()}  # its picture would hide the field
+        """Show the cameras with their pictures, or none, as is chosen; not the one that somebody looks
+        through.
+        """
+        looked_through = {
+            painter.stands_at for painter in self._painters.values()
+        }  # its picture would hide the field
         for view, handle in enumerate(self._frustums):
             handle.visible = self.photos.value and self.views.scene.cameras[view].name not in looked_through
             if handle.visible:
@@ -145,7 +172,9 @@ class Viewer:
             with each.atomic():
                 each.camera.wxyz = self._from_rotation(camera.world_from_camera[:3, :3]).wxyz
                 each.camera.position = camera.centre
-                each.camera.look_at = camera.centre + camera.world_from_camera[:3, 2] * self.views.scene.bounds.unit
+                each.camera.look_at = (
+                    camera.centre + camera.world_from_camera[:3, 2] * self.views.scene.bounds.unit
+                )
                 each.camera.fov = fitting_fov(camera, each.camera.aspect)
 
     # ------------------------------------------------------------------------------------------ threads
@@ -212,7 +241,9 @@ class Painter:
             while scale >= 1 and not self._wanted.is_set():
                 try:
                     self._once(max(1, self._viewer.height // scale))
-                except I4DError as err:  # such as a round whose field went a moment ago; the next picture may be there
+                except (
+                    I4DError
+                ) as err:  # such as a round whose field went a moment ago; the next picture may be there
                     self._viewer.status.content = str(err)
                     break
                 self.painted += scale == 1
@@ -226,7 +257,10 @@ class Painter:
         camera, frame = pinhole(seen.fov, seen.aspect, height, pose), int(viewer.frame.value)
         image = viewer.views.render(camera, frame, int(viewer.round.value), viewer.chosen_look)
         through = viewer.camera_of(viewer.go.value, frame)
-        before, self.stands_at = self.stands_at, viewer.go.value if stands_at(camera, through, viewer.views.scene.bounds.unit) else ""
+        before, self.stands_at = (
+            self.stands_at,
+            viewer.go.value if stands_at(camera, through, viewer.views.scene.bounds.unit) else "",
+        )
         if self.stands_at:
             image = as_finder(image, camera, through)
         if before != self.stands_at:
@@ -237,7 +271,9 @@ class Painter:
 
 
 def _spacing(cameras: Sequence[Camera]) -> float:
-    """Return a size for frustums in world units: a quarter of the median distance to the next camera, so that they stand apart."""
+    """Return a size for frustums in world units: a quarter of the median distance to the next camera, so that
+    they stand apart.
+    """
     centres = np.stack([c.centre for c in cameras])
     if len(centres) < 2:
         return 0.1

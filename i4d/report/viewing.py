@@ -1,4 +1,6 @@
-"""What a viewer shows of a run, without the viewer: its field at any round, camera and frame, before, after, or the difference."""
+"""What a viewer shows of a run, without the viewer: its field at any round, camera and frame, before, after,
+or the difference.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ from i4d.types import Camera
 
 Look = Literal["after", "before", "difference"]
 LOOKS: tuple[Look, ...] = ("after", "before", "difference")
-FINDER_DIMMED = 0.25  # what the camera looked through does not see: no camera may have seen it, so the field guesses there
+# what the camera looked through does not see: no camera may have seen it, so the field guesses there
+FINDER_DIMMED = 0.25
 DIFFERENCE_GAIN = 2.0  # differences are shown around grey, so much larger
 
 
@@ -56,12 +59,16 @@ class RunViews:
         self._fields: OrderedDict[int, Fitter] = OrderedDict()
 
     def rounds(self) -> list[int]:
-        """Return the rounds whose field is still there: 0 is the reconstruction. The store is asked at every call."""
+        """Return the rounds whose field is still there: 0 is the reconstruction. The store is asked at every
+        call.
+        """
         manifests = self.footage.manifests
         return [r for r in sorted(manifests) if self.run.has_checkpoint(manifests[r]["checkpoint"]["digest"])]
 
     def refresh(self) -> bool:
-        """Take notice of rounds that were committed since, and of fields that went at a run's end; returns whether there are any."""
+        """Take notice of rounds that were committed since, and of fields that went at a run's end; returns
+        whether there are any.
+        """
         if set(self.run.committed()) != set(self.footage.manifests):
             self.footage = Footage(self.run)
         before, self._known = self._known, self.rounds()
@@ -71,11 +78,15 @@ class RunViews:
         """Return a round's field. ConfigError for a round that is not there."""
         if round_index not in self._fields:
             if round_index not in self.rounds():
-                raise ConfigError(f"round {round_index} is not there", f"rounds with a field: {self.rounds()}")
+                raise ConfigError(
+                    f"round {round_index} is not there", f"rounds with a field: {self.rounds()}"
+                )
             digest = self.footage.manifests[round_index]["checkpoint"]["digest"]
             data = get_checkpoint(self.run.store, digest)
             decode(data)  # says what is wrong with a corrupt one before anything is made
-            fitter = Fitter(self._config.field, self._space, self.scene.num_frames, self._config.seed, self._device)
+            fitter = Fitter(
+                self._config.field, self._space, self.scene.num_frames, self._config.seed, self._device
+            )
             restore(fitter, data)
             self._fields[round_index] = fitter
         self._fields.move_to_end(round_index)
@@ -84,7 +95,9 @@ class RunViews:
         return self._fields[round_index]
 
     def render(self, camera: Camera, frame: int, round_index: int, look: Look = "after") -> np.ndarray:
-        """Return uint8 (height, width, 3): the round's field, the unedited one, or their difference around grey."""
+        """Return uint8 (height, width, 3): the round's field, the unedited one, or their difference around
+        grey.
+        """
         if look == "before":
             return self._image(camera, frame, 0)
         after = self._image(camera, frame, round_index)
@@ -110,16 +123,26 @@ class RunViews:
         return render_image(fitter.field, fitter.render_settings(), camera, frame)
 
     def photo(self, view: int, frame: int, look: Look, round_index: int, width: int = 160) -> np.ndarray:
-        """Return a camera's own frame for its frustum, at most `width` pixels wide: a trained view's as a round left it.
+        """Return a camera's own frame for its frustum, at most `width` pixels wide: a trained view's as a
+        round left it.
 
-        Of the last round that is committed: as the windows of the next one have it, where they have come that far.
+        Of the last round that is committed: as the windows of the next one have it, where they have come that
+        far.
         """
-        image = self._edited(view, frame, round_index) if look != "before" and view in self.scene.train_views else None
+        image = (
+            self._edited(view, frame, round_index)
+            if look != "before" and view in self.scene.train_views
+            else None
+        )
         if image is None:
             image = self.footage.original(view, frame)
         if image.shape[1] <= width:
             return image
-        return cv2.resize(image, (width, max(1, round(image.shape[0] * width / image.shape[1]))), interpolation=cv2.INTER_AREA)
+        return cv2.resize(
+            image,
+            (width, max(1, round(image.shape[0] * width / image.shape[1]))),
+            interpolation=cv2.INTER_AREA,
+        )
 
     def _edited(self, view: int, frame: int, round_index: int) -> np.ndarray | None:
         newest = round_index == max(self.footage.manifests)
@@ -130,34 +153,54 @@ class RunViews:
 
 
 def fitting_fov(camera: Camera, aspect: float) -> float:
-    """Return the vertical field of view in radians of a window (width over height `aspect`) that shows a camera's whole picture."""
-    wide = camera.width / 2 / camera.K[0, 0] / aspect  # tangent of half the angle that the window needs for the picture's width
+    """Return the vertical field of view in radians of a window (width over height `aspect`) that shows a
+    camera's whole picture.
+    """
+    wide = (
+        camera.width / 2 / camera.K[0, 0] / aspect
+    )  # tangent of half the angle that the window needs for the picture's width
     return float(2 * np.arctan(max(camera.height / 2 / camera.K[1, 1], wide)))
 
 
 def as_finder(image: np.ndarray, free: Camera, camera: Camera) -> np.ndarray:
-    """Return a picture (h, w, 3) of a free camera that stands where `camera` does, with what that one does not see dimmed."""
+    """Return a picture (h, w, 3) of a free camera that stands where `camera` does, with what that one does
+    not see dimmed.
+    """
     out = (image * FINDER_DIMMED).astype(np.uint8)
-    x0, x1 = ((edge - camera.K[0, 2]) / camera.K[0, 0] * free.K[0, 0] + free.K[0, 2] for edge in (0, camera.width))
-    y0, y1 = ((edge - camera.K[1, 2]) / camera.K[1, 1] * free.K[1, 1] + free.K[1, 2] for edge in (0, camera.height))
+    x0, x1 = (
+        (edge - camera.K[0, 2]) / camera.K[0, 0] * free.K[0, 0] + free.K[0, 2] for edge in (0, camera.width)
+    )
+    y0, y1 = (
+        (edge - camera.K[1, 2]) / camera.K[1, 1] * free.K[1, 1] + free.K[1, 2] for edge in (0, camera.height)
+    )
     inside = np.s_[max(0, round(y0)) : max(0, round(y1)), max(0, round(x0)) : max(0, round(x1))]
     out[inside] = image[inside]
     return out
 
 
 def stands_at(free: Camera, camera: Camera, unit: float) -> bool:
-    """Return whether a free camera stands and looks as `camera` does: within a thousandth of `unit` and of a radian, about."""
+    """Return whether a free camera stands and looks as `camera` does: within a thousandth of `unit` and of a
+    radian, about.
+    """
     apart = np.abs(free.world_from_camera - camera.world_from_camera)
     return bool(apart[:3, 3].max() < 1e-3 * unit and apart[:3, :3].max() < 1e-3)
 
 
 def pinhole(fov_rad: float, aspect: float, height: int, world_from_camera: np.ndarray) -> Camera:
-    """Return a camera of a vertical field of view (radians), centred; ConfigError for one that is no picture."""
+    """Return a camera of a vertical field of view (radians), centred; ConfigError for one that is no
+    picture.
+    """
     if not (0.01 < fov_rad < 3.1 and 0.05 < aspect < 20 and height >= 1):
         raise ConfigError(f"camera with field of view {fov_rad:g}, aspect {aspect:g}, height {height}")
     width = max(1, round(height * aspect))
     focal = height / 2 / np.tan(fov_rad / 2)
-    return Camera("free", width, height, np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]]), world_from_camera)
+    return Camera(
+        "free",
+        width,
+        height,
+        np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]]),
+        world_from_camera,
+    )
 
 
 def vertical_fov(camera: Camera) -> float:

@@ -1,4 +1,6 @@
-"""Who worked when: workers, pieces of work and stages of a run, read from its events. No second instrumentation."""
+"""Who worked when: workers, pieces of work and stages of a run, read from its events. No second
+instrumentation.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,12 @@ from dataclasses import dataclass, field
 from i4d.store.run_folder import RunFolder
 
 KINDS = ("fit", "refit", "key frame", "window", "render")
-_WORK = {"KeyFrameStepStored": "key frame", "RestViewsStored": "key frame", "WindowStored": "window", "RenderStored": "render"}
+_WORK = {
+    "KeyFrameStepStored": "key frame",
+    "RestViewsStored": "key frame",
+    "WindowStored": "window",
+    "RenderStored": "render",
+}
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,9 @@ class Worker:
 
 @dataclass
 class Workload:
-    """All of it; `sessions` are the times at which a driver began (more than one where the run was resumed)."""
+    """All of it; `sessions` are the times at which a driver began (more than one where the run was
+    resumed).
+    """
 
     workers: dict[str, Worker] = field(default_factory=dict)
     spans: list[Span] = field(default_factory=list)
@@ -72,13 +81,17 @@ class Workload:
     warnings: list[str] = field(default_factory=list)
     retries: int = 0
     restarts: int = 0
-    fits: list[tuple[int, int, float]] = field(default_factory=list)  # round, step, PSNR of the training batches in dB
+    fits: list[tuple[int, int, float]] = field(
+        default_factory=list
+    )  # round, step, PSNR of the training batches in dB
     began_s: float = 0.0
     ended_s: float = 0.0
 
     def busy(self, worker: str, began_s: float = 0.0, ended_s: float = float("inf")) -> float:
         """Return for how many seconds a worker worked within a period; overlapping calls count once."""
-        spans = sorted((max(s.began_s, began_s), min(s.ended_s, ended_s)) for s in self.spans if s.worker == worker)
+        spans = sorted(
+            (max(s.began_s, began_s), min(s.ended_s, ended_s)) for s in self.spans if s.worker == worker
+        )
         total, upto = 0.0, began_s
         for start, stop in spans:
             total += max(0.0, stop - max(start, upto))
@@ -86,7 +99,9 @@ class Workload:
         return total
 
     def idle_share(self, worker: str, stages: Iterable[StageSpan]) -> float | None:
-        """Return the share of some stages in which a worker did nothing; None where there was no such stage."""
+        """Return the share of some stages in which a worker did nothing; None where there was no such
+        stage.
+        """
         periods = [(s.began_s, s.ended_s) for s in stages]
         total = sum(stop - start for start, stop in periods)
         return 1 - sum(self.busy(worker, *period) for period in periods) / total if total > 0 else None
@@ -112,7 +127,9 @@ def workload_of(run: RunFolder) -> Workload:
 
 
 def workload(events: Sequence[dict]) -> Workload:
-    """Return the workload that events (as in events.jsonl) tell of; work taken over from an earlier attempt counts once."""
+    """Return the workload that events (as in events.jsonl) tell of; work taken over from an earlier attempt
+    counts once.
+    """
     out, open_stages = Workload(), {}
     for event in events:
         name, at = event["event"], event["at_s"]
@@ -142,13 +159,17 @@ def workload(events: Sequence[dict]) -> Workload:
 
 
 def _ready(out: Workload, event: dict) -> None:
-    worker = out.workers.setdefault(event["worker"], Worker(event["worker"], event["device"], ready_s=event["at_s"]))
+    worker = out.workers.setdefault(
+        event["worker"], Worker(event["worker"], event["device"], ready_s=event["at_s"])
+    )
     worker.device, worker.device_name, worker.node = event["device"], event["device_name"], event["node"]
     worker.notes, worker.warm_up_s = tuple(event["notes"]), event["seconds"]
 
 
 def _worked(out: Workload, event: dict, kind: str, task: str) -> None:
-    worker = out.workers.setdefault(event["worker"], Worker(event["worker"], event["device"], ready_s=event["started_s"]))
+    worker = out.workers.setdefault(
+        event["worker"], Worker(event["worker"], event["device"], ready_s=event["started_s"])
+    )
     worker.peak_bytes = max(worker.peak_bytes, event.get("peak_bytes") or 0)
     began = event["started_s"]
     out.spans.append(Span(event["worker"], event["device"], kind, task, began, began + event["seconds"]))

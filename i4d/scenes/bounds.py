@@ -14,14 +14,17 @@ SAMPLES_PER_AXIS = 48
 
 
 def _corner_rays(camera: Camera) -> np.ndarray:
-    """Return the directions (4, 3), unit length along the optical axis, through the image's corners, in world axes."""
+    """Return the directions (4, 3), unit length along the optical axis, through the image's corners, in world
+    axes.
+    """
     corners = np.array(list(product((0.0, camera.width), (0.0, camera.height))))
     in_camera = np.concatenate([corners, np.ones((4, 1))], 1) @ np.linalg.inv(camera.K).T
     return in_camera @ camera.world_from_camera[:3, :3].T
 
 
 def ndc_bounds(cameras: Sequence[Camera], near: float, far: float) -> Bounds:
-    """Return NDC bounds that hold what any camera sees from `near` on, cameras looking along +z of the world frame.
+    """Return NDC bounds that hold what any camera sees from `near` on, cameras looking along +z of the world
+    frame.
 
     The NDC map is that of the first camera: u = 2 fx x / (W z) + offset, v likewise, w = 1 - 2 near / z.
     """
@@ -30,7 +33,10 @@ def ndc_bounds(cameras: Sequence[Camera], near: float, far: float) -> Bounds:
     for camera in cameras:
         rays = _corner_rays(camera)
         if (rays[:, 2] <= 1e-3).any():
-            raise SceneError(f"camera {camera.name} looks too far aside for a forward-facing rig", "set scene.bounds: box or contracted")
+            raise SceneError(
+                f"camera {camera.name} looks too far aside for a forward-facing rig",
+                "set scene.bounds: box or contracted",
+            )
         for z in (near, far, 1e6 * far):
             points.append(camera.centre + rays * ((z - camera.centre[2]) / rays[:, 2])[:, None])
     image = np.concatenate(points) @ reference.K.T
@@ -39,13 +45,15 @@ def ndc_bounds(cameras: Sequence[Camera], near: float, far: float) -> Bounds:
     return Bounds("ndc", ((*map(float, low), -1.0), (*map(float, high), 1.0)), near, far, 1.0)
 
 
-def frustum_bounds(cameras: Sequence[Camera], kind: str, near: float, far: float, aabb: Sequence = ()) -> Bounds:
+def frustum_bounds(
+    cameras: Sequence[Camera], kind: str, near: float, far: float, aabb: Sequence = ()
+) -> Bounds:
     """Return the bounds of what at least two cameras (or all, where there are fewer) see in common.
 
-    The point nearest to all optical axes is the scene's middle; its median distance along the axes is the scene's unit.
-    A box around the middle is sampled, and the samples that most cameras see span the result. Cameras that all stand at one place
-    tell no depth: then the box is what they see between `near` and `far`, or `aabb`, whose middle's depth is the unit; SceneError
-    without either.
+    The point nearest to all optical axes is the scene's middle; its median distance along the axes is the
+    scene's unit. A box around the middle is sampled, and the samples that most cameras see span the result.
+    Cameras that all stand at one place tell no depth: then the box is what they see between `near` and `far`,
+    or `aabb`, whose middle's depth is the unit; SceneError without either.
     """
     if np.ptp([camera.centre for camera in cameras], axis=0).max() == 0:
         return _from_one_place(cameras, kind, near, far, aabb)
@@ -66,15 +74,22 @@ def _from_one_place(cameras: Sequence[Camera], kind: str, near: float, far: floa
         middle = (np.array(low) + high) / 2
         unit = float(np.median([(middle - c.centre) @ c.world_from_camera[:3, 2] for c in cameras]))
         if unit <= 0:
-            raise SceneError("scene.aabb lies behind the camera", "two corners of a box in world units that the camera sees")
+            raise SceneError(
+                "scene.aabb lies behind the camera",
+                "two corners of a box in world units that the camera sees",
+            )
         return Bounds(kind, (low, high), near or 0.05 * unit, far or 3.0 * unit, unit)
     if not (near and far):
-        raise SceneError("one camera that stands still tells no depth", "set scene.near and scene.far (world units), or scene.aabb")
+        raise SceneError(
+            "one camera that stands still tells no depth",
+            "set scene.near and scene.far (world units), or scene.aabb",
+        )
     return swept_bounds(cameras, kind, near, far)
 
 
 def swept_bounds(cameras: Sequence[Camera], kind: str, near: float, far: float) -> Bounds:
-    """Return the box around all that any camera sees between two depths (world units): for captures that know how near and far they reach.
+    """Return the box around all that any camera sees between two depths (world units): for captures that know
+    how near and far they reach.
 
     The scene's unit is the middle of that range.
     """
@@ -84,8 +99,8 @@ def swept_bounds(cameras: Sequence[Camera], kind: str, near: float, far: float) 
 
 
 def scene_middle(cameras: Sequence[Camera]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the point (3,) nearest to all optical axes in the least-squares sense and its depth along each, or a point
-    three baselines ahead of parallel cameras (one unit ahead of a single one)."""
+    """Return the point (3,) nearest to all optical axes in the least-squares sense and its depth along each,
+    or a point three baselines ahead of parallel cameras (one unit ahead of a single one)."""
     normal, right = np.zeros((3, 3)), np.zeros(3)
     for camera in cameras:
         axis = camera.world_from_camera[:3, 2] / np.linalg.norm(camera.world_from_camera[:3, 2])
@@ -100,7 +115,10 @@ def scene_middle(cameras: Sequence[Camera]) -> tuple[np.ndarray, np.ndarray]:
     depths = np.array([(middle - c.centre) @ c.world_from_camera[:3, 2] for c in cameras])
     if (depths <= 0).any():
         names = ", ".join(c.name for c, d in zip(cameras, depths, strict=True) if d <= 0)
-        raise SceneError(f"the cameras do not look at a common place (behind: {names})", "check R and t: OpenCV x_cam = R x_world + t")
+        raise SceneError(
+            f"the cameras do not look at a common place (behind: {names})",
+            "check R and t: OpenCV x_cam = R x_world + t",
+        )
     return middle, depths
 
 

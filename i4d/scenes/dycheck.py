@@ -2,13 +2,16 @@
 
     dataset.json      {"train_ids": [...], "val_ids": [...]}
     metadata.json     {"0_00012": {"camera_id": 0, "warp_id": 12}, ...}     warp_id is the instant
-    camera/ID.json    orientation (3x3, camera from world), position, focal_length, principal_point, image_size, distortions
+    camera/ID.json    orientation (3x3, camera from world), position, focal_length, principal_point,
+    image_size, distortions
     rgb/1x/ID.png     frames
-    scene.json        {"center": [x, y, z], "scale": s, "near": n, "far": f}     near and far in units after centring and scaling
+    scene.json        {"center": [x, y, z], "scale": s, "near": n, "far": f}     near and far in units after
+    centring and scaling
     extra.json        {"fps": 30}, may be absent
 
-Axes are OpenCV's. The camera of the training ids is edited and fitted to. A validation camera is used where `scene.held_out` names
-it (cam01, ...), and must then have every instant that is used. Depth and covisibility are not read.
+Axes are OpenCV's. The camera of the training ids is edited and fitted to. A validation camera is used where
+`scene.held_out` names it (cam01, ...), and must then have every instant that is used. Depth and covisibility
+are not read.
 """
 
 from __future__ import annotations
@@ -27,14 +30,23 @@ from i4d.types import Scene
 
 def read_dycheck(config: SceneConfig, root: Path) -> Scene:
     """Return the scene of a DyCheck folder; SceneError names file and frame that cannot be used."""
-    dataset, metadata, world = (_json(root / name) for name in ("dataset.json", "metadata.json", "scene.json"))
+    dataset, metadata, world = (
+        _json(root / name) for name in ("dataset.json", "metadata.json", "scene.json")
+    )
     try:
-        ids = {True: list(map(str, dataset["train_ids"])), False: list(map(str, dataset.get("val_ids") or []))}
+        ids = {
+            True: list(map(str, dataset["train_ids"])),
+            False: list(map(str, dataset.get("val_ids") or [])),
+        }
         centre, scale = np.array(world["center"], float).reshape(3), float(world["scale"])
         near, far = float(world["near"]), float(world["far"])
-        of = {i: (int(metadata[i]["camera_id"]), int(metadata[i]["warp_id"])) for i in [*ids[True], *ids[False]]}
+        of = {
+            i: (int(metadata[i]["camera_id"]), int(metadata[i]["warp_id"])) for i in [*ids[True], *ids[False]]
+        }
     except (KeyError, TypeError, ValueError) as err:
-        raise SceneError(f"{root}: dataset.json, metadata.json or scene.json lacks {err}", "DyCheck's layout is wanted") from None
+        raise SceneError(
+            f"{root}: dataset.json, metadata.json or scene.json lacks {err}", "DyCheck's layout is wanted"
+        ) from None
     if not ids[True]:
         raise SceneError(f"{root / 'dataset.json'}: no train_ids")
     instants = sorted({of[i][1] for i in ids[True]})
@@ -48,16 +60,29 @@ def read_dycheck(config: SceneConfig, root: Path) -> Scene:
         by_time = {of[i][1]: i for i in of if of[i][0] == number}
         missing = [t for t in instants if t not in by_time]
         if missing:
-            raise SceneError(f"{root}: {name} has no frame at instant {missing[0]} ({len(missing)} of {len(instants)} are missing)",
-                             f"take {name} out of scene.held_out, or choose a range that it has")  # fmt: skip
+            raise SceneError(
+                f"{root}: {name} has no frame at instant {missing[0]} ({len(missing)} of "
+                f"{len(instants)} are missing)",
+                f"take {name} out of scene.held_out, or choose a range that it has",
+            )
         captures.append(Capture(name, tuple(_shot(root, by_time[t], centre, scale) for t in instants)))
     extra = _json(root / "extra.json") if (root / "extra.json").exists() else {}
     exact = root / "exact"
-    return scene_of(config, root, captures, near, far, float(extra.get("fps") or 30.0), str(exact) if exact.is_dir() else "")
+    return scene_of(
+        config,
+        root,
+        captures,
+        near,
+        far,
+        float(extra.get("fps") or 30.0),
+        str(exact) if exact.is_dir() else "",
+    )
 
 
 def _json(path: Path) -> dict[str, Any]:
-    tree = read_json(path, "a DyCheck folder holds dataset.json, metadata.json, scene.json, camera/ and rgb/1x/")
+    tree = read_json(
+        path, "a DyCheck folder holds dataset.json, metadata.json, scene.json, camera/ and rgb/1x/"
+    )
     if not isinstance(tree, dict):
         raise SceneError(f"{path}: expected a mapping")
     return tree
@@ -75,7 +100,10 @@ def _shot(root: Path, id: str, centre: np.ndarray, scale: float) -> Shot:
         cx, cy = map(float, entry["principal_point"])
         radial = [float(v) for v in entry.get("radial_distortion") or (0, 0, 0)]
         tangential = [float(v) for v in entry.get("tangential_distortion") or (0, 0)]
-        R, position = np.array(entry["orientation"], float).reshape(3, 3), np.array(entry["position"], float).reshape(3)
+        R, position = (
+            np.array(entry["orientation"], float).reshape(3, 3),
+            np.array(entry["position"], float).reshape(3),
+        )
         K = np.array([[focal, float(entry.get("skew", 0.0)), cx], [0, focal * aspect, cy], [0, 0, 1.0]])
     except (KeyError, TypeError, ValueError) as err:
         raise SceneError(f"{path}: lacks {err}", "DyCheck's camera files are wanted") from None

@@ -1,7 +1,9 @@
-"""Public scenes from their authors' releases: described before anything is fetched, resumable, checked, unpacked safely.
+"""Public scenes from their authors' releases: described before anything is fetched, resumable, checked,
+unpacked safely.
 
-Files are fetched into `<data root>/.fetch/` with HTTP ranges, so a broken connection costs nothing; an archive's own
-checksums are tested as it is unpacked into a folder that gets the scene's name only when it is complete.
+Files are fetched into `<data root>/.fetch/` with HTTP ranges, so a broken connection costs nothing; an
+archive's own checksums are tested as it is unpacked into a folder that gets the scene's name only when it is
+complete.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class PublicScene:
-    """Where a scene is published. Several files are the parts of one split archive, in order, the .zip last."""
+    """Where a scene is published. Several files are the parts of one split archive, in order, the .zip
+    last.
+    """
 
     name: str
     base: str
@@ -45,26 +49,41 @@ def _n3dv(name: str, *files: str) -> PublicScene:
 PUBLIC = {
     scene.name: scene
     for scene in (
-        _n3dv("coffee_martini"), _n3dv("cook_spinach"), _n3dv("cut_roasted_beef"), _n3dv("flame_steak"), _n3dv("sear_steak"),
+        _n3dv("coffee_martini"),
+        _n3dv("cook_spinach"),
+        _n3dv("cut_roasted_beef"),
+        _n3dv("flame_steak"),
+        _n3dv("sear_steak"),
         _n3dv("flame_salmon", *(f"flame_salmon_1_split.{end}" for end in ("z01", "z02", "z03", "zip"))),
     )
-}  # fmt: skip
+}
 
 
 def public_scene(name: str) -> PublicScene:
     """Return a public scene; SceneError lists the known ones otherwise."""
     if name not in PUBLIC:
-        raise SceneError(f"no public scene is called '{name}'", f"there are {', '.join(sorted(PUBLIC))}; the demo makes itself")
+        raise SceneError(
+            f"no public scene is called '{name}'",
+            f"there are {', '.join(sorted(PUBLIC))}; the demo makes itself",
+        )
     return PUBLIC[name]
 
 
 def describe(scene: PublicScene, root: Path) -> str:
-    """Return address, size, licence and destination as lines; SceneError where the release does not answer."""
+    """Return address, size, licence and destination as lines; SceneError where the release does not
+    answer.
+    """
     sizes = [size_of(url) for url in scene.urls]
     lines = [f"{url}  ({size / 1e9:.2f} GB)" for url, size in zip(scene.urls, sizes, strict=True)]
     into = f"into {root / scene.name} (about {2 * sum(sizes) / 1e9:.1f} GB while it is unpacked)"
-    return "\n".join([f"scene:   {scene.name}", *(f"from:    {line}" for line in lines), f"size:    {sum(sizes) / 1e9:.2f} GB, {into}",
-                      f"licence: {scene.licence}"])  # fmt: skip
+    return "\n".join(
+        [
+            f"scene:   {scene.name}",
+            *(f"from:    {line}" for line in lines),
+            f"size:    {sum(sizes) / 1e9:.2f} GB, {into}",
+            f"licence: {scene.licence}",
+        ]
+    )
 
 
 def size_of(url: str) -> int:
@@ -73,18 +92,25 @@ def size_of(url: str) -> int:
         with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT_S) as answer:
             size = answer.headers.get("Content-Length")
     except (urllib.error.URLError, OSError) as err:
-        raise SceneError(f"{url}: cannot be reached ({_reason(err)})", "check the network, or download it by hand") from err
+        raise SceneError(
+            f"{url}: cannot be reached ({_reason(err)})", "check the network, or download it by hand"
+        ) from err
     if size is None:
         raise SceneError(f"{url}: the server does not say how large it is", "download it by hand")
     return int(size)
 
 
 def fetch(
-    scene: PublicScene, root: Path, free_bytes: int, progress: Callable[[int, int], None], say: Callable[[str], None] = print
+    scene: PublicScene,
+    root: Path,
+    free_bytes: int,
+    progress: Callable[[int, int], None],
+    say: Callable[[str], None] = print,
 ) -> Path:
     """Fetch and unpack a scene; returns its folder. What is there already is not fetched again.
 
-    SceneError: no room, no connection (run it again to go on), a file that is not what was announced, an unsafe archive.
+    SceneError: no room, no connection (run it again to go on), a file that is not what was announced, an
+    unsafe archive.
     """
     place = root / scene.name
     if place.exists():
@@ -95,7 +121,10 @@ def fetch(
     missing = sum(sizes) - sum(_stored(part) for part in parts)
     needed = missing + sum(sizes)
     if needed > free_bytes:
-        raise SceneError(f"{root}: {free_bytes / 1e9:.1f} GB are free, {needed / 1e9:.1f} GB are needed", "choose another --data")
+        raise SceneError(
+            f"{root}: {free_bytes / 1e9:.1f} GB are free, {needed / 1e9:.1f} GB are needed",
+            "choose another --data",
+        )
     parts[0].parent.mkdir(parents=True, exist_ok=True)
     done = 0
     for url, part, size in zip(scene.urls, parts, sizes, strict=True):
@@ -179,7 +208,8 @@ class _Parts(io.RawIOBase):
 def unpack(parts: Sequence[Path], place: Path) -> None:
     """Unpack an archive (or the parts of a split one) so that `place` exists only when it is complete.
 
-    A single top folder inside the archive is left out. SceneError for a corrupt archive or one that would write elsewhere.
+    A single top folder inside the archive is left out. SceneError for a corrupt archive or one that would
+    write elsewhere.
     """
     partial = place.with_name(f".{place.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -199,16 +229,25 @@ def unpack(parts: Sequence[Path], place: Path) -> None:
                     shutil.copyfileobj(packed, file, CHUNK_BYTES)
         partial.rename(place)
     except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError) as err:
-        raise SceneError(f"{parts[-1]}: not a sound archive ({err})", f"remove {parts[-1].parent} and fetch it again") from err
+        raise SceneError(
+            f"{parts[-1]}: not a sound archive ({err})", f"remove {parts[-1].parent} and fetch it again"
+        ) from err
     except OSError as err:
-        raise SceneError(f"{place}: cannot be unpacked ({_reason(err)})", "free some space, then run the same command again") from err
+        raise SceneError(
+            f"{place}: cannot be unpacked ({_reason(err)})",
+            "free some space, then run the same command again",
+        ) from err
     finally:
         source.close()
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _place_on_disks(archive: zipfile.ZipFile, members: Sequence[zipfile.ZipInfo], starts: Sequence[int]) -> None:
-    """Correct where members begin: a split archive counts from the start of each part, zipfile from the last one's."""
+def _place_on_disks(
+    archive: zipfile.ZipFile, members: Sequence[zipfile.ZipInfo], starts: Sequence[int]
+) -> None:
+    """Correct where members begin: a split archive counts from the start of each part, zipfile from the last
+    one's.
+    """
     added = archive.start_dir - _directory_offset(archive)
     for info in members:
         info.header_offset += starts[info.volume] - added
@@ -230,7 +269,10 @@ def _safe_name(info: zipfile.ZipInfo, archive: Path) -> PurePosixPath:
     name = PurePosixPath(info.filename.replace("\\", "/"))
     linked = stat.S_ISLNK(info.external_attr >> 16)
     if name.is_absolute() or ".." in name.parts or not name.parts or ":" in name.parts[0] or linked:
-        raise SceneError(f"{archive}: holds {info.filename!r}, which would be written outside its folder", "do not trust this archive")
+        raise SceneError(
+            f"{archive}: holds {info.filename!r}, which would be written outside its folder",
+            "do not trust this archive",
+        )
     return name
 
 

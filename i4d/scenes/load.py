@@ -1,4 +1,6 @@
-"""From a scene's configuration to a Scene: shipped names, user's paths, data root, and the demo that makes itself."""
+"""From a scene's configuration to a Scene: shipped names, user's paths, data root, and the demo that makes
+itself.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,10 @@ def scene_config(name: str) -> dict:
         path = cfg.shipped("scenes") / f"{name}.yaml"
         if not path.exists():
             known = sorted(p.stem for p in cfg.shipped("scenes").glob("*.yaml"))
-            raise SceneError(f"unknown scene '{name}'", f"shipped: {', '.join(known)}; or give the path of your own YAML file")
+            raise SceneError(
+                f"unknown scene '{name}'",
+                f"shipped: {', '.join(known)}; or give the path of your own YAML file",
+            )
         tree = cfg.read_yaml(path)
     if not isinstance(tree, dict) or "scene" not in tree:
         raise ConfigError(f"{path}: has no section 'scene'")
@@ -47,8 +52,12 @@ def scene_folder(config: cfg.SceneConfig, data: str | None = None) -> Path:
     return Path(config.root) if config.root else data_root(data) / config.name
 
 
-def load_scene(config: cfg.SceneConfig, data: str | None = None, progress: Callable[[int, int], None] | None = None) -> Scene:
-    """Return the scene that a configuration describes; makes the demo where it is not there yet (`progress`: frames)."""
+def load_scene(
+    config: cfg.SceneConfig, data: str | None = None, progress: Callable[[int, int], None] | None = None
+) -> Scene:
+    """Return the scene that a configuration describes; makes the demo where it is not there yet (`progress`:
+    frames).
+    """
     root = scene_folder(config, data)
     if config.reader in READERS:
         return READERS[config.reader](config, root)
@@ -60,7 +69,11 @@ def load_scene(config: cfg.SceneConfig, data: str | None = None, progress: Calla
             mono.write_mono(root, *size, progress=progress)
         return read_dycheck(config, root)
     if config.reader == "demo":
-        frames, width, height = config.num_frames or NUM_FRAMES, config.width or WIDTH, config.height or HEIGHT
+        frames, width, height = (
+            config.num_frames or NUM_FRAMES,
+            config.width or WIDTH,
+            config.height or HEIGHT,
+        )
         root = root / f"{width}x{height}x{frames}"
         if not (root / "scene.json").exists():
             root.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,9 @@
-"""What readers of single-camera captures share: frames listed one by one, each with a lens and a pose of its own.
+"""What readers of single-camera captures share: frames listed one by one, each with a lens and a pose of its
+own.
 
-A capture becomes one `Camera` with a `path`: one pose a frame. Where the lens changes from frame to frame (autofocus), frames are
-brought to one pinhole, that of the median K, as they are read; where it does not, `prepare` undistorts as for any rig.
+A capture becomes one `Camera` with a `path`: one pose a frame. Where the lens changes from frame to frame
+(autofocus), frames are brought to one pinhole, that of the median K, as they are read; where it does not,
+`prepare` undistorts as for any rig.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ SAME_PX = 0.01  # lenses whose K differ by less are one
 
 @dataclass(frozen=True, eq=False)
 class Shot:
-    """One frame of one camera: its file, K in pixels of the file, OpenCV distortion, world_from_camera (4, 4) in OpenCV axes."""
+    """One frame of one camera: its file, K in pixels of the file, OpenCV distortion, world_from_camera (4, 4)
+    in OpenCV axes.
+    """
 
     path: Path
     K: np.ndarray
@@ -45,7 +49,9 @@ class Capture:
     @property
     def one_lens(self) -> bool:
         first = self.shots[0]
-        return all(np.abs(s.K - first.K).max() < SAME_PX and s.distortion == first.distortion for s in self.shots)
+        return all(
+            np.abs(s.K - first.K).max() < SAME_PX and s.distortion == first.distortion for s in self.shots
+        )
 
     @property
     def K(self) -> np.ndarray:
@@ -75,7 +81,9 @@ class ListedImages:
         return [*file_stamp([s.path for s in shots]), [[s.K.tolist(), s.distortion] for s in shots]]
 
     def read(self, camera: str, start: int, stop: int, stride: int = 1) -> Iterator[np.ndarray]:
-        """Yield images start, start+stride, ... below stop; of a lens that changes, as the common pinhole would see them."""
+        """Yield images start, start+stride, ... below stop; of a lens that changes, as the common pinhole
+        would see them.
+        """
         capture = self._captures[camera]
         for shot in capture.shots[start:stop:stride]:
             image = image_file(shot.path)
@@ -83,12 +91,16 @@ class ListedImages:
 
 
 def to_pinhole(image: np.ndarray, shot: Shot, K: np.ndarray) -> np.ndarray:
-    """Return an image (height, width, 3) as an undistorted camera of lens `K` in the same place would see it."""
+    """Return an image (height, width, 3) as an undistorted camera of lens `K` in the same place would see
+    it.
+    """
     there, here = K.copy(), shot.K.copy()
     there[:2, 2] -= 0.5  # OpenCV's pixel centres lie at integers
     here[:2, 2] -= 0.5
     size = (image.shape[1], image.shape[0])
-    maps = cv2.initUndistortRectifyMap(here, np.array(shot.distortion or (0.0,) * 4), None, there, size, cv2.CV_32FC1)
+    maps = cv2.initUndistortRectifyMap(
+        here, np.array(shot.distortion or (0.0,) * 4), None, there, size, cv2.CV_32FC1
+    )
     return cv2.remap(image, *maps, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
 
 
@@ -98,21 +110,33 @@ def checked_pose(matrix: np.ndarray, where: str) -> np.ndarray:
         raise SceneError(f"{where}: the pose is not 4x4 finite numbers")
     R = matrix[:3, :3]
     if not np.allclose(R.T @ R, np.eye(3), atol=1e-3) or np.linalg.det(R) < 0:
-        raise SceneError(f"{where}: the pose is no rotation", "an orthonormal, right-handed matrix without scale is wanted")
+        raise SceneError(
+            f"{where}: the pose is no rotation", "an orthonormal, right-handed matrix without scale is wanted"
+        )
     return matrix
 
 
 def scene_of(
-    config: SceneConfig, root: Path, captures: Sequence[Capture], near: float, far: float, fps: float, exact: str = ""
+    config: SceneConfig,
+    root: Path,
+    captures: Sequence[Capture],
+    near: float,
+    far: float,
+    fps: float,
+    exact: str = "",
 ) -> Scene:
-    """Return the scene of captures, the first of which moves as a rule. `near`, `far` in world units; 0: not known.
+    """Return the scene of captures, the first of which moves as a rule. `near`, `far` in world units; 0: not
+    known.
 
-    Bounds "ndc" suits captures that look one way: the world is centred on the average pose and scaled as for N3DV folders.
+    Bounds "ndc" suits captures that look one way: the world is centred on the average pose and scaled as for
+    N3DV folders.
     """
     names = [c.name for c in captures]
     unknown = [n for n in config.held_out if n not in names]
     if unknown:
-        raise SceneError(f"scene.held_out: no camera {', '.join(unknown)} in {root}", f"there are {', '.join(names)}")
+        raise SceneError(
+            f"scene.held_out: no camera {', '.join(unknown)} in {root}", f"there are {', '.join(names)}"
+        )
     source = ListedImages(captures, fps)
     num_frames, rate = checked_timeline(config, source, names, root)
     used = slice(config.start, config.start + (num_frames - 1) * config.stride + 1, config.stride)
@@ -131,9 +155,16 @@ def scene_of(
     cameras = tuple(_pinhole(c.resized(*size)) for c in originals)
     stands = standing([c for c in cameras if c.name in trained], num_frames)
     return Scene(
-        config.name, cameras, num_frames, rate, _bounds(config, stands, near / unit, far / unit), tuple(config.held_out), source,
-        originals, exact,
-    )  # fmt: skip
+        config.name,
+        cameras,
+        num_frames,
+        rate,
+        _bounds(config, stands, near / unit, far / unit),
+        tuple(config.held_out),
+        source,
+        originals,
+        exact,
+    )
 
 
 def _moved(middle: np.ndarray, poses: np.ndarray, unit: float) -> np.ndarray:
@@ -147,11 +178,21 @@ def _camera(capture: Capture, poses: np.ndarray, source: ListedImages) -> Camera
     distortion = capture.shots[0].distortion if capture.one_lens else ()
     moves = np.abs(poses - poses[0]).max() > 1e-9
     middle = poses[len(poses) // 2]
-    return Camera(capture.name, width, height, capture.K, middle, distortion if any(distortion) else (), poses if moves else None)
+    return Camera(
+        capture.name,
+        width,
+        height,
+        capture.K,
+        middle,
+        distortion if any(distortion) else (),
+        poses if moves else None,
+    )
 
 
 def _pinhole(camera: Camera) -> Camera:
-    return Camera(camera.name, camera.width, camera.height, camera.K, camera.world_from_camera, (), camera.path)
+    return Camera(
+        camera.name, camera.width, camera.height, camera.K, camera.world_from_camera, (), camera.path
+    )
 
 
 def _bounds(config: SceneConfig, stands: Sequence[Camera], near: float, far: float) -> Bounds:

@@ -1,11 +1,14 @@
 """Reader of `transforms.json` (nerfstudio, Blender, instant-ngp): one moving camera, a pose for every frame.
 
-    {"camera_model": "OPENCV", "fl_x": 600, "fl_y": 600, "cx": 320, "cy": 240, "w": 640, "h": 480, "k1": 0, "k2": 0, "p1": 0, "p2": 0,
-     "frames": [{"file_path": "images/0001.png", "time": 0.0, "transform_matrix": [[...], [...], [...], [0, 0, 0, 1]]}, ...]}
+    {"camera_model": "OPENCV", "fl_x": 600, "fl_y": 600, "cx": 320, "cy": 240, "w": 640, "h": 480, "k1": 0,
+    "k2": 0, "p1": 0, "p2": 0,
+     "frames": [{"file_path": "images/0001.png", "time": 0.0, "transform_matrix": [[...], [...], [...], [0, 0,
+     0, 1]]}, ...]}
 
-`transform_matrix` is world_from_camera in OpenGL axes (x right, y up, z back). Frames go by `time` where all have one, else by name;
-lens entries may stand in every frame, or once above. `depth_file_path` (16-bit PNG, millimetres unless `depth_unit_scale_factor`
-says otherwise) settles how near and far the scene is. Masks are not read; `--where` takes those of an edit.
+`transform_matrix` is world_from_camera in OpenGL axes (x right, y up, z back). Frames go by `time` where all
+have one, else by name; lens entries may stand in every frame, or once above. `depth_file_path` (16-bit PNG,
+millimetres unless `depth_unit_scale_factor` says otherwise) settles how near and far the scene is. Masks are
+not read; `--where` takes those of an edit.
 """
 
 from __future__ import annotations
@@ -35,31 +38,44 @@ def read_nerfstudio(config: SceneConfig, root: Path) -> Scene:
     path = root / FILE
     tree = read_json(path, "set scene.root to the folder that holds transforms.json")
     frames = tree.get("frames") if isinstance(tree, dict) else None
-    if not isinstance(frames, list) or not frames or not all(isinstance(f, dict) and f.get("file_path") for f in frames):
+    if (
+        not isinstance(frames, list)
+        or not frames
+        or not all(isinstance(f, dict) and f.get("file_path") for f in frames)
+    ):
         raise SceneError(f"{path}: expected a list of frames, each with file_path and transform_matrix")
     frames = _in_order(frames, path)
     shots = tuple(_shot(tree, frame, root, path) for frame in frames)
     near, far = _range(tree, frames, root)
     exact = root / "exact"
     fps = float(tree.get("fps") or 30.0)
-    return scene_of(config, root, [Capture("cam00", shots)], near, far, fps, str(exact) if exact.is_dir() else "")
+    return scene_of(
+        config, root, [Capture("cam00", shots)], near, far, fps, str(exact) if exact.is_dir() else ""
+    )
 
 
 def _in_order(frames: list[dict], path: Path) -> list[dict]:
-    """Return frames by time, or by name where none has a time; SceneError where some have, or two share an instant."""
+    """Return frames by time, or by name where none has a time; SceneError where some have, or two share an
+    instant.
+    """
     timed = [f for f in frames if "time" in f]
     if not timed:
         return sorted(frames, key=lambda f: str(f["file_path"]))
     if len(timed) < len(frames):
-        raise SceneError(f"{path}: {len(frames) - len(timed)} of {len(frames)} frames have no time", "give all a time, or none")
+        raise SceneError(
+            f"{path}: {len(frames) - len(timed)} of {len(frames)} frames have no time",
+            "give all a time, or none",
+        )
     try:
         ordered = sorted(frames, key=lambda f: float(f["time"]))
     except (TypeError, ValueError):
         raise SceneError(f"{path}: a time is not a number") from None
     for before, after in zip(ordered, ordered[1:], strict=False):
         if float(before["time"]) == float(after["time"]):
-            raise SceneError(f"{path}: {before['file_path']} and {after['file_path']} share the time {after['time']}",
-                             "this reader takes one camera; for several use scene.reader: rig")  # fmt: skip
+            raise SceneError(
+                f"{path}: {before['file_path']} and {after['file_path']} share the time {after['time']}",
+                "this reader takes one camera; for several use scene.reader: rig",
+            )
     return ordered
 
 
@@ -84,10 +100,14 @@ def _inside(root: Path, name: str, path: Path) -> Path:
 
 
 def _lens(entry: dict[str, Any], file: Path, where: str) -> tuple[np.ndarray, tuple[float, ...]]:
-    """Return K in pixels of the file and OpenCV's k1 k2 p1 p2 k3; SceneError where the lens is of another kind or missing."""
+    """Return K in pixels of the file and OpenCV's k1 k2 p1 p2 k3; SceneError where the lens is of another
+    kind or missing.
+    """
     model = str(entry.get("camera_model", "OPENCV"))
     if model not in LENSES:
-        raise SceneError(f"{where}: lens {model}", f"undistort the frames first; these are read: {', '.join(LENSES)}")
+        raise SceneError(
+            f"{where}: lens {model}", f"undistort the frames first; these are read: {', '.join(LENSES)}"
+        )
     width, height = image_size(file)
     try:
         declared = float(entry.get("w", width)), float(entry.get("h", height))
@@ -100,8 +120,12 @@ def _lens(entry: dict[str, Any], file: Path, where: str) -> tuple[np.ndarray, tu
         cx, cy = float(entry.get("cx", declared[0] / 2)), float(entry.get("cy", declared[1] / 2))
         distortion = tuple(float(entry.get(k, 0.0)) for k in ("k1", "k2", "p1", "p2", "k3"))
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
-        raise SceneError(f"{where}: no usable lens", "give fl_x (and fl_y, cx, cy, w, h) or camera_angle_x") from None
-    return np.array([[fx * sx, 0, cx * sx], [0, fy * sy, cy * sy], [0, 0, 1.0]]), distortion if any(distortion) else ()
+        raise SceneError(
+            f"{where}: no usable lens", "give fl_x (and fl_y, cx, cy, w, h) or camera_angle_x"
+        ) from None
+    return np.array([[fx * sx, 0, cx * sx], [0, fy * sy, cy * sy], [0, 0, 1.0]]), distortion if any(
+        distortion
+    ) else ()
 
 
 def _range(tree: dict, frames: list[dict], root: Path) -> tuple[float, float]:
@@ -111,7 +135,10 @@ def _range(tree: dict, frames: list[dict], root: Path) -> tuple[float, float]:
     for name in listed[:: max(1, len(listed) // _DEPTHS_LOOKED_AT)]:
         depth = cv2.imread(str(_inside(root, name, root / FILE)), cv2.IMREAD_ANYDEPTH)
         if depth is None:
-            raise SceneError(f"{root / name}: not a readable depth image", "16-bit PNG; or take depth_file_path out of transforms.json")
+            raise SceneError(
+                f"{root / name}: not a readable depth image",
+                "16-bit PNG; or take depth_file_path out of transforms.json",
+            )
         found.append(depth[depth > 0].ravel())
     values = np.concatenate(found) if found else np.zeros(0)
     if not len(values):

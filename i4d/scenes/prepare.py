@@ -1,7 +1,8 @@
 """`prepare`: decode a scene once into immutable blocks (frame table version 0).
 
-Frames are undistorted and brought to the working size here, so everything downstream sees one pinhole rig of one size. Memory
-holds one block per call; a block that is already stored is not decoded again, so an interrupted `prepare` goes on.
+Frames are undistorted and brought to the working size here, so everything downstream sees one pinhole rig of
+one size. Memory holds one block per call; a block that is already stored is not decoded again, so an
+interrupted `prepare` goes on.
 """
 
 from __future__ import annotations
@@ -24,15 +25,21 @@ from i4d.types import Camera, Scene, TableRun
 ProgressFn = Callable[[int, int], None]
 
 
-def prepare(scene: Scene, config: SceneConfig, store: ObjectStore, progress: ProgressFn | None = None) -> tuple[TableRun, ...]:
-    """Write every camera's frames as uint8 blocks of `config.block_frames` rows and return the runs of table version 0.
+def prepare(
+    scene: Scene, config: SceneConfig, store: ObjectStore, progress: ProgressFn | None = None
+) -> tuple[TableRun, ...]:
+    """Write every camera's frames as uint8 blocks of `config.block_frames` rows and return the runs of table
+    version 0.
 
-    `progress` is called with (frames done, frames in all). Raises SceneError naming the camera and frame where the input is
-    corrupt; blocks written before that stay and are found again.
+    `progress` is called with (frames done, frames in all). Raises SceneError naming the camera and frame
+    where the input is corrupt; blocks written before that stay and are found again.
     """
     runs, total = [], len(scene.cameras) * scene.num_frames
     for view, (camera, original) in enumerate(zip(scene.cameras, scene.source_cameras, strict=True)):
-        chunks = [(a, min(a + config.block_frames, scene.num_frames)) for a in range(0, scene.num_frames, config.block_frames)]
+        chunks = [
+            (a, min(a + config.block_frames, scene.num_frames))
+            for a in range(0, scene.num_frames, config.block_frames)
+        ]
         keys = [_key(scene, config, camera, original, chunk) for chunk in chunks]
         stored = [get_named(store, key) for key in keys]
         missing = [i for i, ref in enumerate(stored) if ref is None]
@@ -57,9 +64,18 @@ def prepare(scene: Scene, config: SceneConfig, store: ObjectStore, progress: Pro
 def _key(scene: Scene, config: SceneConfig, camera: Camera, original: Camera, chunk: tuple[int, int]) -> str:
     """Return the name under which a prepared block is remembered: all that its pixels follow from."""
     parts = [
-        config.name, config.root, camera.name, camera.width, camera.height, original.distortion, original.K.tolist(),
-        scene.source.stamp(camera.name), config.start, config.stride, *chunk,
-    ]  # fmt: skip
+        config.name,
+        config.root,
+        camera.name,
+        camera.width,
+        camera.height,
+        original.distortion,
+        original.K.tolist(),
+        scene.source.stamp(camera.name),
+        config.start,
+        config.stride,
+        *chunk,
+    ]
     return "prepared/" + hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
@@ -74,31 +90,54 @@ def working_frames(scene: Scene, config: SceneConfig, view: int, first: int = 0)
     maps = undistortion(original) if original.distortion else None
     for i, frame in enumerate(scene.source.read(camera.name, start, stop, config.stride)):
         if frame.shape[:2] != (original.height, original.width):
-            raise SceneError(f"{camera.name}, frame {start + i * config.stride}: decoded {frame.shape[1]}x{frame.shape[0]}, "
-                             f"declared {original.width}x{original.height}", "re-encode the video or mend the declared size")  # fmt: skip
+            raise SceneError(
+                f"{camera.name}, frame {start + i * config.stride}: decoded "
+                f"{frame.shape[1]}x{frame.shape[0]}, "
+                f"declared {original.width}x{original.height}",
+                "re-encode the video or mend the declared size",
+            )
         if maps is not None:
             frame = cv2.remap(frame, *maps, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
         if (camera.width, camera.height) != (original.width, original.height):
             shrinking = camera.width < original.width
-            frame = cv2.resize(frame, (camera.width, camera.height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC)
+            frame = cv2.resize(
+                frame,
+                (camera.width, camera.height),
+                interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC,
+            )
         yield frame
 
 
 def undistortion(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """Return OpenCV's pull maps from the undistorted pinhole of the same K (pixel centres at integers there)."""
+    """Return OpenCV's pull maps from the undistorted pinhole of the same K (pixel centres at integers
+    there).
+    """
     K = camera.K.copy()
     K[:2, 2] -= 0.5
-    return cv2.initUndistortRectifyMap(K, np.array(camera.distortion), None, K, (camera.width, camera.height), cv2.CV_32FC1)
+    return cv2.initUndistortRectifyMap(
+        K, np.array(camera.distortion), None, K, (camera.width, camera.height), cv2.CV_32FC1
+    )
 
 
 def scene_to_dict(scene: Scene) -> dict:
     """Return cameras, timeline, bounds and held-out names as plain values: what a run keeps of its scene."""
     cameras = [
-        {"name": c.name, "width": c.width, "height": c.height, "K": c.K.tolist(), "world_from_camera": c.world_from_camera.tolist(),
-         "path": None if c.path is None else c.path.tolist()}
+        {
+            "name": c.name,
+            "width": c.width,
+            "height": c.height,
+            "K": c.K.tolist(),
+            "world_from_camera": c.world_from_camera.tolist(),
+            "path": None if c.path is None else c.path.tolist(),
+        }
         for c in scene.cameras
     ]
     return {
-        "name": scene.name, "cameras": cameras, "num_frames": scene.num_frames, "fps": scene.fps, "bounds": asdict(scene.bounds),
-        "held_out": list(scene.held_out), "exact": scene.exact,
-    }  # fmt: skip
+        "name": scene.name,
+        "cameras": cameras,
+        "num_frames": scene.num_frames,
+        "fps": scene.fps,
+        "bounds": asdict(scene.bounds),
+        "held_out": list(scene.held_out),
+        "exact": scene.exact,
+    }

@@ -14,7 +14,9 @@ class NoSource:
     """Stands where the videos were: a prepared scene is read from its blocks."""
 
     def read(self, camera: str, start: int, stop: int) -> Iterator[np.ndarray]:
-        raise SceneError(f"{camera}: this scene is known from its prepared blocks only", "run `i4d prepare` on the videos")
+        raise SceneError(
+            f"{camera}: this scene is known from its prepared blocks only", "run `i4d prepare` on the videos"
+        )
 
 
 def scene_from_dict(tree: dict) -> Scene:
@@ -22,16 +24,27 @@ def scene_from_dict(tree: dict) -> Scene:
     try:
         cameras = tuple(
             Camera(
-                c["name"], c["width"], c["height"], np.array(c["K"], float), np.array(c["world_from_camera"], float),
+                c["name"],
+                c["width"],
+                c["height"],
+                np.array(c["K"], float),
+                np.array(c["world_from_camera"], float),
                 path=None if c.get("path") is None else np.array(c["path"], float),
             )
             for c in tree["cameras"]
-        )  # fmt: skip
+        )
         bounds = dict(tree["bounds"])
         bounds["aabb"] = tuple(tuple(map(float, corner)) for corner in bounds["aabb"])
         return Scene(
-            tree["name"], cameras, tree["num_frames"], tree["fps"], Bounds(**bounds), tuple(tree["held_out"]), NoSource(), cameras,
+            tree["name"],
+            cameras,
+            tree["num_frames"],
+            tree["fps"],
+            Bounds(**bounds),
+            tuple(tree["held_out"]),
+            NoSource(),
+            cameras,
             tree["exact"],
-        )  # fmt: skip
+        )
     except (KeyError, TypeError, ValueError) as err:
         raise SceneError("scene.json of this run is not a scene", f"{type(err).__name__}: {err}") from err

@@ -15,7 +15,12 @@ from i4d.scenes.video import VideoFacts, image_file, image_size, probe, read_vid
 
 def file_stamp(paths: list[Path]) -> list:
     stats = [p.stat() for p in paths]
-    return [str(paths[0].resolve()), len(paths), sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats)]
+    return [
+        str(paths[0].resolve()),
+        len(paths),
+        sum(s.st_size for s in stats),
+        max(s.st_mtime_ns for s in stats),
+    ]
 
 
 class VideoFiles:
@@ -64,10 +69,15 @@ class ImageFolders:
     """One folder of numbered images per camera."""
 
     def __init__(self, folders: dict[str, Path]) -> None:
-        self._files = {n: sorted(p for p in f.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg")) for n, f in folders.items()}
+        self._files = {
+            n: sorted(p for p in f.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
+            for n, f in folders.items()
+        }
         for name, files in self._files.items():
             if not files:
-                raise SceneError(f"{folders[name]}: no images", "drop the camera with scene.drop or add its frames")
+                raise SceneError(
+                    f"{folders[name]}: no images", "drop the camera with scene.drop or add its frames"
+                )
 
     @property
     def names(self) -> list[str]:
@@ -92,20 +102,30 @@ class ImageFolders:
 
 
 def checked_timeline(config: SceneConfig, source: Frames, names: list[str], root: Path) -> tuple[int, float]:
-    """Return the number of frames used and their rate; SceneError where the range leaves the videos or they differ in length."""
+    """Return the number of frames used and their rate; SceneError where the range leaves the videos or they
+    differ in length.
+    """
     if not names:
         raise SceneError(f"{root}: every camera is dropped", "shorten scene.drop")
     if set(config.held_out) >= set(names):
         raise SceneError(f"{root}: every camera is held out", "shorten scene.held_out")
     lengths = {n: source.num_frames(n) for n in names}
     shortest, longest = min(lengths, key=lengths.get), max(lengths, key=lengths.get)
-    span = (config.num_frames - 1) * config.stride + 1 if config.num_frames else lengths[shortest] - config.start
+    span = (
+        (config.num_frames - 1) * config.stride + 1 if config.num_frames else lengths[shortest] - config.start
+    )
     if lengths[shortest] != lengths[longest] and not config.num_frames:
-        raise SceneError(f"{root}: videos of different lengths: {shortest} has {lengths[shortest]} frames, {longest} {lengths[longest]}",
-                         "set scene.num_frames (and scene.start) to a range that all of them have")  # fmt: skip
+        raise SceneError(
+            f"{root}: videos of different lengths: {shortest} has {lengths[shortest]} frames, "
+            f"{longest} {lengths[longest]}",
+            "set scene.num_frames (and scene.start) to a range that all of them have",
+        )
     if span <= 0 or config.start + span > lengths[shortest]:
-        raise SceneError(f"{root}: frames {config.start}..{config.start + max(0, span - 1)} asked, {shortest} has {lengths[shortest]}",
-                         "lower scene.start, scene.num_frames or scene.stride")  # fmt: skip
+        raise SceneError(
+            f"{root}: frames {config.start}..{config.start + max(0, span - 1)} asked, {shortest} has "
+            f"{lengths[shortest]}",
+            "lower scene.start, scene.num_frames or scene.stride",
+        )
     return config.num_frames or -(-span // config.stride), (source.fps(names[0]) or 30.0) / config.stride
 
 

@@ -1,4 +1,6 @@
-"""Video files in and out, by PyAV (bundles its own ffmpeg libraries). PyAV is imported only when a video is touched."""
+"""Video files in and out, by PyAV (bundles its own ffmpeg libraries). PyAV is imported only when a video is
+touched.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,14 @@ def available() -> bool:
 
 
 class VideoWriter:
-    """Write uint8 (height, width, 3) frames as H.264. "archive": 4:4:4 and nearly lossless, for scenes that are input
-    again; "web": 4:2:0, plays in every browser (odd sizes are padded by one pixel, as 4:2:0 demands)."""
+    """Write uint8 (height, width, 3) frames as H.264. "archive": 4:4:4 and nearly lossless, for scenes that
+    are input again; "web": 4:2:0, plays in every browser (odd sizes are padded by one pixel, as 4:2:0
+    demands).
+    """
 
-    def __init__(self, path: Path, width: int, height: int, fps: float, quality: Literal["archive", "web"] = "web") -> None:
+    def __init__(
+        self, path: Path, width: int, height: int, fps: float, quality: Literal["archive", "web"] = "web"
+    ) -> None:
         import av
 
         pixel_format, crf = QUALITY[quality]
@@ -33,7 +39,9 @@ class VideoWriter:
         try:
             self._container = av.open(str(path), "w")
         except OSError as err:
-            raise SceneError(f"{path}: cannot write the video: {err.strerror}", "check the folder and the disk") from None
+            raise SceneError(
+                f"{path}: cannot write the video: {err.strerror}", "check the folder and the disk"
+            ) from None
         self._stream = self._container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
         self._stream.width = width + (width % 2 if self._pad else 0)
         self._stream.height = height + (height % 2 if self._pad else 0)
@@ -48,7 +56,9 @@ class VideoWriter:
         assert frame.shape == self._shape and frame.dtype == np.uint8, (frame.shape, frame.dtype)
         if self._pad and (frame.shape[0] % 2 or frame.shape[1] % 2):
             frame = np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge")
-        for packet in self._stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")):
+        for packet in self._stream.encode(
+            av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+        ):
             self._container.mux(packet)
 
     def close(self) -> None:
@@ -67,7 +77,9 @@ class VideoWriter:
 
 
 class ImageWriter:
-    """Write uint8 (height, width, 3) frames as numbered PNG files of a new folder; the same calls as VideoWriter."""
+    """Write uint8 (height, width, 3) frames as numbered PNG files of a new folder; the same calls as
+    VideoWriter.
+    """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True)
@@ -124,13 +136,21 @@ def probe(path: Path) -> VideoFacts:
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
-            return VideoFacts(stream.codec_context.width, stream.codec_context.height, stream.frames, float(stream.average_rate or 0))
+            return VideoFacts(
+                stream.codec_context.width,
+                stream.codec_context.height,
+                stream.frames,
+                float(stream.average_rate or 0),
+            )
     except (OSError, av.error.FFmpegError, IndexError) as err:
-        raise SceneError(f"{path}: not a readable video ({type(err).__name__})", "replace the file or drop the camera") from None
+        raise SceneError(
+            f"{path}: not a readable video ({type(err).__name__})", "replace the file or drop the camera"
+        ) from None
 
 
 def read_video(path: Path, start: int, stop: int, stride: int = 1) -> Iterator[np.ndarray]:
-    """Yield frames start, start+stride, ... below stop as uint8 (height, width, 3), decoding each frame once and holding one.
+    """Yield frames start, start+stride, ... below stop as uint8 (height, width, 3), decoding each frame once
+    and holding one.
 
     Raises SceneError naming file and frame where the video is corrupt or ends early.
     """
@@ -148,6 +168,12 @@ def read_video(path: Path, start: int, stop: int, stride: int = 1) -> Iterator[n
                 if index >= start and (index - start) % stride == 0:
                     yield frame.to_ndarray(format="rgb24")
     except (OSError, av.error.FFmpegError, IndexError) as err:
-        raise SceneError(f"{path}: corrupt at frame {index + 1} ({type(err).__name__})", "replace the file or drop the camera") from None
+        raise SceneError(
+            f"{path}: corrupt at frame {index + 1} ({type(err).__name__})",
+            "replace the file or drop the camera",
+        ) from None
     if index + 1 < stop:
-        raise SceneError(f"{path}: ends after {index + 1} frames, {stop} were expected", "replace the file or shorten the frame range")
+        raise SceneError(
+            f"{path}: ends after {index + 1} frames, {stop} were expected",
+            "replace the file or shorten the frame range",
+        )

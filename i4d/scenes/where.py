@@ -1,12 +1,15 @@
 """`--where`: the region of a local edit, from six numbers or from masks beside the videos.
 
     x0,y0,z0,x1,y1,z1     a box in the scene's world units
-    mask.mp4, mask.png    a scene with one camera: a video, a still picture for all frames, or a folder of pictures
+    mask.mp4, mask.png    a scene with one camera: a video, a still picture for all frames, or a folder of
+    pictures
     masks/                per camera: cam01.mp4, cam01/ (pictures in order) or cam01.png (still)
-    the ball              what a text-prompted segmentation model sees of it in the edited cameras (`local.segmenter`)
+    the ball              what a text-prompted segmentation model sees of it in the edited cameras
+    (`local.segmenter`)
 
-Masks are grey pictures, white inside, in step with the source videos (their frame i belongs to frame i there), of any size of the
-same shape. They are decoded into blocks once, brought to the working size the way the videos are.
+Masks are grey pictures, white inside, in step with the source videos (their frame i belongs to frame i
+there), of any size of the same shape. They are decoded into blocks once, brought to the working size the way
+the videos are.
 """
 
 from __future__ import annotations
@@ -58,12 +61,16 @@ class Still:
 
 
 def box_of(where: str) -> Box | None:
-    """Return the box that `--where` writes as six numbers, or None where it is something else; ConfigError for a box without inside."""
+    """Return the box that `--where` writes as six numbers, or None where it is something else; ConfigError
+    for a box without inside.
+    """
     parts = [part.strip() for part in where.split(",")]
     if len(parts) < 2 or not all(_NUMBER.fullmatch(part) for part in parts):
         return None
     if len(parts) != 6:
-        raise ConfigError(f"--where {where}: {len(parts)} numbers", "a box is x0,y0,z0,x1,y1,z1: its two opposite corners")
+        raise ConfigError(
+            f"--where {where}: {len(parts)} numbers", "a box is x0,y0,z0,x1,y1,z1: its two opposite corners"
+        )
     low, high = tuple(map(float, parts[:3])), tuple(map(float, parts[3:]))
     if not all(a < b for a, b in zip(low, high, strict=True)):
         raise ConfigError(f"--where {where}: a box needs x0 < x1, y0 < y1 and z0 < z1")
@@ -71,20 +78,30 @@ def box_of(where: str) -> Box | None:
 
 
 def check_where(where: str, segmenter: str = "") -> None:
-    """Raise ConfigError where `--where` is neither a box nor a place on disk, nor a text for a segmentation model."""
+    """Raise ConfigError where `--where` is neither a box nor a place on disk, nor a text for a segmentation
+    model.
+    """
     if not where or box_of(where) is not None or Path(where).exists():
         return
     if Path(where).suffix or "/" in where:
         raise ConfigError(f"--where {where}: no such file or folder", FORMS)
     if not segmenter:
-        raise ConfigError(f"--where {where!r}: picking an object by its name needs a segmentation model, and none is bundled",
-                          f"--set local.segmenter={EXAMPLE} (a CLIPSeg: folder or hub id), or give {FORMS}")  # fmt: skip
+        raise ConfigError(
+            f"--where {where!r}: picking an object by its name needs a segmentation model, and none "
+            "is bundled",
+            f"--set local.segmenter={EXAMPLE} (a CLIPSeg: folder or hub id), or give {FORMS}",
+        )
 
 
 def read_region(
-    local: LocalConfig, config: SceneConfig, scene: Scene, store: ObjectStore, progress: Callable[[int, int], None] | None = None
+    local: LocalConfig,
+    config: SceneConfig,
+    scene: Scene,
+    store: ObjectStore,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Region | None:
-    """Return the region that a configuration asks for, its masks decoded into the store; None where the edit acts everywhere.
+    """Return the region that a configuration asks for, its masks decoded into the store; None where the edit
+    acts everywhere.
 
     ConfigError or SceneError naming the camera where masks are missing, too few, of another shape or empty.
     """
@@ -96,7 +113,10 @@ def read_region(
     if box is not None:
         return Region(box, (), local.feather_px, local.carriers, threshold)
     if Path(local.where).exists():
-        found = {view: mask_frames(source, config, scene, view) for view, source in find_masks(Path(local.where), scene).items()}
+        found = {
+            view: mask_frames(source, config, scene, view)
+            for view, source in find_masks(Path(local.where), scene).items()
+        }
     else:
         picker = load_picker(local.segmenter, "cuda" if torch.cuda.is_available() else "cpu")
         found = {view: picked(picker, local, config, scene, view) for view in scene.train_views}
@@ -111,30 +131,44 @@ def read_region(
         what = f"--where {local.where!r}: the segmenter sees nothing like it"
         raise ConfigError(what, "say it otherwise, or lower local.segment_threshold")
     if not inside:
-        raise ConfigError(f"--where {local.where}: the masks are black everywhere", "white is where the edit may act")
+        raise ConfigError(
+            f"--where {local.where}: the masks are black everywhere", "white is where the edit may act"
+        )
     return Region(None, tuple(runs), local.feather_px, local.carriers, threshold)
 
 
 def find_masks(place: Path, scene: Scene) -> dict[int, MaskSource]:
-    """Return where each view's masks come from; ConfigError for names that are no camera, or where no edited camera has any."""
+    """Return where each view's masks come from; ConfigError for names that are no camera, or where no edited
+    camera has any.
+    """
     names = [camera.name for camera in scene.cameras]
-    pictures = place.is_dir() and any(p.suffix.lower() in PICTURES and p.stem not in names for p in place.iterdir())
+    pictures = place.is_dir() and any(
+        p.suffix.lower() in PICTURES and p.stem not in names for p in place.iterdir()
+    )
     if place.is_file() or pictures:
         if len(names) > 1:
-            raise ConfigError(f"--where {place}: one mask for {len(names)} cameras",
-                              f"give a folder with one per camera, such as {names[0]}.mp4 or {names[0]}/")  # fmt: skip
+            raise ConfigError(
+                f"--where {place}: one mask for {len(names)} cameras",
+                f"give a folder with one per camera, such as {names[0]}.mp4 or {names[0]}/",
+            )
         return {0: _source(place, names[0])}
     found: dict[int, MaskSource] = {}
     for entry in sorted(p for p in place.iterdir() if not p.name.startswith(".")):
         name = entry.name if entry.is_dir() else entry.stem
         if name not in names:
-            raise ConfigError(f"--where {place}: {entry.name} is no camera of {scene.name}", f"cameras: {', '.join(names)}")
+            raise ConfigError(
+                f"--where {place}: {entry.name} is no camera of {scene.name}", f"cameras: {', '.join(names)}"
+            )
         if names.index(name) in found:
-            raise ConfigError(f"--where {place}: two masks for {name}", "one video, folder or picture per camera")
+            raise ConfigError(
+                f"--where {place}: two masks for {name}", "one video, folder or picture per camera"
+            )
         found[names.index(name)] = _source(entry, name)
     if not set(found) & set(scene.train_views):
         edited = ", ".join(names[v] for v in scene.train_views)
-        raise ConfigError(f"--where {place}: no masks of an edited camera", f"edited cameras: {edited}; a box needs none")
+        raise ConfigError(
+            f"--where {place}: no masks of an edited camera", f"edited cameras: {edited}; a box needs none"
+        )
     return found
 
 
@@ -145,7 +179,10 @@ def _source(place: Path, name: str) -> MaskSource:
         return VideoFiles({name: place})
     if place.suffix.lower() in PICTURES:
         return Still(place)
-    raise ConfigError(f"--where {place}: not a mask", f"videos {', '.join(VIDEOS)}, pictures {', '.join(PICTURES)}, or folders of pictures")
+    raise ConfigError(
+        f"--where {place}: not a mask",
+        f"videos {', '.join(VIDEOS)}, pictures {', '.join(PICTURES)}, or folders of pictures",
+    )
 
 
 def mask_frames(source: MaskSource, config: SceneConfig, scene: Scene, view: int) -> Iterator[np.ndarray]:
@@ -153,13 +190,19 @@ def mask_frames(source: MaskSource, config: SceneConfig, scene: Scene, view: int
     camera, original = scene.cameras[view], scene.source_cameras[view]
     stop = config.start + (scene.num_frames - 1) * config.stride + 1
     if 0 < source.num_frames(camera.name) < stop:
-        raise SceneError(f"--where: {source.num_frames(camera.name)} masks of {camera.name}, frames up to {stop - 1} are edited",
-                         "one mask per frame of the source video, or one still picture")  # fmt: skip
+        raise SceneError(
+            f"--where: {source.num_frames(camera.name)} masks of {camera.name}, frames up to "
+            f"{stop - 1} are edited",
+            "one mask per frame of the source video, or one still picture",
+        )
     for image in source.read(camera.name, config.start, stop, config.stride):
         height, width = image.shape[:2]
         if abs(width * original.height - height * original.width) > 0.02 * width * original.height:
-            raise SceneError(f"--where: the mask of {camera.name} is {width}x{height}, its video {original.width}x{original.height}",
-                             "masks may be smaller or larger, but of the same shape")  # fmt: skip
+            raise SceneError(
+                f"--where: the mask of {camera.name} is {width}x{height}, its video "
+                f"{original.width}x{original.height}",
+                "masks may be smaller or larger, but of the same shape",
+            )
         yield _working_mask(image.max(-1), camera, original)
 
 
@@ -170,19 +213,31 @@ def _working_mask(mask: np.ndarray, camera: Camera, original: Camera) -> np.ndar
     if mask.shape == (camera.height, camera.width):
         return np.ascontiguousarray(mask)
     shrinking = camera.width < mask.shape[1]
-    return cv2.resize(mask, (camera.width, camera.height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
+    return cv2.resize(
+        mask, (camera.width, camera.height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+    )
 
 
-def picked(picker: ObjectPicker, local: LocalConfig, config: SceneConfig, scene: Scene, view: int) -> Iterator[np.ndarray]:
+def picked(
+    picker: ObjectPicker, local: LocalConfig, config: SceneConfig, scene: Scene, view: int
+) -> Iterator[np.ndarray]:
     """Yield where a segmentation model sees what `--where` names in a view's frames, as `mask_frames`."""
-    return (picker.mask(frame, local.where, local.segment_threshold) for frame in working_frames(scene, config, view))
+    return (
+        picker.mask(frame, local.where, local.segment_threshold)
+        for frame in working_frames(scene, config, view)
+    )
 
 
 def region_to_dict(region: Region) -> dict:
     """Return a region as plain values: what a run keeps of it."""
     masks = [[r.view, r.start, r.stop, r.digest, r.row] for r in region.masks]
-    return {"box": region.box, "masks": masks, "feather_px": region.feather_px, "carriers": region.carriers,
-            "match_threshold": region.match_threshold}  # fmt: skip
+    return {
+        "box": region.box,
+        "masks": masks,
+        "feather_px": region.feather_px,
+        "carriers": region.carriers,
+        "match_threshold": region.match_threshold,
+    }
 
 
 def region_from_dict(tree: dict | None) -> Region | None:
@@ -192,6 +247,8 @@ def region_from_dict(tree: dict | None) -> Region | None:
     try:
         box = tree["box"] and tuple(tuple(map(float, corner)) for corner in tree["box"])
         masks = tuple(TableRun(int(v), int(a), int(b), str(d), int(r)) for v, a, b, d, r in tree["masks"])
-        return Region(box, masks, int(tree["feather_px"]), int(tree["carriers"]), float(tree["match_threshold"]))
+        return Region(
+            box, masks, int(tree["feather_px"]), int(tree["carriers"]), float(tree["match_threshold"])
+        )
     except (KeyError, TypeError, ValueError) as err:
         raise SceneError("region.json of this run is not a region", f"{type(err).__name__}: {err}") from err

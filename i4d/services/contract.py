@@ -1,4 +1,6 @@
-"""What editors and trainers answer to, whoever hosts them. The values they take and give are those of `i4d.types`."""
+"""What editors and trainers answer to, whoever hosts them. The values they take and give are those of
+`i4d.types`.
+"""
 
 from __future__ import annotations
 
@@ -21,25 +23,32 @@ from i4d.types import (
 
 
 class Editor(Protocol):
-    """Stateless: every answer is a function of the task alone. Hosted by an executor, one process per device."""
+    """Stateless: every answer is a function of the task alone. Hosted by an executor, one process per
+    device.
+    """
 
     def warm_up(self) -> WorkerInfo: ...
     def edit_key_frame(self, task: KeyFrameTask) -> EditReceipt: ...
     def repaint(self, task: RepaintTask) -> EditReceipt: ...
     def edit_window(self, task: WindowTask) -> EditReceipt: ...
     def foresee(self, flow: str, pairs: Sequence[tuple[FrameAddress, FrameAddress]]) -> bool:
-        """Begin to compute the flow (by a method, as in `EditSettings`) of pairs of originals beside other work and return at once.
+        """Begin to compute the flow (by a method, as in `EditSettings`) of pairs of originals beside other
+        work and return at once.
 
         False where there is nothing to spare for it: windows then compute their own.
         """
         ...
 
     def progress(self) -> int:
-        """Return a number that changes as the call in hand gets on; asked from another thread, so it must not wait."""
+        """Return a number that changes as the call in hand gets on; asked from another thread, so it must not
+        wait.
+        """
         ...
 
     def set_active(self, active: bool) -> None:
-        """Move weights onto (True) or off (False) the device, for hosts where editor and trainer take turns."""
+        """Move weights onto (True) or off (False) the device, for hosts where editor and trainer take
+        turns.
+        """
         ...
 
 
@@ -47,7 +56,9 @@ class Trainer(Protocol):
     """Owns the field. Calls arrive in order from one caller; each takes a few seconds at most."""
 
     def warm_up(self) -> WorkerInfo: ...
-    def start(self, runs: Sequence[TableRun], checkpoint: str | None, phase: Literal["fit", "refit"], steps: int) -> None:
+    def start(
+        self, runs: Sequence[TableRun], checkpoint: str | None, phase: Literal["fit", "refit"], steps: int
+    ) -> None:
         """Begin a phase of `steps` steps on these frames, from a checkpoint (its digest) or from nothing."""
         ...
 

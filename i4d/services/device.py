@@ -14,8 +14,12 @@ from i4d.types import WorkerInfo
 
 
 def card_of(index: int, environment: Mapping[str, str] = os.environ) -> str:
-    """Return which card of the host a process means by CUDA device `index`: a number, or an id where cards go by ids."""
-    visible = [entry.strip() for entry in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry.strip()]
+    """Return which card of the host a process means by CUDA device `index`: a number, or an id where cards go
+    by ids.
+    """
+    visible = [
+        entry.strip() for entry in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry.strip()
+    ]
     return visible[index] if index < len(visible) else str(index)
 
 
@@ -25,26 +29,32 @@ def card_name(device: torch.device) -> str:
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device behind auto, cpu or cuda[:i], a GPU with its index: memory statistics refuse a bare "cuda".
+    """Return the device behind auto, cpu or cuda[:i], a GPU with its index: memory statistics refuse a bare
+    "cuda".
 
     ClusterError when a GPU is asked for and the process sees none.
     """
     available = torch.cuda.is_available()
     if name.startswith("cuda") and not available:
-        raise ClusterError(f"device {name} was asked for, but this process sees no GPU", "set cluster.device to cpu")
+        raise ClusterError(
+            f"device {name} was asked for, but this process sees no GPU", "set cluster.device to cpu"
+        )
     device = torch.device(("cuda" if available else "cpu") if name == "auto" else name)
     return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 
 def measure_peak(device: torch.device) -> None:
-    """Start measuring a GPU's peak memory afresh; statistics of a device that nothing has touched yet are an error."""
+    """Start measuring a GPU's peak memory afresh; statistics of a device that nothing has touched yet are an
+    error.
+    """
     if device.type == "cuda":
         torch.cuda.init()
         torch.cuda.reset_peak_memory_stats(device)
 
 
 class Device:
-    """One device of one process. `name` auto, cpu or cuda[:i]; `memory_cap_gb` and `num_threads` 0 mean no bound.
+    """One device of one process. `name` auto, cpu or cuda[:i]; `memory_cap_gb` and `num_threads` 0 mean no
+    bound.
 
     ClusterError when a GPU is asked for and the process sees none.
     """
@@ -72,7 +82,9 @@ class Device:
         measure_peak(self.torch)
 
     def peak_bytes(self) -> int:
-        """Return the peak since `enter` on a GPU, the process's peak resident memory on a CPU (kilobytes on Linux)."""
+        """Return the peak since `enter` on a GPU, the process's peak resident memory on a CPU (kilobytes on
+        Linux).
+        """
         if self.on_gpu:
             return torch.cuda.max_memory_reserved(self.torch)
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10

@@ -1,7 +1,7 @@
 """The editor as a service: reads blocks, edits with InstructPix2Pix, writes blocks, answers with receipts.
 
-Every answer is a function of the task alone. What is kept between calls (weights, text, anchors' keys and values, flow of
-the originals) can be lost at any time without changing a bit of the next answer.
+Every answer is a function of the task alone. What is kept between calls (weights, text, anchors' keys and
+values, flow of the originals) can be lost at any time without changing a bit of the next answer.
 """
 
 from __future__ import annotations
@@ -54,12 +54,13 @@ CONDITION_BYTES = 1 << 30  # 3,000 frames of 1352x1014
 class EditorService:
     """Implements `i4d.services.contract.Editor` on one device.
 
-    `store` is the storage URI. `device` auto, cpu or cuda. `memory_cap_gb` bounds what this process may take of the
-    device (0: no bound). `num_threads` fixes the compute threads (0: as they are), and with them the bits on CPUs.
-    `warm_up_size` (height, width) and `warm_up_batch` are the plan's, so that a GPU has chosen and built its kernels before
-    work. `mode` is the configuration's: in exact and turbo mode a GPU's networks are laid out for speed; with `compiled` "on"
-    windows of the plan's shape go through `torch.compile` besides, on CPUs too. `settings` are those of the run: what is
-    built depends on its guidance and turbo (None: the card's guidance, exact).
+    `store` is the storage URI. `device` auto, cpu or cuda. `memory_cap_gb` bounds what this process may take
+    of the device (0: no bound). `num_threads` fixes the compute threads (0: as they are), and with them the
+    bits on CPUs. `warm_up_size` (height, width) and `warm_up_batch` are the plan's, so that a GPU has chosen
+    and built its kernels before work. `mode` is the configuration's: in exact and turbo mode a GPU's networks
+    are laid out for speed; with `compiled` "on" windows of the plan's shape go through `torch.compile`
+    besides, on CPUs too. `settings` are those of the run: what is built depends on its guidance and turbo
+    (None: the card's guidance, exact).
     """
 
     def __init__(
@@ -108,7 +109,10 @@ class EditorService:
         began = time.time()
         self._fix_threads()
         model = self._loaded()
-        notes = [*model.notes, f"guidance recommended: {model.card.text_guidance:g} / {model.card.image_guidance:g}"]
+        notes = [
+            *model.notes,
+            f"guidance recommended: {model.card.text_guidance:g} / {model.card.image_guidance:g}",
+        ]
         notes.append("flow: none" if self._flow_options[0] == "none" else self._flow("").sentence)
         height, width = self._warm_up_size if self._device.type == "cuda" else (0, 0)
         height, width = height or 8 * model.factor, width or 8 * model.factor
@@ -116,7 +120,11 @@ class EditorService:
             model.compile(self._warm_up_batch - 1, height, width)
         blank = torch.full((self._warm_up_batch, 3, height, width), 0.5)
         settings = self._settings or EditSettings("", model.card.text_guidance, model.card.image_guidance)
-        strength, cost, seeds = Strength(600, 2), EditCost(), [0] * (len(blank) - 1)  # two steps: the second may be a turbo one
+        strength, cost, seeds = (
+            Strength(600, 2),
+            EditCost(),
+            [0] * (len(blank) - 1),
+        )  # two steps: the second may be a turbo one
         if uses_trace(settings):
             trace = trace_anchor(model, blank[:1], blank[:1], strength, settings, 0, cost)
             repaint(model, blank[1:], blank[1:], strength, settings, seeds, cost, anchor=trace)
@@ -153,12 +161,19 @@ class EditorService:
             torch.cuda.empty_cache()
 
     def foresee(self, flow: str, pairs: Sequence[tuple[FrameAddress, FrameAddress]]) -> bool:
-        """Begin to compute flow on the host's cores while the GPU is busy; elsewhere the cores have work and nothing is begun."""
+        """Begin to compute flow on the host's cores while the GPU is busy; elsewhere the cores have work and
+        nothing is begun.
+        """
         store = self._flow(flow)
         if self._device.type != "cuda" or not store.estimator.on_host:
             return False
         self._ahead = FlowAhead(
-            lambda: FlowStore(self._store, BlockReader(self._store, cache_dir=self._cache_dir), store.estimator, store.sentence),
+            lambda: FlowStore(
+                self._store,
+                BlockReader(self._store, cache_dir=self._cache_dir),
+                store.estimator,
+                store.sentence,
+            ),
             max(1, (self._num_threads or torch.get_num_threads()) - 1),
         )
         self._ahead.begin(pairs)
@@ -166,7 +181,9 @@ class EditorService:
 
     # ------------------------------------------------------------------------------------------ work
     def edit_key_frame(self, task: KeyFrameTask) -> EditReceipt:
-        """One joint edit of the sampled views and its spread over all views; a float16 block, one row per view."""
+        """One joint edit of the sampled views and its spread over all views; a float16 block, one row per
+        view.
+        """
         began, model, cost = self._begin()
         images = InstantImages(
             self._images(task.originals),
@@ -195,14 +212,28 @@ class EditorService:
         """
         began, model, cost = self._begin()
         condition = padded_batch(self._condition(task.originals), task.batch)
-        originals, current = (padded_batch(self._images(a), task.batch) for a in (task.originals, task.current))
+        originals, current = (
+            padded_batch(self._images(a), task.batch) for a in (task.originals, task.current)
+        )
         part, region = "rest" if task.share is None else "key", self._region(task.region)
         seeds = _seeds(task, task.views, task.window, part)
         seeds += seeds[-1:] * (task.batch - len(seeds))
-        task_id = f"r{task.round}/{part}{task.window:02d}" + (f"/s{task.share}" if task.share is not None else "")
+        task_id = f"r{task.round}/{part}{task.window:02d}" + (
+            f"/s{task.share}" if task.share is not None else ""
+        )
         with _naming(task_id):
             padded = None if region is None else padded_batch(region, task.batch)
-            out = repaint(model, originals, current, task.strength, task.settings, seeds, cost, condition=condition, region=padded)
+            out = repaint(
+                model,
+                originals,
+                current,
+                task.strength,
+                task.settings,
+                seeds,
+                cost,
+                condition=condition,
+                region=padded,
+            )
         count = len(task.views)
         out = out[:count] if region is None else inside_of(out[:count], originals[:count], region)
         return self._finish(task_id, began, cost, _rows(self._joined(out, task), np.float16))
@@ -245,17 +276,29 @@ class EditorService:
             settings = task.settings
             guidance = Guidance(settings.text_guidance, settings.image_guidance)
             thinned = settings.turbo.keys, settings.turbo.second_keys
-            key = (task.anchor_original, task.anchor_edited, strength, settings.instruction, guidance, thinned, anchor_seed)
+            key = (
+                task.anchor_original,
+                task.anchor_edited,
+                strength,
+                settings.instruction,
+                guidance,
+                thinned,
+                anchor_seed,
+            )
             anchor, known = (images.anchor_original, images.anchor_edited), images.anchor_condition
             return self._anchors.get(
                 key, lambda: trace_anchor(model, *anchor, strength, settings, anchor_seed, cost, known)
             )
 
         blend, settings = task.settings.blend, task.settings
-        if blend:  # first average, then see what was left unchanged: giving originals back twice draws the edit towards them
+        # first average, then see what was left unchanged: giving originals back twice draws the edit towards
+        # them
+        if blend:
             settings = replace(settings, keep_unchanged=False)
         with _naming(task_id):
-            out, _ = edit_window(model, images, strength, settings, anchor_seed, seeds, task.batch, cost, trace)
+            out, _ = edit_window(
+                model, images, strength, settings, anchor_seed, seeds, task.batch, cost, trace
+            )
             if blend:
                 unedited = torch.cat([self._images([task.reference_original]), images.originals])
                 how = settings.flow_mask, settings.blend_sigma, settings.blend_detail
@@ -302,7 +345,9 @@ class EditorService:
         configured, checkpoint, iterations = self._flow_options
         method = method or configured
         if method not in self._flows:
-            estimator, sentence = find_estimator(method, checkpoint, device=self._device, iterations=iterations)
+            estimator, sentence = find_estimator(
+                method, checkpoint, device=self._device, iterations=iterations
+            )
             self._flows[method] = FlowStore(self._store, self._reader, estimator, sentence, self._device)
         return self._flows[method]
 
@@ -311,14 +356,24 @@ class EditorService:
         return self._conditions.get(addresses, lambda address: conditions_of(model, self._images([address])))
 
     def _images(self, addresses: Sequence[FrameAddress]) -> torch.Tensor:
-        """Return stored frames, float32 in [0, 1] (frame, 3, h, w): they travel to the device as they lie and become floats there."""
-        rows = [torch.from_numpy(np.array(self._reader.row(address))).to(self._device) for address in addresses]
-        white = torch.tensor(255.0, device=self._device)  # as a tensor: a GPU multiplies by the reciprocal of a number
-        images = torch.stack([row.float() / white if row.dtype == torch.uint8 else row.float() for row in rows])
+        """Return stored frames, float32 in [0, 1] (frame, 3, h, w): they travel to the device as they lie and
+        become floats there.
+        """
+        rows = [
+            torch.from_numpy(np.array(self._reader.row(address))).to(self._device) for address in addresses
+        ]
+        white = torch.tensor(
+            255.0, device=self._device
+        )  # as a tensor: a GPU multiplies by the reciprocal of a number
+        images = torch.stack(
+            [row.float() / white if row.dtype == torch.uint8 else row.float() for row in rows]
+        )
         return images.permute(0, 3, 1, 2).contiguous()
 
     def _joined(self, images: torch.Tensor, task: KeyFrameTask | RepaintTask | WindowTask) -> torch.Tensor:
-        """Return the mean of this round's answer and of all rounds' before; the answer itself where the task names none."""
+        """Return the mean of this round's answer and of all rounds' before; the answer itself where the task
+        names none.
+        """
         if not task.earlier:
             return images
         return images + (self._images(task.earlier).to(images.device) - images) * (1 - 1 / task.round)
@@ -330,12 +385,15 @@ class EditorService:
         rows = np.stack([self._reader.row(address) for address in addresses])
         return torch.from_numpy(rows)[:, None].to(self._device).float() / 255
 
-    def _finish(self, task_id: str, began: float, cost: EditCost, rows: np.ndarray, **measured: float) -> EditReceipt:
+    def _finish(
+        self, task_id: str, began: float, cost: EditCost, rows: np.ndarray, **measured: float
+    ) -> EditReceipt:
         on_gpu = self._device.type == "cuda"
         peak = (
             torch.cuda.max_memory_reserved(self._device)
             if on_gpu
-            else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10  # of the whole process; kilobytes on Linux
+            else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            << 10  # of the whole process; kilobytes on Linux
         )
         return EditReceipt(
             task=task_id,
@@ -361,7 +419,9 @@ def _rows(images: torch.Tensor, dtype: type) -> np.ndarray:
     """Return images (n, 3, h, w) as rows (n, h, w, 3): float16, or uint8 rounded to nearest."""
     pixels = images.permute(0, 2, 3, 1).clamp(0, 1)
     pixels = (pixels * 255).round().to(torch.uint8) if dtype is np.uint8 else pixels.to(torch.float16)
-    return pixels.contiguous().cpu().numpy()  # brought into order on the device: a host takes longer over it than over the copy
+    return (
+        pixels.contiguous().cpu().numpy()
+    )  # brought into order on the device: a host takes longer over it than over the copy
 
 
 class _naming:

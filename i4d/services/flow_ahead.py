@@ -1,4 +1,6 @@
-"""Flow of the originals computed beside other work: while a GPU fits or edits, the host's cores stand idle."""
+"""Flow of the originals computed beside other work: while a GPU fits or edits, the host's cores stand
+idle.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,11 @@ Pair = tuple[FrameAddress, FrameAddress]
 
 
 class FlowAhead:
-    """Threads that fill the store with flows before somebody asks for them; each has a `FlowStore` of its own.
+    """Threads that fill the store with flows before somebody asks for them; each has a `FlowStore` of its
+    own.
 
-    Whoever asks first for a flow that is not there yet computes it itself, to the same bits, so nobody waits for anybody here.
+    Whoever asks first for a flow that is not there yet computes it itself, to the same bits, so nobody waits
+    for anybody here.
     """
 
     def __init__(self, make: Callable[[], FlowStore], threads: int) -> None:
@@ -41,7 +45,9 @@ class FlowAhead:
             thread.join(timeout_s)
 
     def told(self) -> tuple[str, ...]:
-        """Return what went wrong since the last time it was asked: such flows are computed, or fail, with their windows."""
+        """Return what went wrong since the last time it was asked: such flows are computed, or fail, with
+        their windows.
+        """
         said, self._trouble = tuple(self._trouble), []
         return said
 

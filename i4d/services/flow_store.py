@@ -29,10 +29,11 @@ class FlowStore:
         self.passes = 0  # flows computed so far, both directions counted
 
     def between(self, reference: FrameAddress, frame: FrameAddress) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (forward, backward): flow reference -> frame and frame -> reference, (2, h, w) pixels, float32 on the device.
+        """Return (forward, backward): flow reference -> frame and frame -> reference, (2, h, w) pixels,
+        float32 on the device.
 
-        Always rounded to float16 (1/32 px at 64 px), computed just now or not, and always one pair at a time: the answer
-        does not depend on what the store happens to hold. A frame flows into itself by zero.
+        Always rounded to float16 (1/32 px at 64 px), computed just now or not, and always one pair at a time:
+        the answer does not depend on what the store happens to hold. A frame flows into itself by zero.
         """
         if reference == frame:
             height, width = self._reader.row(frame).shape[:2]

@@ -1,7 +1,8 @@
 """A local edit as it is shown: the edited field inside its region, the unedited field outside.
 
-Refitting a field to frames that changed in one place moves it a little everywhere, since planes and network are shared. So outside
-the region the unedited field is shown, at every camera, known or novel: the region is found from its depth.
+Refitting a field to frames that changed in one place moves it a little everywhere, since planes and network
+are shared. So outside the region the unedited field is shown, at every camera, known or novel: the region is
+found from its depth.
 """
 
 from __future__ import annotations
@@ -28,9 +29,13 @@ class Shown(Protocol):
 
 
 class LocalScene:
-    """Tells a region at any camera and frame of a scene, and mixes renders by it. `unedited` is the field before the edit."""
+    """Tells a region at any camera and frame of a scene, and mixes renders by it. `unedited` is the field
+    before the edit.
+    """
 
-    def __init__(self, unedited: Shown, region: Region, cameras: Sequence[Camera], reader: BlockReader) -> None:
+    def __init__(
+        self, unedited: Shown, region: Region, cameras: Sequence[Camera], reader: BlockReader
+    ) -> None:
         self._unedited, self._region, self._cameras, self._reader = unedited, region, cameras, reader
         self._masks = FrameTable.of(region.masks)
         self._masked = self._masks.views()
@@ -43,13 +48,19 @@ class LocalScene:
         return self._found(camera, frame, self._unedited.image(camera, frame))
 
     def shown(self, edited: FieldImage, camera: Camera, frame: int) -> FieldImage:
-        """Return an edited field's picture with the unedited field's outside the region; depth goes with the greater share."""
+        """Return an edited field's picture with the unedited field's outside the region; depth goes with the
+        greater share.
+        """
         under = self._unedited.image(camera, frame)
         known = self._region.box is None and any(self._cameras[v].name == camera.name for v in self._masked)
-        share = (self.share(camera, frame) if known else self._found(camera, frame, under)).to(under.rgb.device)
+        share = (self.share(camera, frame) if known else self._found(camera, frame, under)).to(
+            under.rgb.device
+        )
         depth = torch.where(share >= 0.5, edited.depth_z, under.depth_z)
         return FieldImage(
-            inside_of(edited.rgb, under.rgb, share[..., None]), depth, inside_of(edited.opacity, under.opacity, share)
+            inside_of(edited.rgb, under.rgb, share[..., None]),
+            depth,
+            inside_of(edited.opacity, under.opacity, share),
         )
 
     def _found(self, camera: Camera, frame: int, seen: FieldImage) -> torch.Tensor:
@@ -61,15 +72,21 @@ class LocalScene:
         views = nearest(camera, cameras, self._masked, region.carriers)
         cameras = [cameras[v] for v in views]
         depths = [self._unedited.image(other, frame).depth_z for other in cameras]
-        shares = [self._mask(v, frame, other).to(points.device) for v, other in zip(views, cameras, strict=True)]
-        return with_soft_edge(carried(points, shares, depths, cameras, region.match_threshold), region.feather_px)
+        shares = [
+            self._mask(v, frame, other).to(points.device) for v, other in zip(views, cameras, strict=True)
+        ]
+        return with_soft_edge(
+            carried(points, shares, depths, cameras, region.match_threshold), region.feather_px
+        )
 
     def _mask(self, view: int, frame: int, camera: Camera) -> torch.Tensor:
         """Return a view's own mask (height, width) in [0, 1], at a camera's size."""
         row = torch.from_numpy(np.array(self._reader.row(self._masks.lookup(view, frame)))).float() / 255
         if row.shape == (camera.height, camera.width):
             return row
-        return F.interpolate(row[None, None], (camera.height, camera.width), mode="bilinear", align_corners=False)[0, 0]
+        return F.interpolate(
+            row[None, None], (camera.height, camera.width), mode="bilinear", align_corners=False
+        )[0, 0]
 
 
 def nearest(camera: Camera, cameras: Sequence[Camera], views: Sequence[int], count: int) -> list[int]:

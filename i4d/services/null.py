@@ -1,7 +1,9 @@
-"""Services that compute next to nothing: the test double of editor and trainer, for drivers, executors and clusters.
+"""Services that compute next to nothing: the test double of editor and trainer, for drivers, executors and
+clusters.
 
-They keep every promise of the real ones: editors are pure functions of task and blocks, the trainer's field depends
-on its frames and steps but not on how the steps are cut into calls, and a checkpoint brings all of it back.
+They keep every promise of the real ones: editors are pure functions of task and blocks, the trainer's field
+depends on its frames and steps but not on how the steps are cut into calls, and a checkpoint brings all of it
+back.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ def _info(name: str) -> WorkerInfo:
 class NullEditor:
     """Blends what a task names, with a tint from its seed. `delay_s` is slept in every call."""
 
-    def __init__(self, store: str, name: str = "editor", delay_s: float = 0.0, cache_dir: str | None = None) -> None:
+    def __init__(
+        self, store: str, name: str = "editor", delay_s: float = 0.0, cache_dir: str | None = None
+    ) -> None:
         self._store = open_store(store)
         self._reader = BlockReader(self._store, cache_dir=cache_dir)
         self._name = name
@@ -77,7 +81,11 @@ class NullEditor:
         for view in set(task.views) - set(task.sample):
             row = task.views.index(view)
             images[row] = self._reader.images([task.current[row]])[0]
-        return self._receipt(f"r{task.round}/key{task.step:02d}", images.astype(np.float16), 0 if task.edited else len(task.sample))
+        return self._receipt(
+            f"r{task.round}/key{task.step:02d}",
+            images.astype(np.float16),
+            0 if task.edited else len(task.sample),
+        )
 
     def repaint(self, task: RepaintTask) -> EditReceipt:
         part = "rest" if task.share is None else "key"
@@ -103,7 +111,9 @@ class NullEditor:
             return images
         return (images + (task.round - 1) * self._reader.images(task.earlier)) / task.round
 
-    def _blend(self, originals: Sequence[FrameAddress], current: Sequence[FrameAddress], seed: int) -> np.ndarray:
+    def _blend(
+        self, originals: Sequence[FrameAddress], current: Sequence[FrameAddress], seed: int
+    ) -> np.ndarray:
         tint = np.random.default_rng(seed).random(3, dtype=np.float32)
         return 0.4 * self._reader.images(originals) + 0.4 * self._reader.images(current) + 0.2 * tint
 
@@ -114,7 +124,15 @@ class NullEditor:
         time.sleep(self._delay_s)
         block = write_block(self._store, rows)
         return EditReceipt(
-            id, block, self._name, "cpu", began, time.time() - began, 3 * images, kept_share=kept, notes=self._store.told()
+            id,
+            block,
+            self._name,
+            "cpu",
+            began,
+            time.time() - began,
+            3 * images,
+            kept_share=kept,
+            notes=self._store.told(),
         )
 
 
@@ -158,7 +176,9 @@ class NullTrainer:
             text = f"{self._state['link']}|{self._state['phase']}|{self._state['step']}|{frames}"
             self._state["link"] = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         step, total = self._state["step"], self._state["total"]
-        return FitReceipt(step, total, 20.0 + step / 100, num_steps, self._name, "cpu", began, time.time() - began)
+        return FitReceipt(
+            step, total, 20.0 + step / 100, num_steps, self._name, "cpu", began, time.time() - began
+        )
 
     def render(self, task: RenderTask) -> RenderReceipt:
         began = self._enter()

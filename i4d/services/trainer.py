@@ -1,6 +1,7 @@
 """The trainer as a service: owns the field, fits it to stored frames, renders it, saves and loads it.
 
-The only service with state. All of it is in a checkpoint: the frames it was given are the driver's to remember.
+The only service with state. All of it is in a checkpoint: the frames it was given are the driver's to
+remember.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ from i4d.types import (
     WorkerInfo,
 )
 
-ONLY_FIRST = frozenset({"render", "save"})  # calls that one rank of a group answers; the others must reach all ranks
+ONLY_FIRST = frozenset(
+    {"render", "save"}
+)  # calls that one rank of a group answers; the others must reach all ranks
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,10 +58,11 @@ class TrainerScene:
 class TrainerService:
     """Implements `i4d.services.contract.Trainer` on one device.
 
-    `store` is the storage URI. `seed` and `field` settle a fit together with the frames; on CPUs the number of compute
-    threads (`num_threads`, 0: as they are) settles its bits. `memory_cap_gb` bounds what this process may take of a GPU.
-    `rank` of `size` trainers that meet at `rendezvous` and fit one field together, each with its own rays: all of them must
-    be sent the same calls in the same order, except those of `ONLY_FIRST`.
+    `store` is the storage URI. `seed` and `field` settle a fit together with the frames; on CPUs the number
+    of compute threads (`num_threads`, 0: as they are) settles its bits. `memory_cap_gb` bounds what this
+    process may take of a GPU. `rank` of `size` trainers that meet at `rendezvous` and fit one field together,
+    each with its own rays: all of them must be sent the same calls in the same order, except those of
+    `ONLY_FIRST`.
     """
 
     def __init__(
@@ -94,7 +98,9 @@ class TrainerService:
 
     # ------------------------------------------------------------------------------------------ life
     def warm_up(self) -> WorkerInfo:
-        """Fix threads and memory and run one step of a throw-away field, so that libraries and kernels are loaded."""
+        """Fix threads and memory and run one step of a throw-away field, so that libraries and kernels are
+        loaded.
+        """
         began = time.perf_counter()
         self._device.prepare()
         self._device.enter()
@@ -127,7 +133,9 @@ class TrainerService:
     def start(
         self, runs: Sequence[TableRun], checkpoint: str | None, phase: Literal["fit", "refit"], steps: int
     ) -> None:
-        """Begin a phase of `steps` steps on these frames, from a checkpoint (its digest) or from a random field."""
+        """Begin a phase of `steps` steps on these frames, from a checkpoint (its digest) or from a random
+        field.
+        """
         self._enter()
         self._local = None
         if checkpoint is None:
@@ -139,7 +147,9 @@ class TrainerService:
         self._field().begin(phase, steps)
 
     def advance(self, delta: Sequence[TableRun], num_steps: int) -> FitReceipt:
-        """Take newly stored frames, then `num_steps` steps. FitError: frames are missing, or a loss is not finite."""
+        """Take newly stored frames, then `num_steps` steps. FitError: frames are missing, or a loss is not
+        finite.
+        """
         began, clock = time.time(), time.perf_counter()
         self._enter()
         fitter = self._field()
@@ -147,16 +157,27 @@ class TrainerService:
         missing = self._bank.missing()
         if missing:
             view, frame = missing[0]
-            raise FitError(f"{len(missing)} training frames are missing, the first is frame {frame} of view {view}")
+            raise FitError(
+                f"{len(missing)} training frames are missing, the first is frame {frame} of view {view}"
+            )
         report = fitter.advance(self._bank, num_steps)
         return FitReceipt(
-            report.step, report.total_steps, report.psnr_db, report.rays, self._name, str(self._device.torch), began,
-            time.perf_counter() - clock, self._device.peak_bytes(),
-        )  # fmt: skip
+            report.step,
+            report.total_steps,
+            report.psnr_db,
+            report.rays,
+            self._name,
+            str(self._device.torch),
+            began,
+            time.perf_counter() - clock,
+            self._device.peak_bytes(),
+        )
 
     # ------------------------------------------------------------------------------------------ render
     def render(self, task: RenderTask) -> RenderReceipt:
-        """Render a camera, known or novel, at some frames; the blocks are stored before the receipt is given."""
+        """Render a camera, known or novel, at some frames; the blocks are stored before the receipt is
+        given.
+        """
         began, clock = time.time(), time.perf_counter()
         self._enter()
         fitter = self._field()
@@ -165,7 +186,9 @@ class TrainerService:
             asked = f"render: asked for {task.want} of frames {task.frames}"
             raise FitError(asked, "want: rgb, depth, region of a local edit; at least a frame")
         if task.num_frames != self._scene.num_frames or not set(task.frames) <= set(range(task.num_frames)):
-            raise FitError(f"render: frames {task.frames} of {task.num_frames}", f"scene: {self._scene.num_frames}")
+            raise FitError(
+                f"render: frames {task.frames} of {task.num_frames}", f"scene: {self._scene.num_frames}"
+            )
         parts: dict[str, list[np.ndarray]] = {name: [] for name in task.want}
         for frame in task.frames:
             self._images += 1
@@ -217,9 +240,18 @@ class TrainerService:
         return Fitter(self._config, self._space, scene.num_frames, self._seed, *shared, scene.train_views)
 
     def _local_scene(self, local: LocalRender) -> LocalScene:
-        """Return the unedited field with a region; kept until the next fit begins or the device is given away."""
+        """Return the unedited field with a region; kept until the next fit begins or the device is given
+        away.
+        """
         if self._local is None or self._local[0] != local:
-            unedited = Fitter(self._config, self._space, self._scene.num_frames, self._seed, self._device.torch, self._workers)
+            unedited = Fitter(
+                self._config,
+                self._space,
+                self._scene.num_frames,
+                self._seed,
+                self._device.torch,
+                self._workers,
+            )
             unedited.load(get_checkpoint(self._store, local.unedited))
             self._local = local, LocalScene(unedited, local.region, self._scene.cameras, self._reader)
         return self._local[1]
@@ -231,7 +263,9 @@ class TrainerService:
         for run in runs:
             rows = self._reader.rows(run.digest)[run.row : run.row + run.stop - run.start]
             if len(rows) != run.stop - run.start:
-                raise FitError(f"block {run.digest} has no rows {run.row}..{run.row + run.stop - run.start - 1}")
+                raise FitError(
+                    f"block {run.digest} has no rows {run.row}..{run.row + run.stop - run.start - 1}"
+                )
             if run.view in self._scene.train_views:
                 self._bank.put(run.view, run.start, rows)
 
@@ -244,10 +278,11 @@ def _rows(rgb: torch.Tensor, rows: str) -> np.ndarray:
 
 
 def _settled_loss(config: FieldConfig, device: torch.device) -> tuple[FieldConfig, Lpips | None, str]:
-    """Return the configuration with the refit's loss settled, the distance it needs, and why it is not what was wished for.
+    """Return the configuration with the refit's loss settled, the distance it needs, and why it is not what
+    was wished for.
 
-    `auto` takes the perceptual term on a GPU where LPIPS finds its weights: on CPUs its patches cost more than they give.
-    WeightsError where `perceptual` was asked for by name and the weights are missing.
+    `auto` takes the perceptual term on a GPU where LPIPS finds its weights: on CPUs its patches cost more
+    than they give. WeightsError where `perceptual` was asked for by name and the weights are missing.
     """
     asked = config.refit_loss
     if asked == "auto" and device.type != "cuda":

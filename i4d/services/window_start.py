@@ -1,4 +1,6 @@
-"""Where the frames of a window start from, and the flows that it takes: reads blocks, asks the flow store, merges."""
+"""Where the frames of a window start from, and the flows that it takes: reads blocks, asks the flow store,
+merges.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,18 @@ Images = Callable[[Sequence[FrameAddress]], torch.Tensor]
 
 
 class WindowStart:
-    """One task's flows and pulls. `images` reads frames as (n, 3, h, w), float; `flow` None: nothing is pulled along time."""
+    """One task's flows and pulls. `images` reads frames as (n, 3, h, w), float; `flow` None: nothing is
+    pulled along time.
+    """
 
-    def __init__(self, task: WindowTask, images: Images, reader: BlockReader, flow: FlowStore | None, device: torch.device) -> None:
+    def __init__(
+        self,
+        task: WindowTask,
+        images: Images,
+        reader: BlockReader,
+        flow: FlowStore | None,
+        device: torch.device,
+    ) -> None:
         self._task, self._images, self._reader, self._flow, self._device = task, images, reader, flow, device
         self._passes_before = flow.passes if flow else 0
         self.flow_seconds = 0.0
@@ -29,15 +40,22 @@ class WindowStart:
         return self._flow.passes - self._passes_before if self._flow else 0
 
     def frames(self) -> tuple[torch.Tensor, float]:
-        """Return what the frames start from, (frames, 3, h, w), and the share of their pixels that was pulled from elsewhere."""
+        """Return what the frames start from, (frames, 3, h, w), and the share of their pixels that was pulled
+        from elsewhere.
+        """
         return merged(self._images(self._task.current), self._pulls())
 
     def pairs(self, radius: int) -> dict[tuple[int, int], FlowPair]:
-        """Return the flows of neighbours up to `radius` apart as `i4d.edit.merge.blended` takes them; none without flow."""
+        """Return the flows of neighbours up to `radius` apart as `i4d.edit.merge.blended` takes them; none
+        without flow.
+        """
         if self._flow is None:
             return {}
         at = (*self._task.originals, self._task.reference_original)  # -1 is the reference
-        return {pair: self._between(at[pair[0]], at[pair[1]]) for pair in pairs_within(len(self._task.frames), radius)}
+        return {
+            pair: self._between(at[pair[0]], at[pair[1]])
+            for pair in pairs_within(len(self._task.frames), radius)
+        }
 
     def _pulls(self) -> list[Pull]:
         task, out = self._task, []

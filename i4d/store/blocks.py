@@ -1,8 +1,9 @@
 """Blocks: the immutable arrays that frames, depth and flow are kept in.
 
-A block is one Arrow IPC file with a single column of fixed-size binaries, one row per frame; dtype and row shape
-stand in the schema's metadata. Its name is the blake2b digest of dtype, shape and pixels, so equal content has one
-name on every machine and with every version of Arrow. Readers map files into memory: no copy until used.
+A block is one Arrow IPC file with a single column of fixed-size binaries, one row per frame; dtype and row
+shape stand in the schema's metadata. Its name is the blake2b digest of dtype, shape and pixels, so equal
+content has one name on every machine and with every version of Arrow. Readers map files into memory: no copy
+until used.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ def digest_of(array: np.ndarray) -> str:
 
 
 def write_block(store: ObjectStore, array: np.ndarray) -> BlockRef:
-    """Store an array (row, ...) of uint8, float16 or float32 and return its reference; writing it twice costs once."""
+    """Store an array (row, ...) of uint8, float16 or float32 and return its reference; writing it twice costs
+    once.
+    """
     assert array.ndim >= 1 and array.size > 0, f"a block needs rows, got shape {array.shape}"
     assert array.dtype.name in DTYPES, f"a block holds {', '.join(DTYPES)}, got {array.dtype}"
     array = np.ascontiguousarray(array)
@@ -69,7 +72,9 @@ def _decode(source: pa.NativeFile, place: str) -> np.ndarray:
         shape = tuple(int(n) for n in meta[b"row_shape"].decode().split(",") if n)
         batch = reader.get_batch(0)
         column = batch.column(0)
-        rows = np.frombuffer(column.buffers()[1], dtype, count=len(column) * int(np.prod(shape, dtype=np.int64)))
+        rows = np.frombuffer(
+            column.buffers()[1], dtype, count=len(column) * int(np.prod(shape, dtype=np.int64))
+        )
         rows = rows.reshape(len(column), *shape)
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, IndexError) as err:
         raise BlockError(f"{place}: corrupt block", str(err).splitlines()[0] if str(err) else "") from err
@@ -80,12 +85,17 @@ def _decode(source: pa.NativeFile, place: str) -> np.ndarray:
 class BlockReader:
     """Reads blocks by digest as read-only arrays mapped into memory.
 
-    Local stores are mapped in place. Blocks of remote stores are copied once into `cache_dir` (checked against their
-    digest) and the least recently used are removed beyond `cache_bytes`; several processes of a node may share it.
+    Local stores are mapped in place. Blocks of remote stores are copied once into `cache_dir` (checked
+    against their digest) and the least recently used are removed beyond `cache_bytes`; several processes of a
+    node may share it.
     """
 
     def __init__(
-        self, store: ObjectStore, cache_bytes: int = 8 << 30, cache_dir: str | Path | None = None, verify: bool = False
+        self,
+        store: ObjectStore,
+        cache_bytes: int = 8 << 30,
+        cache_dir: str | Path | None = None,
+        verify: bool = False,
     ) -> None:
         self.store = store
         self.cache_bytes = cache_bytes
@@ -130,7 +140,9 @@ class BlockReader:
     def images(self, addresses: Sequence[FrameAddress]) -> np.ndarray:
         """Return the addressed frames as float32 in [0, 1], whether they lie as uint8 sRGB or as floats."""
         out = [self.row(a) for a in addresses]
-        return np.stack([r.astype(np.float32) / 255 if r.dtype == np.uint8 else r.astype(np.float32) for r in out])
+        return np.stack(
+            [r.astype(np.float32) / 255 if r.dtype == np.uint8 else r.astype(np.float32) for r in out]
+        )
 
     def ref(self, digest: str) -> BlockRef:
         """Return the reference of a stored block, read from the block itself."""
@@ -145,13 +157,17 @@ class BlockReader:
             return path
         data = self.store.get(block_key(digest))
         if digest_of(_decode(pa.BufferReader(data), f"{self.store.uri}/{block_key(digest)}")) != digest:
-            raise BlockError(f"{self.store.uri}/{block_key(digest)}: corrupt block: content does not match its name")
+            raise BlockError(
+                f"{self.store.uri}/{block_key(digest)}: corrupt block: content does not match its name"
+            )
         self._make_room(len(data))
         write_atomically(path, data)
         return path
 
     def _make_room(self, size_bytes: int) -> None:
-        """Remove the least recently used blocks so that `size_bytes` more fit; open mappings stay readable."""
+        """Remove the least recently used blocks so that `size_bytes` more fit; open mappings stay
+        readable.
+        """
         stats = []
         for path in self.cache_dir.glob("*.arrow"):
             try:

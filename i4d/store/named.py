@@ -30,7 +30,9 @@ def get_named(store: ObjectStore, name: str) -> BlockRef | None:
         return None
     try:
         tree = json.loads(store.get(key))
-        ref = BlockRef(tree["digest"], tree["num_rows"], tuple(tree["row_shape"]), tree["dtype"], tree["size_bytes"])
+        ref = BlockRef(
+            tree["digest"], tree["num_rows"], tuple(tree["row_shape"]), tree["dtype"], tree["size_bytes"]
+        )
     except (ValueError, KeyError, TypeError) as err:
         raise BlockError(f"{store.uri}/{key}: corrupt entry", str(err)) from err
     return ref if store.exists(block_key(ref.digest)) else None
@@ -53,7 +55,9 @@ def get_checkpoint(store: ObjectStore, digest: str) -> bytes:
     """Return the bytes of a checkpoint; BlockError if it is missing or does not match its name."""
     data = store.get(checkpoint_key(digest))
     if hashlib.blake2b(data, digest_size=16).hexdigest() != digest:
-        raise BlockError(f"{store.uri}/{checkpoint_key(digest)}: corrupt checkpoint: content does not match its name")
+        raise BlockError(
+            f"{store.uri}/{checkpoint_key(digest)}: corrupt checkpoint: content does not match its name"
+        )
     return data
 
 

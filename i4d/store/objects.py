@@ -1,7 +1,8 @@
-"""Where bytes lie: one small protocol over a local folder or a URI that pyarrow can open (s3://, gs://, file://).
+"""Where bytes lie: one small protocol over a local folder or a URI that pyarrow can open (s3://, gs://,
+file://).
 
-An object is written whole or not at all. On a file system that means a temporary name in the same folder, fsync,
-rename; object stores give it by themselves with one PUT. Keys are relative, with forward slashes.
+An object is written whole or not at all. On a file system that means a temporary name in the same folder,
+fsync, rename; object stores give it by themselves with one PUT. Keys are relative, with forward slashes.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ from i4d.errors import BlockError, ConfigError, StorageError
 PATIENCE_S = 60.0  # that a remote store may refuse or not answer before it counts as gone
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
 # What waiting does not cure, in the words of pyarrow and of the services behind it.
-_HOPELESS = re.compile(r"ACCESS_DENIED|AccessDenied|NO_SUCH_BUCKET|NoSuchBucket|INVALID_ACCESS_KEY|SIGNATURE|HTTP status 40[0-35-79]")
+_HOPELESS = re.compile(
+    r"ACCESS_DENIED|AccessDenied|NO_SUCH_BUCKET|NoSuchBucket|INVALID_ACCESS_KEY"
+    r"|SIGNATURE|HTTP status 40[0-35-79]"
+)
 
 _FLAT = ("s3", "gcs", "abfs")  # file systems of pyarrow that have no folders to make
 
@@ -61,7 +65,9 @@ class ObjectStore(Protocol):
 def write_error(path: object, err: OSError) -> StorageError:
     """Return the one-line error for a write that the operating system refused."""
     if err.errno in _FULL:
-        return StorageError(f"cannot write {path}: {_FULL[err.errno]}", "free some space, or set storage_path elsewhere")
+        return StorageError(
+            f"cannot write {path}: {_FULL[err.errno]}", "free some space, or set storage_path elsewhere"
+        )
     if err.errno in _DENIED:
         return StorageError(f"cannot write {path}: {_DENIED[err.errno]}", "choose another folder")
     return StorageError(f"cannot write {path}: {_first_line(err)}")
@@ -70,7 +76,8 @@ def write_error(path: object, err: OSError) -> StorageError:
 def write_atomically(path: Path, data: Bytes) -> None:
     """Write a file so that it is seen complete or not at all, also after a power cut.
 
-    Raises StorageError in one line naming the path when the disk is full or read-only; no temporary file remains.
+    Raises StorageError in one line naming the path when the disk is full or read-only; no temporary file
+    remains.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
@@ -138,9 +145,11 @@ class FolderStore:
 
 
 class RemoteStore:
-    """Objects behind a pyarrow file system (S3, Google Cloud Storage, HDFS ...). `base` is the path of the prefix.
+    """Objects behind a pyarrow file system (S3, Google Cloud Storage, HDFS ...). `base` is the path of the
+    prefix.
 
-    A request that fails is repeated, with growing pauses, for `patience_s`; then StorageError. `told` says how long it was.
+    A request that fails is repeated, with growing pauses, for `patience_s`; then StorageError. `told` says
+    how long it was.
     """
 
     def __init__(
@@ -164,7 +173,9 @@ class RemoteStore:
         return f"{self.base}/{_checked(key)}"
 
     def _patiently(self, verb: str, key: str, work: Callable[[], Any]) -> Any:
-        """Return what `work` returns; FileNotFoundError passes, other failures are waited out or become a StorageError."""
+        """Return what `work` returns; FileNotFoundError passes, other failures are waited out or become a
+        StorageError.
+        """
         began, pause, failed = self._clock(), _FIRST_PAUSE_S, 0
         while True:
             try:
@@ -177,13 +188,22 @@ class RemoteStore:
                 if _HOPELESS.search(str(err)) or waited + pause > self._patience_s:
                     since = f" after {failed} tries in {waited:.0f} s" if failed > 1 else ""
                     hopeless = _HOPELESS.search(str(err))
-                    hint = "are bucket, keys and rights right?" if hopeless else "when it is there again, `i4d resume` goes on"
-                    raise StorageError(f"cannot {verb} {self._place}/{key}{since}: {_first_line(err)}", hint) from err
+                    hint = (
+                        "are bucket, keys and rights right?"
+                        if hopeless
+                        else "when it is there again, `i4d resume` goes on"
+                    )
+                    raise StorageError(
+                        f"cannot {verb} {self._place}/{key}{since}: {_first_line(err)}", hint
+                    ) from err
                 self._sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
                 continue
             if failed:
-                self._told.append(f"{self._place} failed {failed} times and was waited for {self._clock() - began:.1f} s ({verb})")
+                self._told.append(
+                    f"{self._place} failed {failed} times and was waited for "
+                    f"{self._clock() - began:.1f} s ({verb})"
+                )
             return answer
 
     def put(self, key: str, data: Bytes) -> None:
@@ -196,7 +216,9 @@ class RemoteStore:
         try:
             self._patiently("write", key, work)
         except FileNotFoundError as err:  # the bucket or share itself
-            raise StorageError(f"cannot write {self._place}/{key}: {_first_line(err)}", "does the bucket or folder exist?") from err
+            raise StorageError(
+                f"cannot write {self._place}/{key}: {_first_line(err)}", "does the bucket or folder exist?"
+            ) from err
 
     def get(self, key: str) -> bytes:
         def work() -> bytes:
@@ -209,7 +231,10 @@ class RemoteStore:
             raise BlockError(f"{self._place}/{key}: no such object in the store") from None
 
     def exists(self, key: str) -> bool:
-        return self._patiently("look for", key, lambda: self.filesystem.get_file_info(self._path(key))).type == pafs.FileType.File
+        return (
+            self._patiently("look for", key, lambda: self.filesystem.get_file_info(self._path(key))).type
+            == pafs.FileType.File
+        )
 
     def list(self, prefix: str = "") -> list[str]:
         where = f"{self.base}/{prefix}".rstrip("/")
@@ -246,7 +271,10 @@ def open_store(uri: str | Path) -> ObjectStore:
         return FolderStore(unquote(urlparse(text).path))
     if urlparse(text).username is not None:  # it would end up in the run folder, in logs and in the dashboard
         secret = text.replace(urlparse(text).netloc.rpartition("@")[0] + "@", "...@")
-        raise ConfigError(f"storage_path = {secret}: keys do not belong there", "use the environment, such as AWS_ACCESS_KEY_ID, or a role")
+        raise ConfigError(
+            f"storage_path = {secret}: keys do not belong there",
+            "use the environment, such as AWS_ACCESS_KEY_ID, or a role",
+        )
     try:
         filesystem, base = pafs.FileSystem.from_uri(text)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as err:

@@ -53,13 +53,17 @@ def _ends_whole(path: Path) -> bool:
 
 
 class Lines:
-    """A file of JSON lines that another process goes on writing; every call gives what was added since the last."""
+    """A file of JSON lines that another process goes on writing; every call gives what was added since the
+    last.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path, self._read = path, 0
 
     def more(self) -> list[dict]:
-        """Return the whole lines that are new; a last line that is not at its end yet comes with a later call."""
+        """Return the whole lines that are new; a last line that is not at its end yet comes with a later
+        call.
+        """
         try:
             with open(self._path, "rb") as file:
                 file.seek(self._read)
@@ -95,7 +99,9 @@ class RunFolder:
         path = Path(path).absolute()
         check_run_id(path.name)
         if (path / "config.yaml").exists():
-            raise ConfigError(f"{path} holds a run already", "choose another --out, or continue it with `i4d resume`")
+            raise ConfigError(
+                f"{path} holds a run already", "choose another --out, or continue it with `i4d resume`"
+            )
         record = {**config, "storage_path": storage_path}
         write_atomically(path / "config.yaml", yaml.safe_dump(record, sort_keys=False).encode())
         return RunFolder(path, open_store(storage_path or path / "store"))
@@ -134,7 +140,9 @@ class RunFolder:
         self.write_json(f"manifest-{round_index}.json", tree)
 
     def committed(self) -> list[int]:
-        """Return the indices of the committed rounds, in order; 0 is the reconstruction. Reads no manifest."""
+        """Return the indices of the committed rounds, in order; 0 is the reconstruction. Reads no
+        manifest.
+        """
         found = (_MANIFEST.fullmatch(p.name) for p in self.path.iterdir())
         return sorted(int(m[1]) for m in found if m)
 
@@ -206,7 +214,9 @@ class RunFolder:
 
     def share_of(self, addresses: Sequence[FrameAddress]) -> float:
         """Return the mean of uint8 rows over full scale, in [0, 1]: how much of the pictures masks cover."""
-        return float(sum(self.reader.row(address).mean() for address in addresses) / (255 * max(1, len(addresses))))
+        return float(
+            sum(self.reader.row(address).mean() for address in addresses) / (255 * max(1, len(addresses)))
+        )
 
     # ------------------------------------------------------------------------------------------ control
     def request_stop(self) -> None:
@@ -229,7 +239,8 @@ class RunFolder:
     def lock(self) -> Iterator[None]:
         """Hold the run for one driver; I4DError names the process that has it. A dead driver holds nothing.
 
-        A request to stop from before does not count. Who has the lock by this object may take it again: then nothing happens.
+        A request to stop from before does not count. Who has the lock by this object may take it again: then
+        nothing happens.
         """
         if self._locked:
             yield
@@ -245,13 +256,17 @@ class RunFolder:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for one process, by a file `lock` in it; I4DError names the process that has it. A dead process holds nothing."""
+    """Hold a folder for one process, by a file `lock` in it; I4DError names the process that has it. A dead
+    process holds nothing.
+    """
     with open(folder / "lock", "a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise I4DError(f"{folder} is being driven by {file.read().strip() or 'another process'}") from None
+            raise I4DError(
+                f"{folder} is being driven by {file.read().strip() or 'another process'}"
+            ) from None
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()

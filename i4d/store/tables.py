@@ -1,7 +1,8 @@
 """Frame tables: which block holds which frame of which view, in which version of the data.
 
-A table is immutable and self-contained; a new version names its parent's digest. Runs are kept canonical (sorted,
-adjacent ones merged), so two tables that say the same have the same digest however they were put together.
+A table is immutable and self-contained; a new version names its parent's digest. Runs are kept canonical
+(sorted, adjacent ones merged), so two tables that say the same have the same digest however they were put
+together.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from i4d.types import FrameAddress, TableRun
 
 @dataclass(frozen=True)
 class FrameTable:
-    """Maps (view, frame) to a row of a block. `parent` is the digest of the version that this one overrides."""
+    """Maps (view, frame) to a row of a block. `parent` is the digest of the version that this one
+    overrides.
+    """
 
     runs: tuple[TableRun, ...]
     version: int = 0
@@ -44,7 +47,9 @@ class FrameTable:
         starts, runs = self._by_view.get(view, ([], []))
         i = bisect.bisect_right(starts, frame) - 1
         if i < 0 or frame >= runs[i].stop:
-            raise BlockError(f"frame {frame} of view {view} is not in version {self.version} of the frame table")
+            raise BlockError(
+                f"frame {frame} of view {view} is not in version {self.version} of the frame table"
+            )
         return FrameAddress(runs[i].digest, runs[i].row + frame - runs[i].start)
 
     def override(self, runs: Iterable[TableRun]) -> FrameTable:

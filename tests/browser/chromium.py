@@ -17,9 +17,17 @@ import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-background-networking", "--no-first-run", "--use-gl=swiftshader", "--disable-sync",
-    "--enable-unsafe-swiftshader", "--disable-component-update", "--remote-debugging-port=0", "--window-size=1200,800",
-)  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--no-first-run",
+    "--use-gl=swiftshader",
+    "--disable-sync",
+    "--enable-unsafe-swiftshader",
+    "--disable-component-update",
+    "--remote-debugging-port=0",
+    "--window-size=1200,800",
+)
 
 
 def program() -> str:
@@ -38,11 +46,15 @@ class Page:
         from websockets.sync.client import connect
 
         self._folder = tempfile.mkdtemp()
-        flags = [f for f in FLAGS if not f.startswith("--window-size")] + [f"--window-size={size[0]},{size[1]}"]
+        flags = [f for f in FLAGS if not f.startswith("--window-size")] + [
+            f"--window-size={size[0]},{size[1]}"
+        ]
         self._process = subprocess.Popen(
-            [program(), *flags, f"--user-data-dir={self._folder}", "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            [program(), *flags, f"--user-data-dir={self._folder}", "about:blank"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             start_new_session=True,
-        )  # fmt: skip
+        )
         port = self._port()
         with urlopen(f"http://127.0.0.1:{port}/json") as answer:
             target = next(t for t in json.load(answer) if t["type"] == "page")
@@ -73,12 +85,18 @@ class Page:
     def _note(self, message: dict) -> None:
         method, params = message.get("method"), message.get("params", {})
         if method == "Runtime.consoleAPICalled" and params["type"] == "error":
-            self.console.append(" ".join(str(a.get("value", a.get("description", ""))) for a in params["args"]))
+            self.console.append(
+                " ".join(str(a.get("value", a.get("description", ""))) for a in params["args"])
+            )
         elif method == "Runtime.exceptionThrown":
-            self.errors.append(params["exceptionDetails"].get("exception", {}).get("description", "exception"))
+            self.errors.append(
+                params["exceptionDetails"].get("exception", {}).get("description", "exception")
+            )
         elif method == "Log.entryAdded" and params["entry"]["level"] == "error":
             self.console.append(params["entry"]["text"])
-        elif method == "Network.requestWillBeSent" and not params["request"]["url"].startswith(("data:", "blob:", "chrome")):
+        elif method == "Network.requestWillBeSent" and not params["request"]["url"].startswith(
+            ("data:", "blob:", "chrome")
+        ):
             self.hosts.add(params["request"]["url"].split("/")[2])
 
     def js(self, expression: str) -> object:
@@ -91,7 +109,9 @@ class Page:
         """Wait until an expression holds."""
         end = time.monotonic() + seconds
         while not self.js(expression):
-            assert time.monotonic() < end, f"{expression} did not come true; console: {self.console} {self.errors}"
+            assert time.monotonic() < end, (
+                f"{expression} did not come true; console: {self.console} {self.errors}"
+            )
             time.sleep(0.2)  # between two looks at the page
 
     def click(self, x: float, y: float) -> None:
@@ -107,7 +127,11 @@ class Page:
     def shot(self, place: Path | None = None) -> bytes:
         """Return a PNG of the window, kept at `place` or under I4D_SHOTS where that is set."""
         data = base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
-        keep = place or (Path(os.environ["I4D_SHOTS"]) / f"shot-{time.time_ns()}.png" if os.environ.get("I4D_SHOTS") else None)
+        keep = place or (
+            Path(os.environ["I4D_SHOTS"]) / f"shot-{time.time_ns()}.png"
+            if os.environ.get("I4D_SHOTS")
+            else None
+        )
         if keep:
             keep.write_bytes(data)
         return data

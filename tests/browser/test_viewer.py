@@ -1,4 +1,6 @@
-"""The viewer in a real browser: slider, play, before and after, rounds, cameras; nothing on the console, no request elsewhere."""
+"""The viewer in a real browser: slider, play, before and after, rounds, cameras; nothing on the console, no
+request elsewhere.
+"""
 
 import shutil
 
@@ -32,7 +34,8 @@ def page(viewer):
 
 def click_text(page, text):
     x, y = page.js(
-        f"(() => {{const e = [...document.querySelectorAll('button')].find(b => b.innerText == '{text}').getBoundingClientRect();"
+        f"(() => {{const e = [...document.querySelectorAll('button')].find(b => b.innerText == "
+        f"'{text}').getBoundingClientRect();"
         "return [e.x + e.width / 2, e.y + e.height / 2]})()"
     )
     page.click(x, y)
@@ -46,7 +49,8 @@ def wait_for(page, holds, what):
     raise AssertionError(f"{what} did not happen")
 
 
-# ------------------------------------------------------------------------------------------------ without a browser
+# ------------------------------------------------------------------------------------------------ without a
+# browser
 def test_views_of_a_run(small_run):
     views = RunViews(RunFolder.open(small_run), "cpu")
     assert views.rounds() == [0, 1] and not views.refresh()
@@ -65,15 +69,20 @@ def test_views_of_a_run(small_run):
 def test_a_free_camera_sees_what_the_calibrated_one_sees(small_run):
     views = RunViews(RunFolder.open(small_run), "cpu")
     camera = views.scene.cameras[0]
-    free = pinhole(vertical_fov(camera), camera.width / camera.height, camera.height, camera.world_from_camera)
-    assert (free.width, free.height) == (camera.width, camera.height) and np.allclose(free.K, camera.K, rtol=0.02, atol=0.6)
+    free = pinhole(
+        vertical_fov(camera), camera.width / camera.height, camera.height, camera.world_from_camera
+    )
+    assert (free.width, free.height) == (camera.width, camera.height) and np.allclose(
+        free.K, camera.K, rtol=0.02, atol=0.6
+    )
     same = views.render(free, 2, 0).astype(float) - views.render(camera, 2, 0)
     assert np.abs(same).mean() < 4
     with pytest.raises(ConfigError):
         pinhole(4.0, 1.0, 10, np.eye(4))
 
 
-# ------------------------------------------------------------------------------------------------ in the browser
+# ------------------------------------------------------------------------------------------------ in the
+# browser
 def test_a_picture_of_the_field_is_shown(page, viewer):
     wait_for(page, lambda: any(p.painted for p in viewer._painters.values()), "painting the whole picture")
     page.js("new Promise(r => setTimeout(r, 1500))")
@@ -86,7 +95,10 @@ def test_a_picture_of_the_field_is_shown(page, viewer):
 
 
 def test_the_slider_moves_time(page, viewer):
-    x, y = page.js("(() => {const e = document.querySelector('[role=slider]').getBoundingClientRect(); return [e.x + 3, e.y + 5]})()")
+    x, y = page.js(
+        "(() => {const e = document.querySelector('[role=slider]').getBoundingClientRect(); return "
+        "[e.x + 3, e.y + 5]})()"
+    )
     page.click(x, y)
     page.js("document.querySelector('[role=slider]').focus()")
     page.key("ArrowRight", 39)
@@ -95,7 +107,10 @@ def test_the_slider_moves_time(page, viewer):
 
 
 def test_play_runs_through_the_frames(page, viewer):
-    toggle = "[...document.querySelectorAll('input[type=checkbox]')].filter(e => e.getBoundingClientRect().width > 0)[0]"
+    toggle = (
+        "[...document.querySelectorAll('input[type=checkbox]')].filter(e => "
+        "e.getBoundingClientRect().width > 0)[0]"
+    )
     before = viewer.frame.value
     page.js(f"{toggle}.click()")
     wait_for(page, lambda: viewer.playing.value and viewer.frame.value != before, "playing")
@@ -112,11 +127,19 @@ def test_the_switch_changes_what_is_shown(page, viewer, look):
 
 
 def test_the_camera_looked_through_does_not_hide_the_field_behind_its_picture(page, viewer):
-    """All cameras are shown but the one that the page looks through; turned away from it, that one is shown as well."""
+    """All cameras are shown but the one that the page looks through; turned away from it, that one is shown
+    as well.
+    """
     viewer.go.value = "cam05"
-    wait_for(page, lambda: [p.stands_at for p in viewer._painters.values()] == ["cam05"], "looking through a camera")
+    wait_for(
+        page,
+        lambda: [p.stands_at for p in viewer._painters.values()] == ["cam05"],
+        "looking through a camera",
+    )
     viewer.photos.value = True
-    wait_for(page, lambda: [f.visible for f in viewer._frustums] == [True, True, False], "the others' pictures")
+    wait_for(
+        page, lambda: [f.visible for f in viewer._frustums] == [True, True, False], "the others' pictures"
+    )
     (client,) = viewer.server.get_clients().values()
     client.camera.position = tuple(np.asarray(client.camera.position) + [0.2, 0.0, 0.0])
     wait_for(page, lambda: [f.visible for f in viewer._frustums] == [True, True, True], "all pictures")
@@ -135,7 +158,10 @@ def test_a_run_that_goes_on_is_followed(small_run, tmp_path):
     from i4d.report.viewer import Viewer
 
     copy = shutil.copytree(small_run, tmp_path / "run")
-    journal, committed = (copy / "journal.jsonl").read_text(), (copy / "manifest-1.json").rename(tmp_path / "manifest-1.json")
+    journal, committed = (
+        (copy / "journal.jsonl").read_text(),
+        (copy / "manifest-1.json").rename(tmp_path / "manifest-1.json"),
+    )
     (copy / "journal.jsonl").write_text("")
     run = RunFolder.open(copy)
     with run.lock():
@@ -148,7 +174,11 @@ def test_a_run_that_goes_on_is_followed(small_run, tmp_path):
             original = shown.views.photo(1, 3, "after", 0)
             assert np.array_equal(original, shown.views.footage.original(1, 3))
             (copy / "journal.jsonl").write_text(journal)
-            wait_for(page, lambda: not np.array_equal(shown.views.photo(1, 3, "after", 0), original), "a window's landing")
+            wait_for(
+                page,
+                lambda: not np.array_equal(shown.views.photo(1, 3, "after", 0), original),
+                "a window's landing",
+            )
             committed.rename(copy / "manifest-1.json")
             page.until("document.body.innerText.includes('Showing after, round 1 of 1')")
             assert shown.round.options == ("0", "1") and shown.round.value == "1"

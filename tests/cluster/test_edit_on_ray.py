@@ -16,7 +16,8 @@ from i4d.store.run_folder import RunFolder
 
 SMALL = """
 scene: {width: 48, height: 36, num_frames: 3, drop: [cam02, cam03, cam04, cam05, cam06, cam07, cam08]}
-field: {grid_start: 4096, grid_end: 8000, growth_at: [0.5], fit_steps: 16, refit_steps: 8, rays: 64, samples: 12, proposals: 24}
+field: {grid_start: 4096, grid_end: 8000, growth_at: [0.5], fit_steps: 16, refit_steps: 8,
+         rays: 64, samples: 12, proposals: 24}
 schedule: {key_frame: 1, key_steps: 1, key_views: 2, diffusion_steps: 2, refine_diffusion_steps: 1,
   restview_refine_diffusion_steps: 1, sequence_length: 2, refit: barrier}
 cluster: {threads: 1, dashboard: false}
@@ -30,11 +31,15 @@ def run(*arguments):
 
 
 def run_apart(*arguments, **env):
-    """Run a command in a process of its own: Ray keeps the first token that a process uses, other tests have others."""
+    """Run a command in a process of its own: Ray keeps the first token that a process uses, other tests have
+    others.
+    """
     here = Path(cli.__file__).parents[1]
     path = os.pathsep.join([str(here), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "i4d", *map(str, arguments)]
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path, **env}, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": path, **env}, capture_output=True, text=True, timeout=240
+    )
     return done.returncode, done.stdout, done.stderr
 
 
@@ -48,7 +53,15 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def common(place, tiny_editor_folder):
     data = ["--data", place / "data", "--config", place / "small.yaml"]
-    return [*data, "--prompt", "make it night", "--set", f"editor.weights={tiny_editor_folder}", "--device", "cpu"]
+    return [
+        *data,
+        "--prompt",
+        "make it night",
+        "--set",
+        f"editor.weights={tiny_editor_folder}",
+        "--device",
+        "cpu",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +72,16 @@ def on_threads(place, common):
 
 
 def digests(out):
-    return {index: (m["table"], m["checkpoint"]["digest"]) for index, m in RunFolder.open(out).manifests().items()}
+    return {
+        index: (m["table"], m["checkpoint"]["digest"]) for index, m in RunFolder.open(out).manifests().items()
+    }
 
 
 def test_a_local_ray_gives_what_threads_give(place, common, on_threads):
     out, token = place / "ray", str(place / "token")
-    code, _, told = run_apart("edit", "--scene", "demo", "--out", out, "--editors", "2", *common, RAY_AUTH_TOKEN_PATH=token)
+    code, _, told = run_apart(
+        "edit", "--scene", "demo", "--out", out, "--editors", "2", *common, RAY_AUTH_TOKEN_PATH=token
+    )
     assert code == 0, told
     assert digests(out) == on_threads
     metrics = json.loads((out / "metrics.json").read_text())
@@ -83,11 +100,19 @@ def dashboard(place):
     gcs, port, agent = free_port(), free_port(), free_port()
     command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--num-cpus=2"]
     command += [f"--port={gcs}", f"--dashboard-port={port}", f"--dashboard-agent-listen-port={agent}"]
-    command += ["--object-store-memory=100000000", "--disable-usage-stats", f"--ray-client-server-port={free_port()}"]
+    command += [
+        "--object-store-memory=100000000",
+        "--disable-usage-stats",
+        f"--ray-client-server-port={free_port()}",
+    ]
     env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_") and k != "PYTHONPATH"}
     with open(place / "head.log", "w") as log:
         head = subprocess.Popen(
-            command, env={**env, "RAY_AUTH_MODE": "disabled"}, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            env={**env, "RAY_AUTH_MODE": "disabled"},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     try:
         until = time.monotonic() + 60

@@ -1,4 +1,6 @@
-"""The head node is lost: the run ends with one line and its code, leaves nothing behind, and goes on on another cluster."""
+"""The head node is lost: the run ends with one line and its code, leaves nothing behind, and goes on on
+another cluster.
+"""
 
 import json
 import socket
@@ -49,25 +51,39 @@ def test_a_process_that_hangs_in_a_call_to_a_lost_head_is_ended_with_one_line():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    done = subprocess.run([sys.executable, "-c", HANGS.format(port=port)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", HANGS.format(port=port)], capture_output=True, text=True, timeout=120
+    )
     (line,) = done.stderr.splitlines()
-    assert done.returncode == 5 and line.startswith(f"error: the cluster's head node at 127.0.0.1:{port}") and "i4d resume" in line
+    assert (
+        done.returncode == 5
+        and line.startswith(f"error: the cluster's head node at 127.0.0.1:{port}")
+        and "i4d resume" in line
+    )
 
 
 def events_of(path):
     file = path / "events.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines() if line.endswith("}")] if file.exists() else []
+    return (
+        [json.loads(line) for line in file.read_text().splitlines() if line.endswith("}")]
+        if file.exists()
+        else []
+    )
 
 
 @pytest.mark.slow
 def test_a_run_that_loses_its_head_goes_on_on_another_cluster(tmp_path):
     path, out = tmp_path / "run", None
     with ray_nodes(tmp_path / "one", workers=2) as nodes:
-        threads = subprocess.run([*DRIVE, str(tmp_path / "threads"), "--delay", "0"], env=nodes.env, capture_output=True, text=True)
+        threads = subprocess.run(
+            [*DRIVE, str(tmp_path / "threads"), "--delay", "0"], env=nodes.env, capture_output=True, text=True
+        )
         command = [*DRIVE, str(path), nodes.address, "--editors", "3", "--delay", "12"]
-        driver = subprocess.Popen(command, env=nodes.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        driver = subprocess.Popen(
+            command, env=nodes.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         try:
-            stored = lambda: sum(e["event"] == "WindowStored" for e in events_of(path))  # noqa: E731
+            stored = lambda: sum(e["event"] == "WindowStored" for e in events_of(path))
             until(lambda: stored() >= 2 or driver.poll() is not None, 240)
             pids = [e["pid"] for e in events_of(path) if e["event"] == "WorkerReady"]
             assert len(pids) == 4 and all(map(psutil.pid_exists, pids))
@@ -76,7 +92,12 @@ def test_a_run_that_loses_its_head_goes_on_on_another_cluster(tmp_path):
         finally:
             driver.kill()
         lines = [line for line in err.splitlines() if line.startswith("error: ")]
-        assert driver.returncode == 5 and len(lines) == 1 and "head node" in lines[0] and "i4d resume" in lines[0], err
+        assert (
+            driver.returncode == 5
+            and len(lines) == 1
+            and "head node" in lines[0]
+            and "i4d resume" in lines[0]
+        ), err
         assert events_of(path)[-1]["event"] == "RunFailed" and not out
         until(lambda: not any(map(psutil.pid_exists, pids)))
     done = {e["task"] for e in events_of(path) if e["event"] == "WindowStored"}

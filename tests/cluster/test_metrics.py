@@ -19,7 +19,11 @@ TESTS = Path(__file__).parents[1]
 
 
 def test_the_dashboard_and_prometheus_files_are_what_the_list_of_metrics_gives():
-    done = subprocess.run([sys.executable, str(TESTS.parent / "scripts" / "make_monitoring.py"), "--check"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, str(TESTS.parent / "scripts" / "make_monitoring.py"), "--check"],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     board = json.loads((TESTS.parent / "cluster" / "monitoring" / "grafana.json").read_text())
     drawn = " ".join(target["expr"] for panel in board["panels"] for target in panel["targets"])
@@ -38,8 +42,14 @@ def test_events_move_the_metrics():
     measures({"event": "WindowStored", "at_s": 104.0, "done": 1, **work})
     measures({"event": "FitProgress", "step": 4, "psnr_db": None, "rays": 4096, "seconds": 0.5})
     last = {name: value for name, value, _ in told}
-    assert last["i4d_workers"] == 2 and last["i4d_work_left"] == 9 and last["i4d_idle_share"] == pytest.approx(0.5)
-    assert last["i4d_rays_per_second"] == 8192 and "i4d_psnr_db" not in last, "a number that is none is not published"
+    assert (
+        last["i4d_workers"] == 2
+        and last["i4d_work_left"] == 9
+        and last["i4d_idle_share"] == pytest.approx(0.5)
+    )
+    assert last["i4d_rays_per_second"] == 8192 and "i4d_psnr_db" not in last, (
+        "a number that is none is not published"
+    )
     assert all(tags["run"] == "demo" for _, _, tags in told)
     before = len(told)
     measures({"event": "WindowStored", "at_s": 105.0, "done": 2, **work, "reused": True})
@@ -66,22 +76,39 @@ def test_a_real_prometheus_answers_the_dashboards_queries(tmp_path):
         scrape = {"job_name": "ray", "static_configs": [{"targets": [f"127.0.0.1:{metrics}"]}]}
         config = {"global": {"scrape_interval": "1s"}, "scrape_configs": [scrape]}
         (tmp_path / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
-        command = [prometheus, f"--config.file={tmp_path}/prometheus.yml", f"--web.listen-address=127.0.0.1:{web}"]
+        command = [
+            prometheus,
+            f"--config.file={tmp_path}/prometheus.yml",
+            f"--web.listen-address=127.0.0.1:{web}",
+        ]
         command += [f"--storage.tsdb.path={tmp_path}/tsdb"]
         with open(tmp_path / "prometheus.log", "w") as log:
             server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         drive = [sys.executable, str(TESTS / "drive_null.py"), str(tmp_path / "watched"), nodes.address]
         drive += ["--editors", "2", "--delay", "0.3", "--linger", "25"]
-        driver = subprocess.Popen(drive, env=nodes.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        driver = subprocess.Popen(
+            drive, env=nodes.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         try:
             until = time.monotonic() + 150
-            wanted = {m.name: m.queries for m in METRICS if m.name not in ("i4d_work_retried", "i4d_run_failed", "i4d_worker_restarts")}
+            wanted = {
+                m.name: m.queries
+                for m in METRICS
+                if m.name not in ("i4d_work_retried", "i4d_run_failed", "i4d_worker_restarts")
+            }
             missing = dict(wanted)
             while missing:
-                assert time.monotonic() < until, (sorted(missing), (tmp_path / "prometheus.log").read_text()[-500:])
+                assert time.monotonic() < until, (
+                    sorted(missing),
+                    (tmp_path / "prometheus.log").read_text()[-500:],
+                )
                 time.sleep(1.0)  # between two looks at another process
                 try:
-                    missing = {n: q for n, q in missing.items() if not all(ask(web, text.replace("$run", ".*")) for text in q)}
+                    missing = {
+                        n: q
+                        for n, q in missing.items()
+                        if not all(ask(web, text.replace("$run", ".*")) for text in q)
+                    }
                 except urllib.error.URLError:
                     assert server.poll() is None, (tmp_path / "prometheus.log").read_text()
             stored = ask(web, 'sum by (kind) (ray_i4d_work_stored_total{run="watched"})')

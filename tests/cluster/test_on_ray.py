@@ -34,7 +34,9 @@ def session(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ray")
     before = dict(os.environ)
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(folder / "token")
-    os.environ["PYTHONPATH"] = os.pathsep.join([os.path.dirname(os.path.dirname(__file__)), before.get("PYTHONPATH", "")])
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        [os.path.dirname(os.path.dirname(__file__)), before.get("PYTHONPATH", "")]
+    )
     session = connect(dashboard=False, num_cpus=4, num_gpus=3)  # GPUs in name only
     yield session
     session.close()
@@ -101,7 +103,9 @@ def test_an_editor_that_dies_and_a_window_that_fails_among_others_in_one_call(se
         executor.shutdown()
     retried = [e for e in rig.events if isinstance(e, events.WindowRetried)]
     assert {e.attempt for e in retried} == {1} and len(retried) == len({e.task for e in retried})
-    assert sum(len(m) > 1 for m in executor.messages) > 10, "most calls carry several windows; which ones is a matter of moments"
+    assert sum(len(m) > 1 for m in executor.messages) > 10, (
+        "most calls carry several windows; which ones is a matter of moments"
+    )
     died = next((m for m in executor.messages if "r1/v04/w03" in m), ["r1/v04/w03"])
     lost = {e.task for e in retried if "lost during" in e.reason}
     assert set(died) <= lost and len(lost) <= 6, "its two calls of three windows at most, and no others"
@@ -158,7 +162,9 @@ def test_an_address_where_nobody_answers_is_one_line_and_quick():
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     began = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", JOIN.format(address)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", JOIN.format(address)], capture_output=True, text=True, timeout=60
+    )
     assert time.monotonic() - began < 12
     assert f"ClusterError: no Ray answers at {address}" in done.stderr.splitlines()[-1]
 
@@ -185,18 +191,34 @@ def test_a_head_answers_the_probe(session):
 
 @pytest.mark.parametrize("address", ["nonsense", "host:port"])
 def test_an_address_that_is_none_is_refused(address):
-    done = subprocess.run([sys.executable, "-c", JOIN.format(address)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", JOIN.format(address)], capture_output=True, text=True, timeout=60
+    )
     assert "is not of the form host:port" in done.stderr.splitlines()[-1]
 
 
 def test_two_trainers_behind_one_handle_fit_one_field(executor, tmp_path):
-    """Processes of their own that meet, a call that reaches both, a rank that dies in the middle, and both anew."""
-    cameras = tuple(Camera(f"c{x}", 20, 14, np.array([[20.0, 0, 10], [0, 20.0, 7], [0, 0, 1]]), np.eye(4)) for x in range(2))
+    """Processes of their own that meet, a call that reaches both, a rank that dies in the middle, and both
+    anew.
+    """
+    cameras = tuple(
+        Camera(f"c{x}", 20, 14, np.array([[20.0, 0, 10], [0, 20.0, 7], [0, 0, 1]]), np.eye(4))
+        for x in range(2)
+    )
     scene = TrainerScene(cameras, Bounds("box", ((-3.0, -3.0, 1.0), (3.0, 3.0, 5.0)), 0.5, 20.0), 2, (0, 1))
     field = FieldConfig(
-        grid_start=2000, grid_end=2000, growth_at=[], density_components=[2, 1, 1], colour_components=[2, 1, 1], feature_dim=4,
-        mlp_width=8, samples=8, proposals=16, shaded=4, rays=64,
-    )  # fmt: skip
+        grid_start=2000,
+        grid_end=2000,
+        growth_at=[],
+        density_components=[2, 1, 1],
+        colour_components=[2, 1, 1],
+        feature_dim=4,
+        mlp_width=8,
+        samples=8,
+        proposals=16,
+        shaded=4,
+        rays=64,
+    )
     store = open_store(tmp_path)
     rows = np.full((2, 14, 20, 3), 200, np.uint8)
     runs = tuple(TableRun(v, 0, 2, write_block(store, rows).digest) for v in (0, 1))

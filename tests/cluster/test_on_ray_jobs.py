@@ -1,4 +1,6 @@
-"""Submitting runs to a head node that was started by `ray start`: the code travels, the job joins its cluster."""
+"""Submitting runs to a head node that was started by `ray start`: the code travels, the job joins its
+cluster.
+"""
 
 import os
 import shutil
@@ -31,11 +33,17 @@ def jobs(tmp_path_factory):
     gcs, dashboard, agent = free_port(), free_port(), free_port()
     command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--num-cpus=2"]
     command += [f"--port={gcs}", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"]
-    command += ["--object-store-memory=100000000", "--disable-usage-stats", f"--ray-client-server-port={free_port()}"]
+    command += [
+        "--object-store-memory=100000000",
+        "--disable-usage-stats",
+        f"--ray-client-server-port={free_port()}",
+    ]
     clean = {k: v for k, v in os.environ.items() if not k.startswith("RAY_") and k != "PYTHONPATH"}
     with open(folder / "log", "w") as log:
         env = {**clean, "RAY_AUTH_MODE": "disabled"}
-        head = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        head = subprocess.Popen(
+            command, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
     try:
         until = time.monotonic() + 60
         jobs = None
@@ -72,7 +80,10 @@ def test_a_job_runs_with_our_code_in_its_cluster_and_is_followed(jobs, files):
 
 
 def test_a_failed_job_says_so_and_a_running_one_can_be_stopped(jobs, files):
-    failing, hanging = jobs.submit(["fail"], files, module="null_job"), jobs.submit(["hang"], files, module="null_job")
+    failing, hanging = (
+        jobs.submit(["fail"], files, module="null_job"),
+        jobs.submit(["hang"], files, module="null_job"),
+    )
     for _ in jobs.follow(failing):
         pass
     assert jobs.get(failing).status == "FAILED"

@@ -1,4 +1,6 @@
-"""However a driver that started its own Ray ends, nothing of it stays: after the end, after Ctrl-C, after kill -9."""
+"""However a driver that started its own Ray ends, nothing of it stays: after the end, after Ctrl-C, after
+kill -9.
+"""
 
 import os
 import signal
@@ -38,7 +40,13 @@ def test_nothing_is_left_behind(how, tmp_path):
     mark = uuid.uuid4().hex
     path = os.pathsep.join([str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")])
     env = {**os.environ, "PYTHONPATH": path, "I4D_MARK": mark, "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}
-    driver = subprocess.Popen([sys.executable, "-c", DRIVER, how], env=env, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, how],
+        env=env,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     try:
         assert driver.stdout.readline().strip() == "up"
         if how != "end":

@@ -1,4 +1,6 @@
-"""A cluster with a token: joined with it, refused without it or with another one, and the token nowhere in what a run leaves."""
+"""A cluster with a token: joined with it, refused without it or with another one, and the token nowhere in
+what a run leaves.
+"""
 
 import os
 import subprocess
@@ -19,7 +21,12 @@ JOIN = "from i4d.exec.on_ray.session import connect; connect({!r}); print('joine
 def cluster(tmp_path_factory):
     """A head with its dashboard, both asking for a token."""
     port = free_port()
-    head = ("--num-cpus=4", "--include-dashboard=true", f"--dashboard-port={port}", "--dashboard-host=127.0.0.1")
+    head = (
+        "--num-cpus=4",
+        "--include-dashboard=true",
+        f"--dashboard-port={port}",
+        "--dashboard-host=127.0.0.1",
+    )
     with ray_nodes(tmp_path_factory.mktemp("head"), workers=0, namespaces=False, head=head) as nodes:
         yield nodes, f"http://127.0.0.1:{port}"
 
@@ -33,7 +40,11 @@ def wrong(tmp_path):
 
 
 def python(code_or_module, *arguments, env):
-    command = [sys.executable, *(["-c", code_or_module] if " " in code_or_module else ["-m", code_or_module]), *arguments]
+    command = [
+        sys.executable,
+        *(["-c", code_or_module] if " " in code_or_module else ["-m", code_or_module]),
+        *arguments,
+    ]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
     return done.returncode, done.stdout, done.stderr
 
@@ -44,7 +55,9 @@ def test_a_wrong_token_and_no_token_are_refused_in_one_line(cluster, wrong):
     for change in (wrong, {"RAY_AUTH_MODE": "disabled"}):
         env = {**nodes.env, **change}
         code, out, err = python(JOIN.format(nodes.address), env=env)
-        assert code == 1 and "joined" not in out and "ClusterError: cannot join Ray" in err.splitlines()[-1], err[-2000:]
+        assert (
+            code == 1 and "joined" not in out and "ClusterError: cannot join Ray" in err.splitlines()[-1]
+        ), err[-2000:]
         code, out, err = python("i4d", "jobs", "--address", dashboard, env=env)
         assert code == 5 and err.startswith("error: no Ray dashboard answers") and "uthenti" in err, err
 
@@ -53,7 +66,16 @@ def test_a_wrong_token_and_no_token_are_refused_in_one_line(cluster, wrong):
 def test_the_right_token_joins_and_is_nowhere_in_the_run(cluster, tmp_path):
     nodes, dashboard = cluster
     assert python("i4d", "jobs", "--address", dashboard, env=nodes.env)[0] == 0
-    command = [sys.executable, str(TESTS / "drive_null.py"), str(tmp_path / "run"), nodes.address, "--editors", "2", "--delay", "0"]
+    command = [
+        sys.executable,
+        str(TESTS / "drive_null.py"),
+        str(tmp_path / "run"),
+        nodes.address,
+        "--editors",
+        "2",
+        "--delay",
+        "0",
+    ]
     done = subprocess.run(command, env=nodes.env, capture_output=True, text=True, timeout=150)
     assert done.returncode == 0, done.stderr
     token = Path(nodes.env["RAY_AUTH_TOKEN_PATH"]).read_bytes().strip()
@@ -80,22 +102,29 @@ def test_the_token_that_rays_own_command_makes_is_offered(tmp_path, monkeypatch)
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text("1" * 64)
     offer_token()
-    assert os.environ["RAY_AUTH_MODE"] == "token" and not os.environ["RAY_AUTH_TOKEN_PATH"], "Ray finds its own by itself"
+    assert os.environ["RAY_AUTH_MODE"] == "token" and not os.environ["RAY_AUTH_TOKEN_PATH"], (
+        "Ray finds its own by itself"
+    )
     monkeypatch.setenv("RAY_AUTH_MODE", "")
     token_file()
     offer_token()
-    assert os.environ["RAY_AUTH_TOKEN_PATH"] == str(tmp_path / ".config" / "i4d" / "ray_token"), "i4d's own goes first"
+    assert os.environ["RAY_AUTH_TOKEN_PATH"] == str(tmp_path / ".config" / "i4d" / "ray_token"), (
+        "i4d's own goes first"
+    )
 
 
 SHOWN = (
     "from i4d.exec.on_ray.session import offer_token; offer_token(); "
-    "from ray._private.authentication.http_token_authentication import get_auth_headers_if_auth_enabled as shown; print(shown({}))"
+    "from ray._private.authentication.http_token_authentication import "
+    "get_auth_headers_if_auth_enabled as shown; print(shown({}))"
 )
 
 
 @pytest.mark.parametrize("place", [".config/i4d/ray_token", ".ray/auth_token"])
 def test_the_users_token_is_shown_without_any_variable(tmp_path, place):
-    """What docs/security.md promises of `submit`, `jobs` and the like, for i4d's own token and for the one that Ray's command makes."""
+    """What docs/security.md promises of `submit`, `jobs` and the like, for i4d's own token and for the one
+    that Ray's command makes.
+    """
     env = {key: value for key, value in os.environ.items() if not key.startswith("RAY_AUTH_")}
     env |= {"HOME": str(tmp_path), "PYTHONPATH": str(TESTS.parent)}
     path = tmp_path / place

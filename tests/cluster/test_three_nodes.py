@@ -1,4 +1,6 @@
-"""A run over three Ray nodes; one of them dies in the middle: the digests are those of an undisturbed run on threads."""
+"""A run over three Ray nodes; one of them dies in the middle: the digests are those of an undisturbed run on
+threads.
+"""
 
 import json
 import subprocess
@@ -39,7 +41,10 @@ def wait_for(path, process, kind, count, timeout_s=120):
         seen = events_of(path)
         if sum(event["event"] == kind for event in seen) >= count:
             return seen
-        assert process.poll() is None and time.monotonic() < until, (seen[-3:], process.stderr.read() if process.poll() else "")
+        assert process.poll() is None and time.monotonic() < until, (
+            seen[-3:],
+            process.stderr.read() if process.poll() else "",
+        )
         time.sleep(0.1)  # the driver is another process: its file is all there is to look at
 
 
@@ -47,11 +52,16 @@ def wait_for(path, process, kind, count, timeout_s=120):
 def test_a_node_that_dies_in_the_middle_changes_nothing(nodes, expected, tmp_path):
     path = tmp_path / "run"
     command = [*DRIVE, str(path), nodes.address, "--editors", "3", "--delay", "0.5"]
-    process = subprocess.Popen(command, env=nodes.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, env=nodes.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     try:
         seen = wait_for(path, process, "WindowStored", 2)
         where = {e["worker"]: e["pid"] for e in seen if e["event"] == "WorkerReady"}
-        held = {name: {service for service, pid in where.items() if pid in node.pids()} for name, node in nodes.workers.items()}
+        held = {
+            name: {service for service, pid in where.items() if pid in node.pids()}
+            for name, node in nodes.workers.items()
+        }
         assert sum(map(len, held.values())) == 4 and all(held.values()), f"spread over all nodes: {held}"
         victim = next(name for name, services in held.items() if "trainer" in services)
         nodes.kill_worker(victim)
@@ -74,7 +84,9 @@ def test_editors_join_when_a_node_comes(nodes, expected, tmp_path):
     while len(nodes.workers) > 1:
         nodes.kill_worker(sorted(nodes.workers)[-1])
     command = [*DRIVE, str(path), nodes.address, "--editors", "1", "--joining", "2", "--delay", "6"]
-    process = subprocess.Popen(command, env=nodes.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, env=nodes.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     try:
         wait_for(path, process, "KeyFrameStepStored", 1)
         nodes.add_worker()

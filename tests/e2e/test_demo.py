@@ -1,4 +1,6 @@
-"""A tiny edit of the bundled scene through the real command line, on threads: files, figures, stop and resume, ckpt."""
+"""A tiny edit of the bundled scene through the real command line, on threads: files, figures, stop and
+resume, ckpt.
+"""
 
 import json
 import re
@@ -11,7 +13,8 @@ from i4d.store.run_folder import RunFolder
 
 SMALL = """
 scene: {width: 48, height: 36, num_frames: 4, drop: [cam02, cam03, cam04, cam06, cam07, cam08, cam09]}
-field: {grid_start: 4096, grid_end: 8000, growth_at: [0.5], fit_steps: 24, refit_steps: 12, rays: 64, samples: 12, proposals: 24}
+field: {grid_start: 4096, grid_end: 8000, growth_at: [0.5], fit_steps: 24, refit_steps: 12,
+         rays: 64, samples: 12, proposals: 24}
 schedule: {key_frame: 1, key_steps: 2, key_views: 2, diffusion_steps: 2, refine_diffusion_steps: 1,
   restview_refine_diffusion_steps: 1, sequence_length: 2, refit: barrier}
 cluster: {threads: 1}
@@ -34,7 +37,17 @@ def place(tmp_path_factory, tiny_editor_folder):
 
 @pytest.fixture(scope="module")
 def common(place, tiny_editor_folder):
-    return ["--local", "--data", place / "data", "--config", place / "small.yaml", "--weights", tiny_editor_folder, "--device", "cpu"]
+    return [
+        "--local",
+        "--data",
+        place / "data",
+        "--config",
+        place / "small.yaml",
+        "--weights",
+        tiny_editor_folder,
+        "--device",
+        "cpu",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +80,9 @@ def test_a_run_leaves_figures_videos_and_a_page(edited):
     assert not re.search(r'(src|href)="(https?:|/|\.\./)', page), "the page needs nothing but itself"
     assert "data:video/mp4;base64," in page and "<svg" in page
     config = RunFolder.open(edited).config()
-    assert config["editor"]["text_guidance"] == 9.5 and config["scene"]["root"].startswith("/"), "what was chosen is stored"
+    assert config["editor"]["text_guidance"] == 9.5 and config["scene"]["root"].startswith("/"), (
+        "what was chosen is stored"
+    )
 
 
 def test_a_stopped_run_resumes_to_the_same_result(edited, place, common, monkeypatch, capsys):
@@ -95,7 +110,21 @@ def test_an_edit_starts_from_a_trained_field(edited, place, common, common_train
     assert metrics["reconstruction"]["psnr_db"] > 5 and "edit" not in metrics
     assert digests(trained)[0][1] == digests(edited)[0][1], "the same fit"
     capsys.readouterr()
-    assert run("edit", "--scene", "demo", "--prompt", "turn the ball <gold>", "--out", out, "--ckpt", trained, *common) == 0
+    assert (
+        run(
+            "edit",
+            "--scene",
+            "demo",
+            "--prompt",
+            "turn the ball <gold>",
+            "--out",
+            out,
+            "--ckpt",
+            trained,
+            *common,
+        )
+        == 0
+    )
     assert "  fit: done" not in capsys.readouterr().err
     assert digests(out) == digests(edited)
 
@@ -109,16 +138,28 @@ def test_more_can_be_rendered_measured_and_reported(edited, capsys):
     after = json.loads((edited / "metrics.json").read_text())
     assert after["edit"] == before["edit"], "measured alike"
     assert after["reconstruction"] == before["reconstruction"]
-    assert run("eval", edited, "--each-frame", "3") == 0 and run("eval", edited) == 0 and run("report", edited) == 0
+    assert (
+        run("eval", edited, "--each-frame", "3") == 0
+        and run("eval", edited) == 0
+        and run("report", edited) == 0
+    )
     found = json.loads((edited / "metrics.json").read_text())["edit"]
-    assert found["temporal"]["each_frame_by_itself"]["frames"] == 3 and found["cross_view"]["each_frame_by_itself"]["frames"] == 2
+    assert (
+        found["temporal"]["each_frame_by_itself"]["frames"] == 3
+        and found["cross_view"]["each_frame_by_itself"]["frames"] == 2
+    )
     assert "edited by itself" in (edited / "report" / "index.html").read_text()
     capsys.readouterr()
     assert run("status", edited) == 0
     assert "state: finished" in capsys.readouterr().out
     assert run("logs", edited) == 0
     told = capsys.readouterr().out
-    assert "placement: " in told and "round 1 of 1" in told and "renders: done in" in told and "finished in" in told.splitlines()[-1]
+    assert (
+        "placement: " in told
+        and "round 1 of 1" in told
+        and "renders: done in" in told
+        and "finished in" in told.splitlines()[-1]
+    )
 
 
 def test_prepared_blocks_are_found_again(place, common_train, monkeypatch, capsys):

@@ -1,4 +1,6 @@
-"""Through the real command line, tiny, on threads: masks, a given key frame, one moving camera; what is refused before a run begins."""
+"""Through the real command line, tiny, on threads: masks, a given key frame, one moving camera; what is
+refused before a run begins.
+"""
 
 import json
 
@@ -20,7 +22,17 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def common(place, tiny_editor_folder):
-    return ["--local", "--data", place / "data", "--config", place / "small.yaml", "--weights", tiny_editor_folder, "--device", "cpu"]
+    return [
+        "--local",
+        "--data",
+        place / "data",
+        "--config",
+        place / "small.yaml",
+        "--weights",
+        tiny_editor_folder,
+        "--device",
+        "cpu",
+    ]
 
 
 def frames_differ(footage, view, frame):
@@ -28,7 +40,9 @@ def frames_differ(footage, view, frame):
 
 
 def test_masks_and_a_given_key_frame_of_the_demo(place, common):
-    """Masks of two cameras, none of the third nor of the one that is measured; the key frame of one of them painted by hand."""
+    """Masks of two cameras, none of the third nor of the one that is measured; the key frame of one of them
+    painted by hand.
+    """
     for name in ("cam01", "cam05"):
         (place / "masks").mkdir(exist_ok=True)
         mask = np.zeros((36, 48), np.uint8)
@@ -37,8 +51,19 @@ def test_masks_and_a_given_key_frame_of_the_demo(place, common):
     painted = np.full((36, 48, 3), (0, 0, 255), np.uint8)
     cv2.imwrite(str(place / "red.png"), painted)
     out = place / "runs" / "both"
-    options = ["--where", place / "masks", "--reference", place / "red.png", "--reference-camera", "cam05", "--set", "local.feather_px=0"]
-    assert run("edit", "--scene", "demo", "--prompt", "turn the ball gold", "--out", out, *options, *common) == 0
+    options = [
+        "--where",
+        place / "masks",
+        "--reference",
+        place / "red.png",
+        "--reference-camera",
+        "cam05",
+        "--set",
+        "local.feather_px=0",
+    ]
+    assert (
+        run("edit", "--scene", "demo", "--prompt", "turn the ball gold", "--out", out, *options, *common) == 0
+    )
     footage = Footage(RunFolder.open(out))
     names = {footage.camera(v).name: v for v in footage.scene.train_views}
     inside = cv2.imread(str(place / "masks" / "cam05.png"), 0) > 0
@@ -60,7 +85,15 @@ def test_one_moving_camera_with_a_box(place, common):
     scene = place / "mono.yaml"
     scene.write_text("scene: {name: demo_mono, reader: demo_mono, bounds: ndc, held_out: [cam01]}\n")
     box = "-1.5,-1.5,0.5,0.0,1.5,9"  # the left half of the world
-    more = ["--where=" + box, "--set", "scene.drop=[]", "--set", "schedule.single=intended", "--set", "scene.held_out=[cam01]"]
+    more = [
+        "--where=" + box,
+        "--set",
+        "scene.drop=[]",
+        "--set",
+        "schedule.single=intended",
+        "--set",
+        "scene.held_out=[cam01]",
+    ]
     assert run("edit", "--scene", scene, "--prompt", "turn the ball gold", "--out", out, *more, *common) == 0
     folder = RunFolder.open(out)
     assert folder.config()["editor"]["attention"] == "anchor_self" and max(folder.manifests()) == 2

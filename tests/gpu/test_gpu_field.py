@@ -17,7 +17,14 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 def test_ten_times_the_published_speed_in_twelve_gigabytes(tmp_path):
     """The public code makes 32k rays/s and 0.13 pictures/s at this grid on an H100."""
-    command = [sys.executable, str(ROOT / "scripts" / "bench_fit.py"), "--parts", "speed,render", "--frames", "3"]
+    command = [
+        sys.executable,
+        str(ROOT / "scripts" / "bench_fit.py"),
+        "--parts",
+        "speed,render",
+        "--frames",
+        "3",
+    ]
     command += ["--cells", "706x786x471", "--steps", "100", "--json", str(tmp_path / "bench.json")]
     env = dict(os.environ, PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)

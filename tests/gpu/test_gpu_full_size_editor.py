@@ -1,4 +1,6 @@
-"""An editor with the exact shapes of timbrooks/instruct-pix2pix (random weights), through the ordinary path, on a GPU."""
+"""An editor with the exact shapes of timbrooks/instruct-pix2pix (random weights), through the ordinary path,
+on a GPU.
+"""
 
 import json
 import sys
@@ -43,22 +45,48 @@ def test_a_window_fits_the_card(full_size_folder, tmp_path, capsys, width, heigh
     block = write_block(store, frames)
     at = [FrameAddress(block.digest, i) for i in range(FRAMES)]
     service = EditorService(
-        store.uri, weights=str(full_size_folder), memory_cap_gb=card_gb, warm_up_size=(height, width), warm_up_batch=FRAMES
+        store.uri,
+        weights=str(full_size_folder),
+        memory_cap_gb=card_gb,
+        warm_up_size=(height, width),
+        warm_up_batch=FRAMES,
     )
     info = service.warm_up()
 
     def task(window):
         return WindowTask(
-            0, 1, 0, window, (1, 2, 3, 4, 5), tuple(at[1:]), tuple(at[1:]), 0, at[0], at[0], 0, at[0], at[0],
-            FRAMES, Strength(600, 4), EditSettings("make it night", 9.5, 1.5),
-        )  # fmt: skip
+            0,
+            1,
+            0,
+            window,
+            (1, 2, 3, 4, 5),
+            tuple(at[1:]),
+            tuple(at[1:]),
+            0,
+            at[0],
+            at[0],
+            0,
+            at[0],
+            at[0],
+            FRAMES,
+            Strength(600, 4),
+            EditSettings("make it night", 9.5, 1.5),
+        )
 
     first, second = service.edit_window(task(0)), service.edit_window(task(1))
     with capsys.disabled():
         print()
         for receipt in (first, second):
-            shown = {k: getattr(receipt, k) for k in ("seconds", "flow_seconds", "unet_forwards", "peak_bytes", "notes")}
-            about = {"device": info.device_name, "cap_gb": card_gb, "size": f"{width}x{height}", "warm_up_s": info.warm_up_s}
+            shown = {
+                k: getattr(receipt, k)
+                for k in ("seconds", "flow_seconds", "unet_forwards", "peak_bytes", "notes")
+            }
+            about = {
+                "device": info.device_name,
+                "cap_gb": card_gb,
+                "size": f"{width}x{height}",
+                "warm_up_s": info.warm_up_s,
+            }
             print(json.dumps(about | shown))
     assert BlockReader(store).rows(first.block.digest).shape == (5, height, width, 3)
     assert first.unet_forwards == 6 * 3 * 4 and second.unet_forwards == 5 * 3 * 4

@@ -11,7 +11,10 @@ from i4d.edit.ops import anchor_attention, group_norm, pack_keys, plain_group_no
 from i4d.edit.repaint import repaint, trace_anchor
 from i4d.types import EditSettings, Strength
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
 
 
 @pytest.mark.parametrize("scale", [1, 8, 100])
@@ -55,20 +58,31 @@ def test_rowwise_kernels():
     near(ops.gated, half(2, 777, 2560))
     x, h = (half(2, 320, 37, 41).contiguous(memory_format=torch.channels_last) for _ in range(2))
     near(ops.added, x, h, bias)
-    near(ops.woven, [half(1, 320, 10, 14).contiguous(memory_format=torch.channels_last) for _ in range(4)], bias)
+    near(
+        ops.woven,
+        [half(1, 320, 10, 14).contiguous(memory_format=torch.channels_last) for _ in range(4)],
+        bias,
+    )
     near(ops.wide_attention, half(2, 5001, 512), half(2, 5001, 512), half(2, 5001, 512))
 
 
 def test_exact_in_half_precision_is_as_near_to_single_precision_as_plain_is():
-    images = F.interpolate(torch.rand(6, 3, 16, 20, generator=torch.Generator().manual_seed(0)), (480, 640), mode="bilinear").cuda()
+    images = F.interpolate(
+        torch.rand(6, 3, 16, 20, generator=torch.Generator().manual_seed(0)), (480, 640), mode="bilinear"
+    ).cuda()
     strength, seeds = Strength(600, 4), [7] * 6
 
     def edit(mode, dtype, fast):
-        model, settings = load_editor("tiny-ip2p", "cuda", dtype, fast=fast), EditSettings("turn it into night", 1.5, 1.2, mode=mode)
+        model, settings = (
+            load_editor("tiny-ip2p", "cuda", dtype, fast=fast),
+            EditSettings("turn it into night", 1.5, 1.2, mode=mode),
+        )
         if mode == "plain":
             return repaint(model, images, images, strength, settings, seeds, EditCost())[1:].double()
         trace = trace_anchor(model, images[:1], images[:1], strength, settings, 7, EditCost())
-        return repaint(model, images[1:], images[1:], strength, settings, seeds[1:], EditCost(), anchor=trace).double()
+        return repaint(
+            model, images[1:], images[1:], strength, settings, seeds[1:], EditCost(), anchor=trace
+        ).double()
 
     def psnr_db(a, b):
         return float(-10 * torch.log10(((a - b) ** 2).mean()))
@@ -76,5 +90,8 @@ def test_exact_in_half_precision_is_as_near_to_single_precision_as_plain_is():
     reference = edit("plain", "float32", False)
     others = ("plain", "float16", False), ("exact", "float16", True), ("exact", "float32", True)
     plain, exact, single = (psnr_db(edit(*how), reference) for how in others)
-    print(f"against plain float32: plain float16 {plain:.2f} dB, exact float16 {exact:.2f} dB, exact float32 {single:.2f} dB")
+    print(
+        f"against plain float32: plain float16 {plain:.2f} dB, exact float16 {exact:.2f} dB, exact "
+        f"float32 {single:.2f} dB"
+    )
     assert exact >= plain - 1 and single >= 60

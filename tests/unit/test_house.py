@@ -16,7 +16,12 @@ MAY_IMPORT = {
 }
 MAY_IMPORT["edit"] |= {"flow"}
 MAY_IMPORT["metrics"] |= {"flow"}
-ONLY_IN = {"ray": ("exec/on_ray",), "diffusers": ("edit",), "transformers": ("edit", "metrics"), "av": ("scenes", "report")}
+ONLY_IN = {
+    "ray": ("exec/on_ray",),
+    "diffusers": ("edit",),
+    "transformers": ("edit", "metrics"),
+    "av": ("scenes", "report"),
+}
 
 
 def imports(path):
@@ -33,7 +38,12 @@ def test_packages_import_only_what_the_design_allows():
         package = path.relative_to(TOP).parts[0]
         for name in imports(path):
             root, *rest = name.split(".")
-            if root == "i4d" and rest and package in MAY_IMPORT and rest[0] not in MAY_IMPORT[package] | {"__version__"}:
+            if (
+                root == "i4d"
+                and rest
+                and package in MAY_IMPORT
+                and rest[0] not in MAY_IMPORT[package] | {"__version__"}
+            ):
                 wrong.append(f"{path.relative_to(TOP)}: {name}")
     assert not wrong, wrong
 

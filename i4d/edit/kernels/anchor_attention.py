@@ -1,13 +1,14 @@
 """Attention of many queries to one set of keys with heads of 40 numbers, as a Triton kernel (imports triton).
 
-The top level of an SD 1.5 UNet has 8 heads of 40: library kernels multiply 64 columns. Here a head's queries and keys are laid
-out as 48 = 32 + 16 columns, and the spare ones carry the rest of the softmax through the matrix
-units: a query's column 40 is one, a key's is zero, or so low that its weight is nothing (rows beyond the last key); a
-value's column 40 is one, so that the product with the weights also counts their sum.
+The top level of an SD 1.5 UNet has 8 heads of 40: library kernels multiply 64 columns. Here a head's queries
+and keys are laid out as 48 = 32 + 16 columns, and the spare ones carry the rest of the softmax through the
+matrix units: a query's column 40 is one, a key's is zero, or so low that its weight is nothing (rows beyond
+the last key); a value's column 40 is one, so that the product with the weights also counts their sum.
 
-Weights are taken relative to the largest score of a sample of the keys, not of all of them (softmax does not depend on it): no maximum
-has to be followed through the loop. A row whose true maximum lies 2^15 above that of the sample would overflow; a
-second launch does such blocks again and follows the maximum (online softmax, Milakov & Gimelshein 2018).
+Weights are taken relative to the largest score of a sample of the keys, not of all of them (softmax does not
+depend on it): no maximum has to be followed through the loop. A row whose true maximum lies 2^15 above that
+of the sample would overflow; a second launch does such blocks again and follows the maximum (online softmax,
+Milakov & Gimelshein 2018).
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ _ROWS = 256  # packed keys are padded to whole blocks of this many
 _NEVER = -60000.0  # score of a row beyond the last key
 
 
-
 @triton.jit
 def _exp2(x, ASM: tl.constexpr):
     if ASM:  # without the detour for denormal results, which are nothing here
-        return tl.inline_asm_elementwise("ex2.approx.ftz.f32 $0, $1;", "=r,r", [x], dtype=tl.float32, is_pure=True, pack=1)
+        return tl.inline_asm_elementwise(
+            "ex2.approx.ftz.f32 $0, $1;", "=r,r", [x], dtype=tl.float32, is_pure=True, pack=1
+        )
     else:  # Triton's interpreter has no assembler
         return tl.exp2(x)
 
@@ -42,9 +44,24 @@ def _scores(q1, q2, K, rows):
 
 @triton.jit
 def _attend(
-    Q, K, V, OUT, AGAIN, scale, num_queries, q_batch, q_row, o_batch, o_row, keys_padded: tl.constexpr, HEADS: tl.constexpr,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, ASM: tl.constexpr, FOLLOW: tl.constexpr,
-):  # fmt: skip
+    Q,
+    K,
+    V,
+    OUT,
+    AGAIN,
+    scale,
+    num_queries,
+    q_batch,
+    q_row,
+    o_batch,
+    o_row,
+    keys_padded: tl.constexpr,
+    HEADS: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    ASM: tl.constexpr,
+    FOLLOW: tl.constexpr,
+):
     block, pair = tl.program_id(0), tl.program_id(1)
     if FOLLOW:
         if tl.load(AGAIN + pair * tl.num_programs(0) + block) == 0:
@@ -78,7 +95,9 @@ def _attend(
 
 
 def pack(key: torch.Tensor, value: torch.Tensor, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return keys (batch, heads, padded tokens, 48) and values (.., 64) for `attend`; given (batch, tokens, heads * 40) each."""
+    """Return keys (batch, heads, padded tokens, 48) and values (.., 64) for `attend`; given (batch, tokens,
+    heads * 40) each.
+    """
     batch, tokens, _ = key.shape
     padded = -(-tokens // _ROWS) * _ROWS
     packed_key, packed_value = (key.new_zeros(batch, heads, padded, width) for width in (48, 64))
@@ -91,7 +110,9 @@ def pack(key: torch.Tensor, value: torch.Tensor, heads: int) -> tuple[torch.Tens
 
 @dataclass(frozen=True)
 class Shape:
-    """How the kernel is cut: rows of queries and of keys per block, warps, stages of the loads, registers a thread may take."""
+    """How the kernel is cut: rows of queries and of keys per block, warps, stages of the loads, registers a
+    thread may take.
+    """
 
     block_m: int = 128
     block_n: int = 64
@@ -101,7 +122,12 @@ class Shape:
 
 
 def attend(
-    query: torch.Tensor, packed_key: torch.Tensor, packed_value: torch.Tensor, heads: int, shape: Shape = Shape(), asm: bool = True
+    query: torch.Tensor,
+    packed_key: torch.Tensor,
+    packed_value: torch.Tensor,
+    heads: int,
+    shape: Shape = Shape(),
+    asm: bool = True,
 ) -> torch.Tensor:
     """Return softmax(Q K^T / sqrt(40)) V, float16 (batch, queries, heads * 40), from packed keys and values.
 
@@ -114,8 +140,25 @@ def attend(
     scale = math.log2(math.e) / math.sqrt(HEAD)
     for follow in (False, True):
         _attend[grid](
-            query, packed_key, packed_value, out, again, scale, queries, query.stride(0), query.stride(1), out.stride(0),
-            out.stride(1), packed_key.shape[-2], heads, shape.block_m, shape.block_n, asm, follow,
-            num_warps=shape.num_warps, num_stages=shape.num_stages, maxnreg=None if follow else shape.maxnreg,
-        )  # fmt: skip
+            query,
+            packed_key,
+            packed_value,
+            out,
+            again,
+            scale,
+            queries,
+            query.stride(0),
+            query.stride(1),
+            out.stride(0),
+            out.stride(1),
+            packed_key.shape[-2],
+            heads,
+            shape.block_m,
+            shape.block_n,
+            asm,
+            follow,
+            num_warps=shape.num_warps,
+            num_stages=shape.num_stages,
+            maxnreg=None if follow else shape.maxnreg,
+        )
     return out

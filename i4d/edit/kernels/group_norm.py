@@ -1,9 +1,11 @@
-"""GroupNorm and SiLU over channels-last images in one pass of statistics and one of writing, as Triton kernels (imports triton).
+"""GroupNorm and SiLU over channels-last images in one pass of statistics and one of writing, as Triton
+kernels (imports triton).
 
-Statistics are counted per channel around the first value of each piece of rows (shifted data, so that a large mean does not eat the
-variance), then combined per group (Chan, Golub & LeVeque 1983). A number per image and channel may be added first: that is where the
-bias of the convolution before and the time embedding go, without a pass of their own. Channels and sizes are ordinary arguments: few
-compiled variants serve all layers.
+Statistics are counted per channel around the first value of each piece of rows (shifted data, so that a large
+mean does not eat the variance), then combined per group (Chan, Golub & LeVeque 1983). A number per image and
+channel may be added first: that is where the bias of the convolution before and the time embedding go,
+without a pass of their own. Channels and sizes are ordinary arguments: few compiled variants serve all
+layers.
 """
 
 from __future__ import annotations
@@ -41,9 +43,23 @@ def _count(X, MEAN, M2, rows, channels, PIECE: tl.constexpr, R: tl.constexpr, C:
 
 @triton.jit(do_not_specialize=["rows", "pieces", "size"])
 def _combine(
-    MEAN, M2, ADD, WEIGHT, BIAS, SCALE, SHIFT, eps, rows, channels, size, pieces, C: tl.constexpr, PIECE: tl.constexpr, P: tl.constexpr,
+    MEAN,
+    M2,
+    ADD,
+    WEIGHT,
+    BIAS,
+    SCALE,
+    SHIFT,
+    eps,
+    rows,
+    channels,
+    size,
+    pieces,
+    C: tl.constexpr,
+    PIECE: tl.constexpr,
+    P: tl.constexpr,
     HAS_ADD: tl.constexpr,
-):  # fmt: skip
+):
     group, image = tl.program_id(0), tl.program_id(1)
     local = tl.arange(0, C)
     inside = local < size
@@ -97,9 +113,17 @@ def _apply(X, Y, SCALE, SHIFT, rows, channels, R: tl.constexpr, C: tl.constexpr,
 
 
 def group_norm(
-    x: torch.Tensor, groups: int, weight: torch.Tensor, bias: torch.Tensor, eps: float, add: torch.Tensor | None, silu: bool
+    x: torch.Tensor,
+    groups: int,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    eps: float,
+    add: torch.Tensor | None,
+    silu: bool,
 ) -> torch.Tensor:
-    """Return [silu](group_norm(x + add)); x (image, channel, h, w) channels-last, `add` (image, channel) or None."""
+    """Return [silu](group_norm(x + add)); x (image, channel, h, w) channels-last, `add` (image, channel) or
+    None.
+    """
     images, channels, height, width = x.shape
     rows, pieces = height * width, triton.cdiv(height * width, _PIECE)
     mean, m2 = (torch.empty(images, pieces, channels, device=x.device, dtype=torch.float32) for _ in range(2))
@@ -111,9 +135,24 @@ def group_norm(
     )
     group = channels // groups
     _combine[(groups, images)](
-        mean, m2, mean if add is None else add, weight, bias, scale, shift, eps, rows, channels, group, pieces,
-        16 if group <= 16 else triton.next_power_of_2(max(128, group)), _PIECE, 32, add is not None, num_warps=4,
-    )  # fmt: skip
+        mean,
+        m2,
+        mean if add is None else add,
+        weight,
+        bias,
+        scale,
+        shift,
+        eps,
+        rows,
+        channels,
+        group,
+        pieces,
+        16 if group <= 16 else triton.next_power_of_2(max(128, group)),
+        _PIECE,
+        32,
+        add is not None,
+        num_warps=4,
+    )
     _apply[(triton.cdiv(rows, 64), images, triton.cdiv(channels, wide))](
         x, out, scale, shift, rows, channels, 64, wide, silu, num_warps=4
     )

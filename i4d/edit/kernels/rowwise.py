@@ -1,7 +1,8 @@
-"""What a UNet or VAE does between its matrix products, each in one pass over memory, as Triton kernels (imports triton).
+"""What a UNet or VAE does between its matrix products, each in one pass over memory, as Triton kernels
+(imports triton).
 
-Sums are counted in float32 whatever the storage. Numbers that differ from layer to layer (rows, channels) are ordinary arguments, so a
-handful of compiled variants serve a whole network.
+Sums are counted in float32 whatever the storage. Numbers that differ from layer to layer (rows, channels) are
+ordinary arguments, so a handful of compiled variants serve a whole network.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import triton.language as tl
 
 
 @triton.jit(do_not_specialize=["rows"])
-def _layer_norm(X, ADD, WEIGHT, BIAS, Y, rows, channels, eps, R: tl.constexpr, C: tl.constexpr, HAS_ADD: tl.constexpr):
+def _layer_norm(
+    X, ADD, WEIGHT, BIAS, Y, rows, channels, eps, R: tl.constexpr, C: tl.constexpr, HAS_ADD: tl.constexpr
+):
     r = tl.program_id(0).to(tl.int64) * R + tl.arange(0, R)[:, None]
     c = tl.arange(0, C)
     inside = c < channels
@@ -50,7 +53,9 @@ def _add(X, H, BIAS, Y, rows, channels, R: tl.constexpr, C: tl.constexpr):
     inside = c < channels
     keep = (r < rows) & inside[None, :]
     at = r * channels + c[None, :]
-    y = tl.load(X + at, mask=keep, other=0.0).to(tl.float32) + tl.load(H + at, mask=keep, other=0.0).to(tl.float32)
+    y = tl.load(X + at, mask=keep, other=0.0).to(tl.float32) + tl.load(H + at, mask=keep, other=0.0).to(
+        tl.float32
+    )
     y += tl.load(BIAS + c, mask=inside, other=0.0).to(tl.float32)[None, :]
     tl.store(Y + at, y.to(Y.dtype.element_ty), mask=keep)
 
@@ -73,11 +78,15 @@ def _weave(X, BIAS, Y, rows, height, width, channels, i, j, R: tl.constexpr, C: 
 def _softmax(X, Y, keys, padded, scale, C: tl.constexpr):
     row = tl.program_id(0).to(tl.int64) * padded
     c = tl.arange(0, C)
-    top = tl.full([C], float("-inf"), tl.float32)  # of every column of the chunks by itself; keys are at least C
+    top = tl.full(
+        [C], float("-inf"), tl.float32
+    )  # of every column of the chunks by itself; keys are at least C
     total = tl.zeros([C], tl.float32)
     start = 0
     while start < keys:
-        x = tl.where(start + c < keys, tl.load(X + row + start + c, mask=start + c < padded, other=0.0), float("-inf"))
+        x = tl.where(
+            start + c < keys, tl.load(X + row + start + c, mask=start + c < padded, other=0.0), float("-inf")
+        )
         now = tl.maximum(top, x)
         total = total * tl.exp(top - now) + tl.exp(x - now)
         top = now
@@ -86,19 +95,38 @@ def _softmax(X, Y, keys, padded, scale, C: tl.constexpr):
     rate = scale / tl.sum(total * tl.exp(top - highest), 0)
     start = 0
     while start < padded:
-        x = tl.where(start + c < keys, tl.load(X + row + start + c, mask=start + c < padded, other=0.0), float("-inf"))
-        tl.store(Y + row + start + c, (tl.exp(x - highest) * rate).to(Y.dtype.element_ty), mask=start + c < padded)
+        x = tl.where(
+            start + c < keys, tl.load(X + row + start + c, mask=start + c < padded, other=0.0), float("-inf")
+        )
+        tl.store(
+            Y + row + start + c, (tl.exp(x - highest) * rate).to(Y.dtype.element_ty), mask=start + c < padded
+        )
         start += C
 
 
-def layer_norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float, add: torch.Tensor | None) -> torch.Tensor:
+def layer_norm(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float, add: torch.Tensor | None
+) -> torch.Tensor:
     """Return layer_norm(x + add) of contiguous rows x (.., channels), `add` (channels,) or None."""
     channels = x.shape[-1]
     rows, wide = x.numel() // channels, triton.next_power_of_2(channels)
     height = max(1, 4096 // wide)
     out = torch.empty_like(x)
     grid = (triton.cdiv(rows, height),)
-    _layer_norm[grid](x, x if add is None else add, weight, bias, out, rows, channels, eps, height, wide, add is not None, num_warps=4)
+    _layer_norm[grid](
+        x,
+        x if add is None else add,
+        weight,
+        bias,
+        out,
+        rows,
+        channels,
+        eps,
+        height,
+        wide,
+        add is not None,
+        num_warps=4,
+    )
     return out
 
 
@@ -116,7 +144,9 @@ def add(x: torch.Tensor, h: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     channels = x.shape[1]
     rows = x.numel() // channels
     out = torch.empty_like(x)
-    _add[(triton.cdiv(rows, 64), triton.cdiv(channels, 64))](x, h, bias, out, rows, channels, 64, 64, num_warps=4)
+    _add[(triton.cdiv(rows, 64), triton.cdiv(channels, 64))](
+        x, h, bias, out, rows, channels, 64, 64, num_warps=4
+    )
     return out
 
 
@@ -134,8 +164,12 @@ def weave(phases: Sequence[torch.Tensor], bias: torch.Tensor) -> torch.Tensor:
 
 
 def softmax(scores: torch.Tensor, keys: int, dtype: torch.dtype, scale: float = 1.0) -> torch.Tensor:
-    """Return `scale` times the softmax of the first `keys` columns of float32 scores (row, padded), zeros behind them."""
+    """Return `scale` times the softmax of the first `keys` columns of float32 scores (row, padded), zeros
+    behind them.
+    """
     out = torch.empty_like(scores, dtype=dtype)
-    chunk = min(4096, triton.next_power_of_2(keys + 1) // 2)  # no chunk may begin empty: -inf less -inf is no number
+    chunk = min(
+        4096, triton.next_power_of_2(keys + 1) // 2
+    )  # no chunk may begin empty: -inf less -inf is no number
     _softmax[(len(scores),)](scores, out, keys, scores.shape[1], scale, chunk, num_warps=8)
     return out

@@ -1,7 +1,8 @@
 """Services as Ray actors. `ray.remote` is applied here and nowhere else.
 
-Actors never restart by themselves: the driver decides, so a service that comes back is always warmed up and told
-what it needs. Every request for resources has a time-out, because Ray waits for ever for what does not exist.
+Actors never restart by themselves: the driver decides, so a service that comes back is always warmed up and
+told what it needs. Every request for resources has a time-out, because Ray waits for ever for what does not
+exist.
 """
 
 from __future__ import annotations
@@ -84,11 +85,17 @@ class RayExecutor:
             have = node["Resources"]
             name, memory = cards.get(node["NodeID"], ("", 0))
             cpus, gpus = have.get("CPU", 0.0), have.get("GPU", 0.0)
-            out.append(NodeResources(node["NodeManagerHostname"], cpus, gpus, int(have.get("memory", 0)), memory, name))
+            out.append(
+                NodeResources(
+                    node["NodeManagerHostname"], cpus, gpus, int(have.get("memory", 0)), memory, name
+                )
+            )
         return Resources(tuple(out))
 
     def require_paths(self, paths: Sequence[str]) -> None:
-        """Raise ClusterError naming path and node if a local path cannot be read on some node of the cluster."""
+        """Raise ClusterError naming path and node if a local path cannot be read on some node of the
+        cluster.
+        """
         names = {n["NodeID"]: n["NodeManagerHostname"] for n in ray.nodes() if n["Alive"]}
         for node, missing in self._on_nodes(_missing_paths, list(names), list(paths)).items():
             if missing:
@@ -118,7 +125,9 @@ class RayExecutor:
         members = [replace(spec, name=f"{spec.name}-{rank}") for rank in range(size)]
         return self._start(members, [{"rank": rank, "size": size} for rank in range(size)], timeout_s)
 
-    def _start(self, specs: list[ServiceSpec], extras: list[dict[str, Any]], timeout_s: float) -> list[Handle]:
+    def _start(
+        self, specs: list[ServiceSpec], extras: list[dict[str, Any]], timeout_s: float
+    ) -> list[Handle]:
         group = self._reserve(specs, timeout_s)
         handles = [Handle(spec.name) for spec in specs]
         try:
@@ -144,15 +153,23 @@ class RayExecutor:
         return handles
 
     def _reserve(self, specs: Sequence[ServiceSpec], timeout_s: float) -> PlacementGroup:
-        """Return a placement group with one bundle per service, or raise ClusterError: asked beside available."""
+        """Return a placement group with one bundle per service, or raise ClusterError: asked beside
+        available.
+        """
         bundles = [_bundle(spec) for spec in specs]
         for kind in ("CPU", "GPU"):
             asked = sum(b.get(kind, 0.0) for b in bundles)
             there = ray.cluster_resources().get(kind, 0.0)
             if asked > there + 1e-6:
-                raise ClusterError(f"{', '.join(s.name for s in specs)}: {asked:g} {kind}s asked, {there:g} available")
-        roles = " ".join(spec.name for spec in specs[:_NAMED]) + (f" and {len(specs) - _NAMED} more" if len(specs) > _NAMED else "")
-        group = placement_group(bundles, strategy=self._strategy, name=f"{self._label}: {roles} ({self._namespace[-8:]})")
+                raise ClusterError(
+                    f"{', '.join(s.name for s in specs)}: {asked:g} {kind}s asked, {there:g} available"
+                )
+        roles = " ".join(spec.name for spec in specs[:_NAMED]) + (
+            f" and {len(specs) - _NAMED} more" if len(specs) > _NAMED else ""
+        )
+        group = placement_group(
+            bundles, strategy=self._strategy, name=f"{self._label}: {roles} ({self._namespace[-8:]})"
+        )
         try:
             ray.get(group.ready(), timeout=timeout_s)
         except GetTimeoutError:
@@ -167,7 +184,12 @@ class RayExecutor:
     def _create(self, entry: _Actor) -> None:
         spec = entry.spec
         threads = str(max(1, spec.threads))
-        env = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, **spec.env}
+        env = {
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            "OPENBLAS_NUM_THREADS": threads,
+            **spec.env,
+        }
         entry.asked, entry.heard = None, None
         name = spec.name if not entry.generation else f"{spec.name}.{entry.generation}"
         bundle = _bundle(spec)
@@ -181,7 +203,9 @@ class RayExecutor:
                 max_restarts=0,
                 max_task_retries=0,
                 runtime_env={"env_vars": env},
-                scheduling_strategy=PlacementGroupSchedulingStrategy(entry.group, entry.bundle) if entry.group else "DEFAULT",
+                scheduling_strategy=PlacementGroupSchedulingStrategy(entry.group, entry.bundle)
+                if entry.group
+                else "DEFAULT",
             )
             .remote(spec)
         )
@@ -190,7 +214,11 @@ class RayExecutor:
     def call(self, handle: Handle, method: str, *args: Any) -> Ticket:
         ticket = Ticket(next(self._numbers), handle.name, method)
         entry = self._actors.get(handle.name)
-        self._refs[ticket] = None if entry is None else entry.actor.invoke._remote(args=(method, *args), **self._named(method, args))
+        self._refs[ticket] = (
+            None
+            if entry is None
+            else entry.actor.invoke._remote(args=(method, *args), **self._named(method, args))
+        )
         return ticket
 
     def call_together(self, handle: Handle, calls: Sequence[tuple[str, Any]]) -> list[Ticket]:
@@ -203,7 +231,9 @@ class RayExecutor:
         return tickets
 
     def _named(self, method: str, args: tuple) -> dict[str, str]:
-        """Return the option that names a call; Ray keeps something of every name for ever, so a very long run ends without."""
+        """Return the option that names a call; Ray keeps something of every name for ever, so a very long run
+        ends without.
+        """
         if len(self._names) >= _MOST_NAMES:
             return {}
         name = call_name(method, args)
@@ -276,7 +306,12 @@ class RayExecutor:
         self.kill(handle)
         self.kill(other)
         mine, theirs = self._ended[handle.name], self._ended[other.name]
-        mine.group, mine.bundle, theirs.group, theirs.bundle = theirs.group, theirs.bundle, mine.group, mine.bundle
+        mine.group, mine.bundle, theirs.group, theirs.bundle = (
+            theirs.group,
+            theirs.bundle,
+            mine.group,
+            mine.bundle,
+        )
         self.restart(handle)
         self.restart(other)
 
@@ -296,7 +331,9 @@ class RayExecutor:
 
     def pid(self, handle: Handle) -> int:
         """Return the process id of a service, for tests that kill it from outside."""
-        return ray.get(self._actors[handle.name].actor.__ray_call__.remote(lambda self: os.getpid()), timeout=_PROBE_S)
+        return ray.get(
+            self._actors[handle.name].actor.__ray_call__.remote(lambda self: os.getpid()), timeout=_PROBE_S
+        )
 
     def shutdown(self) -> None:
         self._head.stop()

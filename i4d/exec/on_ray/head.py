@@ -1,8 +1,9 @@
 """Whether the head of the cluster still answers.
 
-Without its head a cluster goes on for a minute: services work and answer, but none can be started or ended. Then Ray ends every
-process that belongs to it, this one too, with a code and a text of its own. So a run ends itself before: `HeadWatch` finds
-out, `RayExecutor.wait` raises, and where this process hangs in a call to the head, the watch ends it.
+Without its head a cluster goes on for a minute: services work and answer, but none can be started or ended.
+Then Ray ends every process that belongs to it, this one too, with a code and a text of its own. So a run ends
+itself before: `HeadWatch` finds out, `RayExecutor.wait` raises, and where this process hangs in a call to the
+head, the watch ends it.
 """
 
 from __future__ import annotations
@@ -36,9 +37,13 @@ def answers(address: str) -> bool:
 
 
 class HeadWatch:
-    """Looks at a head ("10.0.0.5:6379") again and again until `stop`. `gone`: it has not answered for `gone_s`."""
+    """Looks at a head ("10.0.0.5:6379") again and again until `stop`. `gone`: it has not answered for
+    `gone_s`.
+    """
 
-    def __init__(self, address: str, gone_s: float = GONE_S, last_s: float = LAST_S, period_s: float = PERIOD_S) -> None:
+    def __init__(
+        self, address: str, gone_s: float = GONE_S, last_s: float = LAST_S, period_s: float = PERIOD_S
+    ) -> None:
         self.address = address
         self.gone = False
         self._gone_s, self._last_s, self._period_s = gone_s, last_s, period_s
@@ -47,7 +52,9 @@ class HeadWatch:
 
     def error(self) -> ClusterError:
         """Return what a run that has lost its head ends with."""
-        return ClusterError(f"the cluster's head node at {self.address} has not answered for {self._gone_s:g} s", _HINT)
+        return ClusterError(
+            f"the cluster's head node at {self.address} has not answered for {self._gone_s:g} s", _HINT
+        )
 
     def stop(self) -> None:
         """Look no longer."""
@@ -66,7 +73,9 @@ class HeadWatch:
 
 
 def end_services(actors: list[Any]) -> None:
-    """End services without the head, by asking each process itself; what does not hear it ends with its node."""
+    """End services without the head, by asking each process itself; what does not hear it ends with its
+    node.
+    """
     asked = [actor.end.remote() for actor in actors]
     if asked:
         ray.wait(asked, num_returns=len(asked), timeout=5.0)

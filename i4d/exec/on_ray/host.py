@@ -46,7 +46,9 @@ class ServiceHost:
         return getattr(self._service, method)(*args)
 
     def invoke_each(self, calls: Sequence[tuple[str, Any]]) -> list[tuple[Any, Exception | None]]:
-        """Call the service several times, one after the other, and return (answer, None) or (None, error) of each call."""
+        """Call the service several times, one after the other, and return (answer, None) or (None, error) of
+        each call.
+        """
         outcomes: list[tuple[Any, Exception | None]] = []
         for method, argument in calls:
             try:
@@ -57,21 +59,31 @@ class ServiceHost:
 
     @ray.method(concurrency_group=WATCH)
     def end(self) -> None:
-        """End this process, whatever it is at: asked for where the cluster's head, which does it otherwise, is gone."""
+        """End this process, whatever it is at: asked for where the cluster's head, which does it otherwise,
+        is gone.
+        """
         os._exit(0)
 
     def progress(self) -> int:
-        """Return the service's own `progress()`, 0 where it has none or is not built yet; runs beside the call in hand."""
+        """Return the service's own `progress()`, 0 where it has none or is not built yet; runs beside the
+        call in hand.
+        """
         told = getattr(self._service, "progress", None)
         return 0 if told is None else told()
 
 
 def call_name(method: str, args: tuple) -> str:
-    """Return what a call is named in the dashboard: `edit_window view=07 window=03 round=1`, `advance 12 steps`."""
+    """Return what a call is named in the dashboard: `edit_window view=07 window=03 round=1`, `advance 12
+    steps`.
+    """
     if not args:
         return method
     task = args[0]
-    parts = [f"{key}={getattr(task, key):02d}" for key in ("view", "step", "window") if isinstance(getattr(task, key, None), int)]
+    parts = [
+        f"{key}={getattr(task, key):02d}"
+        for key in ("view", "step", "window")
+        if isinstance(getattr(task, key, None), int)
+    ]
     if isinstance(getattr(task, "round", None), int):
         parts.append(f"round={task.round}")
     camera = getattr(task, "camera", None)

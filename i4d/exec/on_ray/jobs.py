@@ -1,4 +1,6 @@
-"""Runs as Ray jobs: submit, list, status, logs, stop. Only code and configuration travel; data must be reachable there."""
+"""Runs as Ray jobs: submit, list, status, logs, stop. Only code and configuration travel; data must be
+reachable there.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,12 @@ from i4d.errors import ClusterError, ConfigError
 from i4d.exec.on_ray.session import offer_token, package_folder, probe
 
 _POLL_S = 1.0
-# Ray's agent listens on 52365 and ends where another Ray of the machine, such as a local run's, has it; then no jobs are taken.
-_PORT_TAKEN = "just started? wait a moment; else another Ray has the agent's port: `ray start ... --dashboard-agent-listen-port 52366`"
+# Ray's agent listens on 52365 and ends where another Ray of the machine, such as a local run's, has it; then
+# no jobs are taken.
+_PORT_TAKEN = (
+    "just started? wait a moment; else another Ray has the agent's port: `ray start ... "
+    "--dashboard-agent-listen-port 52366`"
+)
 _ENDED = {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED}
 
 
@@ -40,7 +46,9 @@ class Job:
 
 
 class Jobs:
-    """The jobs of one cluster; `address` is its dashboard ("http://host:8265"), host:port of its head, or "auto"."""
+    """The jobs of one cluster; `address` is its dashboard ("http://host:8265"), host:port of its head, or
+    "auto".
+    """
 
     def __init__(self, address: str) -> None:
         try:
@@ -56,7 +64,10 @@ class Jobs:
         except ClusterError:
             raise
         except Exception as err:  # the client raises whatever requests, grpc or its own checks raise
-            hint = "is the dashboard on, and is its token yours? cluster/single-host/start.sh sees to both (else RAY_AUTH_TOKEN_PATH)"
+            hint = (
+                "is the dashboard on, and is its token yours? cluster/single-host/start.sh sees to both "
+                "(else RAY_AUTH_TOKEN_PATH)"
+            )
             raise ClusterError(f"no Ray dashboard answers at {address}: {_line(err)}", hint) from err
         self.url = url
 
@@ -70,7 +81,8 @@ class Jobs:
         module: str = "i4d",
         id: str | None = None,
     ) -> str:
-        """Send `python -m MODULE ARGUMENTS` with the package's code and a folder of small files; return the job's id.
+        """Send `python -m MODULE ARGUMENTS` with the package's code and a folder of small files; return the
+        job's id.
 
         The job starts in a copy of `files` (configuration, never data). `python` is the interpreter there.
         """

@@ -16,7 +16,9 @@ def published(run: str) -> Measures:
     made = {}
     for metric in METRICS:
         if metric.kind == "histogram":
-            made[metric.name] = metrics.Histogram(metric.name, metric.help, list(metric.boundaries), metric.tags)
+            made[metric.name] = metrics.Histogram(
+                metric.name, metric.help, list(metric.boundaries), metric.tags
+            )
         else:
             made[metric.name] = _KINDS[metric.kind](metric.name, metric.help, metric.tags)
     kinds = {metric.name: metric.kind for metric in METRICS}

@@ -26,14 +26,18 @@ _OBJECT_STORE_BYTES = 256 << 20  # of a Ray started here: pixels pass through th
 
 @dataclass(frozen=True)
 class RaySession:
-    """A connection. `started` if the cluster was started here (and ends with us); `dashboard` is its URL or empty."""
+    """A connection. `started` if the cluster was started here (and ends with us); `dashboard` is its URL or
+    empty.
+    """
 
     address: str
     dashboard: str
     started: bool
 
     def close(self) -> None:
-        """Leave the cluster, and end it if it was started here. A head that is gone hears nothing any more."""
+        """Leave the cluster, and end it if it was started here. A head that is gone hears nothing any
+        more.
+        """
         if answers(self.address):
             ray.shutdown()
         else:
@@ -55,17 +59,23 @@ def _token_place() -> Path:
 
 
 def offer_token() -> None:
-    """Let this process show the user's token to the cluster that it joins, where there is one and nothing else is said."""
+    """Let this process show the user's token to the cluster that it joins, where there is one and nothing
+    else is said.
+    """
     told = any(os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
     if told:
         return
     if _token_place().exists():
         os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN_PATH"] = "token", str(token_file())
-    elif (Path.home() / ".ray" / "auth_token").exists():  # what `ray get-auth-token --generate` makes; Ray finds it by itself
+    elif (
+        Path.home() / ".ray" / "auth_token"
+    ).exists():  # what `ray get-auth-token --generate` makes; Ray finds it by itself
         os.environ["RAY_AUTH_MODE"] = "token"
     else:
         return
-    Config.initialize("")  # Ray has read its settings as it was imported: without this the job client shows no token
+    Config.initialize(
+        ""
+    )  # Ray has read its settings as it was imported: without this the job client shows no token
 
 
 def token_file() -> Path:
@@ -75,7 +85,9 @@ def token_file() -> Path:
     """
     path = _token_place()
     if path.exists() and path.stat().st_mode & 0o077:
-        raise ClusterError(f"{path} can be read by others", f"chmod 600 {path}, and make a new one if they may have read it")
+        raise ClusterError(
+            f"{path} can be read by others", f"chmod 600 {path}, and make a new one if they may have read it"
+        )
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -89,20 +101,28 @@ def dashboard_installed() -> bool:
     return all(importlib.util.find_spec(name) for name in ("aiohttp", "aiohttp_cors", "opencensus"))
 
 
-def connect(address: str = "", dashboard: bool = True, num_cpus: int | None = None, num_gpus: int | None = None) -> RaySession:
+def connect(
+    address: str = "", dashboard: bool = True, num_cpus: int | None = None, num_gpus: int | None = None
+) -> RaySession:
     """Join the cluster at `address` (else at RAY_ADDRESS, as inside a Ray job), or start one on this machine.
 
-    A cluster started here asks for a token (see `token_file`), keeps its dashboard on the loopback interface and sends
-    no usage statistics. Raises ClusterError within about ten seconds when nobody answers.
+    A cluster started here asks for a token (see `token_file`), keeps its dashboard on the loopback interface
+    and sends no usage statistics. Raises ClusterError within about ten seconds when nobody answers.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     address = address or os.environ.get("RAY_ADDRESS", "")
     common = {"log_to_driver": False, "logging_level": logging.ERROR, "ignore_reinit_error": False}
     if address:
         return _join(address, common)
-    os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "20")  # what is left of a Ray whose driver was killed ends then
-    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would leave the work behind whatever else runs here
-    if os.environ.get("RAY_AUTH_MODE", "token") == "token":  # unset: ray.init turns it on for clusters that it starts
+    os.environ.setdefault(
+        "RAY_gcs_rpc_server_reconnect_timeout_s", "20"
+    )  # what is left of a Ray whose driver was killed ends then
+    os.environ.setdefault(
+        "RAY_worker_niceness", "0"
+    )  # Ray's 15 would leave the work behind whatever else runs here
+    if (
+        os.environ.get("RAY_AUTH_MODE", "token") == "token"
+    ):  # unset: ray.init turns it on for clusters that it starts
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_file())
     context = ray.init(
         address="local",
@@ -128,7 +148,10 @@ def _join(address: str, common: dict) -> RaySession:
         context = ray.init(address=address, runtime_env=env, **common)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, AuthenticationError) as err:
         reason = str(err).strip().splitlines()[0] if str(err).strip() else type(err).__name__
-        hint = "is `ray start --head` running there, and is the token its own (RAY_AUTH_MODE=token, RAY_AUTH_TOKEN_PATH)?"
+        hint = (
+            "is `ray start --head` running there, and is the token its own (RAY_AUTH_MODE=token, "
+            "RAY_AUTH_TOKEN_PATH)?"
+        )
         raise ClusterError(f"cannot join Ray at {address}: {reason}", hint) from err
     return RaySession(context.address_info["address"], _url(context), False)
 
@@ -141,8 +164,9 @@ def _inside_job() -> bool:
 def probe(address: str) -> None:
     """Raise ClusterError unless something of Ray's kind listens at "10.0.0.5:6379" or "http://10.0.0.5:8265".
 
-    Ray itself waits two minutes for an address where nobody, or somebody else, listens, and then ends the process. Its
-    head speaks gRPC, so it answers the opening of HTTP/2 with a SETTINGS frame (RFC 9113, section 3.4) at once.
+    Ray itself waits two minutes for an address where nobody, or somebody else, listens, and then ends the
+    process. Its head speaks gRPC, so it answers the opening of HTTP/2 with a SETTINGS frame (RFC 9113,
+    section 3.4) at once.
     """
     parsed = urlparse(address if "://" in address else f"tcp://{address}")
     try:

@@ -1,8 +1,8 @@
 """Plane-line lookups of all three pairs at once (TensoRF, section 4.2), forward and backward.
 
-The torch twin is `factors.plane_line`. Planes are (channel, height, width), lines (channel, length), whole, however many
-channels of them a frame reads: `table` names those channels and `weight` scales their lines. Gradients go by atomic
-adds into buffers that hold only the channels of the table.
+The torch twin is `factors.plane_line`. Planes are (channel, height, width), lines (channel, length), whole,
+however many channels of them a frame reads: `table` names those channels and `weight` scales their lines.
+Gradients go by atomic adds into buffers that hold only the channels of the table.
 """
 
 import triton
@@ -11,7 +11,9 @@ import triton.language as tl
 
 @triton.jit
 def _vertex(coordinate, count):
-    """Return the vertex below a coordinate in [-1, 1] and the fraction towards the next; outside, the border's."""
+    """Return the vertex below a coordinate in [-1, 1] and the fraction towards the next; outside, the
+    border's.
+    """
     x = (coordinate + 1) * 0.5 * (count - 1)
     x = tl.minimum(tl.maximum(x, 0.0), 1.0 * (count - 1))  # in this order: what is no number becomes 0
     below = tl.minimum(x.to(tl.int32), count - 2)
@@ -61,9 +63,25 @@ def _pair_sum(plane, line, table, weight, u, v, t, width, height, length, mask, 
 
 @triton.jit
 def density_forward(
-    points, raw, plane0, plane1, plane2, line0, line1, line2, table, weight, count, X, Y, Z,
-    C0: tl.constexpr, C1: tl.constexpr, C2: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+    points,
+    raw,
+    plane0,
+    plane1,
+    plane2,
+    line0,
+    line1,
+    line2,
+    table,
+    weight,
+    count,
+    X,
+    Y,
+    Z,
+    C0: tl.constexpr,
+    C1: tl.constexpr,
+    C2: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     """Write raw density (point,): the sum over pairs and channels of plane times line."""
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = at < count
@@ -98,14 +116,37 @@ def _pair_grad(
 
 @triton.jit
 def density_backward(
-    points, draw, plane0, plane1, plane2, line0, line1, line2, dplane0, dplane1, dplane2, dline0, dline1, dline2,
-    table, weight, rays, samples, X, Y, Z,
-    C0: tl.constexpr, C1: tl.constexpr, C2: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """Add the gradients of planes and lines for d loss / d raw (ray, sample). Points whose gradient is zero cost nothing.
+    points,
+    draw,
+    plane0,
+    plane1,
+    plane2,
+    line0,
+    line1,
+    line2,
+    dplane0,
+    dplane1,
+    dplane2,
+    dline0,
+    dline1,
+    dline2,
+    table,
+    weight,
+    rays,
+    samples,
+    X,
+    Y,
+    Z,
+    C0: tl.constexpr,
+    C1: tl.constexpr,
+    C2: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Add the gradients of planes and lines for d loss / d raw (ray, sample). Points whose gradient is zero
+    cost nothing.
 
-    Neighbouring threads take neighbouring rays, not samples: those of one ray fall on the same vertices (in NDC, rays run
-    nearly along one axis), and adds to one address wait for each other.
+    Neighbouring threads take neighbouring rays, not samples: those of one ray fall on the same vertices (in
+    NDC, rays run nearly along one axis), and adds to one address wait for each other.
     """
     turn = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = turn < rays * samples
@@ -123,14 +164,29 @@ def density_backward(
 
 @triton.jit
 def features_forward(
-    points, shares, out, plane, line, table, weight, total, width, height, length,
-    SAMPLES: tl.constexpr, CHANNELS: tl.constexpr, U: tl.constexpr, V: tl.constexpr, T: tl.constexpr,
-    K: tl.constexpr, CB: tl.constexpr,
-):  # fmt: skip
+    points,
+    shares,
+    out,
+    plane,
+    line,
+    table,
+    weight,
+    total,
+    width,
+    height,
+    length,
+    SAMPLES: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    U: tl.constexpr,
+    V: tl.constexpr,
+    T: tl.constexpr,
+    K: tl.constexpr,
+    CB: tl.constexpr,
+):
     """Write the products of one pair averaged along every ray: out (ray, total), this pair's columns of it.
 
-    `points` (ray, samples, 3), `shares` (ray, samples): the weights of the average; where one is zero nothing is read.
-    One program a ray and CB channels, K samples at a time.
+    `points` (ray, samples, 3), `shares` (ray, samples): the weights of the average; where one is zero nothing
+    is read. One program a ray and CB channels, K samples at a time.
     """
     ray = tl.program_id(0)
     columns = tl.program_id(1) * CB + tl.arange(0, CB)
@@ -157,10 +213,28 @@ def features_forward(
 
 @triton.jit
 def features_backward(
-    points, shares, dout, dshares, plane, line, dplane, dline, table, weight, total, width, height, length,
-    SAMPLES: tl.constexpr, CHANNELS: tl.constexpr, U: tl.constexpr, V: tl.constexpr, T: tl.constexpr,
-    K: tl.constexpr, CB: tl.constexpr,
-):  # fmt: skip
+    points,
+    shares,
+    dout,
+    dshares,
+    plane,
+    line,
+    dplane,
+    dline,
+    table,
+    weight,
+    total,
+    width,
+    height,
+    length,
+    SAMPLES: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    U: tl.constexpr,
+    V: tl.constexpr,
+    T: tl.constexpr,
+    K: tl.constexpr,
+    CB: tl.constexpr,
+):
     """Add the gradients of planes, lines and shares (ray, samples) for d loss / d out (ray, total)."""
     ray = tl.program_id(0)
     columns = tl.program_id(1) * CB + tl.arange(0, CB)
@@ -183,7 +257,9 @@ def features_backward(
         one = tl.load(line + channel * length + it, read, 0.0)
         two = tl.load(line + channel * length + it + 1, read, 0.0)
         on_plane, on_line = _blend(p00, p01, p10, p11, fu, fv), one + ft * (two - one)
-        tl.atomic_add(dshares + sample, tl.sum(g * on_plane * on_line, 1), (k < SAMPLES) & (share != 0.0), sem="relaxed")
+        tl.atomic_add(
+            dshares + sample, tl.sum(g * on_plane * on_line, 1), (k < SAMPLES) & (share != 0.0), sem="relaxed"
+        )
         pull = g * share[:, None]
         _add_corners(dplane + local * width * height, at, width, pull * on_line, fu, fv, read)
         along = pull * on_plane
@@ -193,12 +269,21 @@ def features_backward(
 
 @triton.jit
 def pool(
-    plane, out, table, height, width, rows, columns,
-    HIGH: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+    plane,
+    out,
+    table,
+    height,
+    width,
+    rows,
+    columns,
+    HIGH: tl.constexpr,
+    WIDE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     """Write averages of some planes over rows x columns cells: out (channel of the table, rows, columns).
 
-    A cell takes the vertices from floor(i n / m) to ceil((i + 1) n / m), HIGH x WIDE at most, as torch's adaptive average.
+    A cell takes the vertices from floor(i n / m) to ceil((i + 1) n / m), HIGH x WIDE at most, as torch's
+    adaptive average.
     """
     c = tl.program_id(1)
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)

@@ -1,4 +1,6 @@
-"""Along the rays: weights of samples, and where to put them. One program a ray. Twins: `render.composite`, `render.propose`."""
+"""Along the rays: weights of samples, and where to put them. One program a ray. Twins: `render.composite`,
+`render.propose`.
+"""
 
 import triton
 import triton.language as tl
@@ -31,10 +33,20 @@ def _slope(raw, scale, shift, SOFTPLUS: tl.constexpr):
 
 @triton.jit
 def weights_forward(
-    raw, lengths, valid, weights, scale, shift, samples,
-    SOFTPLUS: tl.constexpr, CLOSED: tl.constexpr, S: tl.constexpr,
-):  # fmt: skip
-    """Write quadrature weights (ray, samples) of raw densities. CLOSED: the last interval takes what light is left."""
+    raw,
+    lengths,
+    valid,
+    weights,
+    scale,
+    shift,
+    samples,
+    SOFTPLUS: tl.constexpr,
+    CLOSED: tl.constexpr,
+    S: tl.constexpr,
+):
+    """Write quadrature weights (ray, samples) of raw densities. CLOSED: the last interval takes what light is
+    left.
+    """
     ray = tl.program_id(0).to(tl.int64)
     k = tl.arange(0, S)
     mask = k < samples
@@ -50,10 +62,22 @@ def weights_forward(
 
 @triton.jit
 def weights_backward(
-    raw, lengths, valid, weights, dweights, draw, scale, shift, samples,
-    SOFTPLUS: tl.constexpr, CLOSED: tl.constexpr, S: tl.constexpr,
-):  # fmt: skip
-    """Write d loss / d raw (ray, samples): with x = density * length, dx_i = dw_i exp(-x_0..-x_i) - sum_j>i dw_j w_j."""
+    raw,
+    lengths,
+    valid,
+    weights,
+    dweights,
+    draw,
+    scale,
+    shift,
+    samples,
+    SOFTPLUS: tl.constexpr,
+    CLOSED: tl.constexpr,
+    S: tl.constexpr,
+):
+    """Write d loss / d raw (ray, samples): with x = density * length, dx_i = dw_i exp(-x_0..-x_i) - sum_j>i
+    dw_j w_j.
+    """
     ray = tl.program_id(0).to(tl.int64)
     k = tl.arange(0, S)
     mask = k < samples
@@ -74,7 +98,9 @@ def weights_backward(
 def map_weights(
     points, lengths, valid, cells, weights, count, X, Y, Z, CLOSED: tl.constexpr, P: tl.constexpr
 ):
-    """Write the weights (ray, count) that the coarse density map `cells` (Z, Y, X) gives to even intervals."""
+    """Write the weights (ray, count) that the coarse density map `cells` (Z, Y, X) gives to even
+    intervals.
+    """
     ray = tl.program_id(0).to(tl.int64)
     k = tl.arange(0, P)
     mask = k < count
@@ -97,12 +123,22 @@ def map_weights(
 
 @triton.jit
 def draw_edges(
-    weights, offsets, edges, count, uniform,
-    SAMPLES: tl.constexpr, REACH: tl.constexpr, JITTER: tl.constexpr, P: tl.constexpr, U: tl.constexpr,
-):  # fmt: skip
-    """Write edges (ray, samples + 1), drawn from the widened weights (ray, count) by the inverse of their sum.
+    weights,
+    offsets,
+    edges,
+    count,
+    uniform,
+    SAMPLES: tl.constexpr,
+    REACH: tl.constexpr,
+    JITTER: tl.constexpr,
+    P: tl.constexpr,
+    U: tl.constexpr,
+):
+    """Write edges (ray, samples + 1), drawn from the widened weights (ray, count) by the inverse of their
+    sum.
 
-    U edges at a time: each counts the intervals whose sum lies below its level, which is a search without branches.
+    U edges at a time: each counts the intervals whose sum lies below its level, which is a search without
+    branches.
     """
     ray = tl.program_id(0).to(tl.int64)
     k = tl.arange(0, P)

@@ -1,4 +1,6 @@
-"""The optimiser on the channels that a step touched. Twins: `factors.total_variation` and `optim.SliceAdam`."""
+"""The optimiser on the channels that a step touched. Twins: `factors.total_variation` and
+`optim.SliceAdam`.
+"""
 
 import triton
 import triton.language as tl
@@ -6,9 +8,11 @@ import triton.language as tl
 
 @triton.jit
 def variation_grad(value, grad, table, factor, weight, height, width, BLOCK: tl.constexpr):
-    """Write (not add) the gradient of total variation of the channels in `table` to grad (channel, height, width).
+    """Write (not add) the gradient of total variation of the channels in `table` to grad (channel, height,
+    width).
 
-    `factor` holds weight / channels of the group by channel; a gradient buffer that starts out this way needs no zeroing.
+    `factor` holds weight / channels of the group by channel; a gradient buffer that starts out this way needs
+    no zeroing.
     """
     c = tl.program_id(1)
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -36,7 +40,9 @@ def variation_grad(value, grad, table, factor, weight, height, width, BLOCK: tl.
 
 @triton.jit
 def adam(value, grad, first, second, table, rates, bias, b1, b2, eps, size, BLOCK: tl.constexpr):
-    """Move the channels in `table`: rates holds rate / (1 - b1^n), bias sqrt(1 - b2^n); a rate of 0 skips a channel."""
+    """Move the channels in `table`: rates holds rate / (1 - b1^n), bias sqrt(1 - b2^n); a rate of 0 skips a
+    channel.
+    """
     c = tl.program_id(1)
     rate = tl.load(rates + c)
     if rate != 0:

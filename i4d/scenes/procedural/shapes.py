@@ -1,10 +1,11 @@
 """Intersections of rays with unit solids, batched; and the inside of a room.
 
-Rays are given in the solid's own (affine) coordinates with *unnormalised* directions, so the ray parameter t is the same
-in every frame of reference: a solid that moves, turns and deforms is only another matrix. y points down; solids fill
-[-1, 1]^3. Every function takes origins and directions (3, ...) and returns the first t > `EPS` (inf where the ray
-misses) and the outward normal (3, ...) there in the same coordinates, not normalised. Components come first: the
-arithmetic then runs over contiguous memory, which is twice as fast on a CPU as (..., 3).
+Rays are given in the solid's own (affine) coordinates with *unnormalised* directions, so the ray parameter t
+is the same in every frame of reference: a solid that moves, turns and deforms is only another matrix. y
+points down; solids fill [-1, 1]^3. Every function takes origins and directions (3, ...) and returns the first
+t > `EPS` (inf where the ray misses) and the outward normal (3, ...) there in the same coordinates, not
+normalised. Components come first: the arithmetic then runs over contiguous memory, which is twice as fast on
+a CPU as (..., 3).
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ def _disc(hit: tuple[Tensor, Tensor], o: Tensor, d: Tensor, y: float) -> tuple[T
 
 
 def _swept(o: Tensor, d: Tensor, m: float, slope: float) -> tuple[Tensor, Tensor]:
-    """Nearest crossing of x^2 + z^2 = (m + slope*y)^2 between y = -1 and y = 1: cylinder (1, 0), cone (1/2, 1/2)."""
+    """Nearest crossing of x^2 + z^2 = (m + slope*y)^2 between y = -1 and y = 1: cylinder (1, 0), cone (1/2,
+    1/2).
+    """
     radius_o, radius_d = m + slope * o[1], slope * d[1]
     a = d[0] ** 2 + d[2] ** 2 - radius_d**2
     b = o[0] * d[0] + o[2] * d[2] - radius_o * radius_d

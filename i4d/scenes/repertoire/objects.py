@@ -1,4 +1,6 @@
-"""Edits of one object by name: a new material for one solid of a procedural world, rendered again, so the answer is exact."""
+"""Edits of one object by name: a new material for one solid of a procedural world, rendered again, so the
+answer is exact.
+"""
 
 from __future__ import annotations
 

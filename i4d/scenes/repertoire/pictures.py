@@ -1,8 +1,9 @@
 """Whole-image and painterly edits as deterministic functions of a picture.
 
-Every function maps (B, 3, h, w) in [0, 1] to the same. Those of the first group look at one pixel at a time (fog also blurs
-a little); the painterly ones look at a neighbourhood of a few pixels, so what they do sticks to the picture's content,
-not to the screen: the same surface is painted alike from every camera and at every moment.
+Every function maps (B, 3, h, w) in [0, 1] to the same. Those of the first group look at one pixel at a time
+(fog also blurs a little); the painterly ones look at a neighbourhood of a few pixels, so what they do sticks
+to the picture's content, not to the screen: the same surface is painted alike from every camera and at every
+moment.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ def edges(x: Tensor, sigma: float) -> Tensor:
 
 
 def kuwahara(x: Tensor, radius: int) -> Tensor:
-    """Return the Kuwahara filter of x, with soft choice: each pixel becomes the mean of those of its four quadrants that
-    vary least, which flattens surfaces and keeps their borders, as a loaded brush does."""
+    """Return the Kuwahara filter of x, with soft choice: each pixel becomes the mean of those of its four
+    quadrants that vary least, which flattens surfaces and keeps their borders, as a loaded brush does."""
     k = radius + 1
     padded = F.pad(torch.cat([x, luma(x) ** 2], 1), (radius, radius, radius, radius), mode="replicate")
     means = F.avg_pool2d(padded, k, 1)
@@ -85,7 +86,9 @@ def sunset(x: Tensor) -> Tensor:
 def snow(x: Tensor) -> Tensor:
     grey = luma(x)
     cold = _mix(grey, x, 0.35) * _rgb(x, 0.90, 0.97, 1.08)
-    return _mix(cold, _rgb(x, 0.94, 0.97, 1.0).expand_as(x), 0.85 * torch.sigmoid(9 * (grey - 0.36))).clamp(0, 1)
+    return _mix(cold, _rgb(x, 0.94, 0.97, 1.0).expand_as(x), 0.85 * torch.sigmoid(9 * (grey - 0.36))).clamp(
+        0, 1
+    )
 
 
 def fog(x: Tensor) -> Tensor:
@@ -94,12 +97,14 @@ def fog(x: Tensor) -> Tensor:
 
 def autumn(x: Tensor) -> Tensor:
     r, g, b = x.split(1, 1)
-    return torch.cat([0.80 * r + 0.35 * g + 0.08 * b, 0.20 * r + 0.48 * g, 0.04 * r + 0.08 * g + 0.28 * b], 1).clamp(0, 1)
+    return torch.cat(
+        [0.80 * r + 0.35 * g + 0.08 * b, 0.20 * r + 0.48 * g, 0.04 * r + 0.08 * g + 0.28 * b], 1
+    ).clamp(0, 1)
 
 
 def van_gogh(x: Tensor) -> Tensor:
-    """Flat strokes in blues and yellows; bands of light and dark paint run along the lines of equal brightness, so they
-    circle lights and follow forms as in the Starry Night."""
+    """Flat strokes in blues and yellows; bands of light and dark paint run along the lines of equal
+    brightness, so they circle lights and follow forms as in the Starry Night."""
     paint = saturated(kuwahara(x, 2), 1.5)
     grey = blurred(luma(x), 1.2)
     dusk = _mix(_rgb(x, 0.05, 0.12, 0.45), _rgb(x, 0.22, 0.50, 0.80), torch.sigmoid(9 * (grey - 0.27)))

@@ -9,9 +9,24 @@ import pytest
 from i4d import cli
 
 COMMANDS = (
-    "edit", "train", "prepare", "resume", "render", "eval", "report", "submit", "jobs", "status", "logs", "stop", "scenes", "doctor",
-    "compare", "ablate", "locate",
-)  # fmt: skip
+    "edit",
+    "train",
+    "prepare",
+    "resume",
+    "render",
+    "eval",
+    "report",
+    "submit",
+    "jobs",
+    "status",
+    "logs",
+    "stop",
+    "scenes",
+    "doctor",
+    "compare",
+    "ablate",
+    "locate",
+)
 HEAVY = ("torch", "ray", "numpy", "diffusers", "transformers", "yaml", "rich.progress")
 
 
@@ -56,14 +71,27 @@ def test_the_names_of_the_authors_code_are_options(capsys):
         cli.main(["edit", "--help"])
     text = capsys.readouterr().out
     for name in (
-        "--guidance-scale", "--image-guidance-scale", "--diffusion-steps", "--refine-num-steps", "--refine-diffusion-steps",
-        "--restview-refine-num-steps", "--restview-refine-diffusion-steps", "--sequence-length", "--ckpt",
-    ):  # fmt: skip
+        "--guidance-scale",
+        "--image-guidance-scale",
+        "--diffusion-steps",
+        "--refine-num-steps",
+        "--refine-diffusion-steps",
+        "--restview-refine-num-steps",
+        "--restview-refine-diffusion-steps",
+        "--sequence-length",
+        "--ckpt",
+    ):
         assert name in text
 
 
 @pytest.mark.parametrize(
-    "arguments", [["edit"], ["edit", "--nonsense"], ["nonsense"], ["edit", "--prompt", "x", "--out", "y", "--editors", "many"]]
+    "arguments",
+    [
+        ["edit"],
+        ["edit", "--nonsense"],
+        ["nonsense"],
+        ["edit", "--prompt", "x", "--out", "y", "--editors", "many"],
+    ],
 )
 def test_mistakes_on_the_command_line_are_one_line_and_exit_2(capsys, arguments):
     with pytest.raises(SystemExit) as end:

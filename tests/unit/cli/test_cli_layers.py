@@ -11,7 +11,14 @@ PRESETS = sorted(p.stem for p in cfg.shipped("presets").glob("*.yaml"))
 
 
 def test_what_is_shipped():
-    public = {"coffee_martini", "cook_spinach", "cut_roasted_beef", "flame_salmon", "flame_steak", "sear_steak"}
+    public = {
+        "coffee_martini",
+        "cook_spinach",
+        "cut_roasted_beef",
+        "flame_salmon",
+        "flame_steak",
+        "sear_steak",
+    }
     assert {"demo", "pose2sim"} | public <= set(SCENES)
     assert {"50_2", "50_4", "300_4", "demo"} <= set(PRESETS)
 
@@ -27,11 +34,15 @@ def test_every_scene_loads_with_every_preset(scene, preset):
 
 
 def test_each_layer_lies_over_the_one_before(tmp_path):
-    assert layered("demo").field.fit_steps == preset_tree("demo")["field"]["fit_steps"], "the scene names its preset"
+    assert layered("demo").field.fit_steps == preset_tree("demo")["field"]["fit_steps"], (
+        "the scene names its preset"
+    )
     (tmp_path / "one.yaml").write_text("field: {fit_steps: 7, refit_steps: 8, rays: 64}\n")
     (tmp_path / "two.yaml").write_text("field: {refit_steps: 9}\n")
     files = [tmp_path / "one.yaml", tmp_path / "two.yaml"]
-    config = layered("demo", ["50_4"], files, {"field.rays": 128, "schedule.rounds": None}, ["field.fit_steps=5"])
+    config = layered(
+        "demo", ["50_4"], files, {"field.rays": 128, "schedule.rounds": None}, ["field.fit_steps=5"]
+    )
     assert (config.field.fit_steps, config.field.refit_steps, config.field.rays) == (5, 9, 128)
     assert (config.scene.downsample, config.schedule.rounds) == (4, 1)
 
@@ -81,6 +92,8 @@ def test_unknown_scenes_list_the_known_ones():
 def test_paths_that_are_stored_are_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = settled(layered("coffee_martini", sets=["storage_path=blocks"]), "data")
-    assert config.scene.root == str(tmp_path / "data" / "coffee_martini") and config.storage_path == str(tmp_path / "blocks")
+    assert config.scene.root == str(tmp_path / "data" / "coffee_martini") and config.storage_path == str(
+        tmp_path / "blocks"
+    )
     with pytest.raises(WeightsError, match="no RAFT checkpoint"):
         settled(layered("demo", sets=["flow.checkpoint=nowhere.pth"]))

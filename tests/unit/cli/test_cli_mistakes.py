@@ -50,9 +50,27 @@ def failing(capsys, *arguments):
 def edit(capsys, tmp_path, scene, *more, prompt="make it night"):
     out = tmp_path / "runs" / "one"
     code, told = failing(
-        capsys, "edit", "--scene", "coffee_martini", "--set", "scene.drop=[]", "--set", f"scene.root={scene}", "--set",
-        "scene.num_frames=0", "--set", "scene.downsample=1", "--weights", "tiny-ip2p", "--local", "--prompt", prompt, "--out", out, *more,
-    )  # fmt: skip
+        capsys,
+        "edit",
+        "--scene",
+        "coffee_martini",
+        "--set",
+        "scene.drop=[]",
+        "--set",
+        f"scene.root={scene}",
+        "--set",
+        "scene.num_frames=0",
+        "--set",
+        "scene.downsample=1",
+        "--weights",
+        "tiny-ip2p",
+        "--local",
+        "--prompt",
+        prompt,
+        "--out",
+        out,
+        *more,
+    )
     assert not out.exists(), list(out.rglob("*"))
     return code, told
 
@@ -112,7 +130,9 @@ SPOILT = [
 ]
 
 
-@pytest.mark.parametrize("spoil, told", SPOILT, ids=["missing", "empty", "cut-off", "damaged", "lengths", "poses", "nan", "size"])
+@pytest.mark.parametrize(
+    "spoil, told", SPOILT, ids=["missing", "empty", "cut-off", "damaged", "lengths", "poses", "nan", "size"]
+)
 def test_scenes_that_cannot_be_used_exit_3(capsys, tmp_path, scene, spoil, told):
     spoil(scene)
     code, line = edit(capsys, tmp_path, scene)
@@ -163,7 +183,9 @@ def test_a_folder_that_holds_a_run_says_resume(capsys, tmp_path, scene):
     assert [p.name for p in (tmp_path / "r").iterdir()] == ["config.yaml"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and not os.path.exists("/proc/self"), reason="needs a place that nobody can write to")
+@pytest.mark.skipif(
+    os.geteuid() == 0 and not os.path.exists("/proc/self"), reason="needs a place that nobody can write to"
+)
 def test_a_place_that_cannot_be_written_is_named(capsys, tmp_path):
     (tmp_path / "file").write_text("")
     for out in (tmp_path / "file" / "run", "/proc/run"):
@@ -173,9 +195,25 @@ def test_a_place_that_cannot_be_written_is_named(capsys, tmp_path):
 
 def test_a_ray_that_does_not_answer_exits_5(capsys, tmp_path, scene):
     code, line = failing(
-        capsys, "edit", "--scene", "coffee_martini", "--set", "scene.drop=[]", "--set", f"scene.root={scene}", "--set",
-        "scene.num_frames=0", "--weights", "tiny-ip2p", "--prompt", "x", "--out", tmp_path / "r", "--address", "127.0.0.1:1",
-    )  # fmt: skip
+        capsys,
+        "edit",
+        "--scene",
+        "coffee_martini",
+        "--set",
+        "scene.drop=[]",
+        "--set",
+        f"scene.root={scene}",
+        "--set",
+        "scene.num_frames=0",
+        "--weights",
+        "tiny-ip2p",
+        "--prompt",
+        "x",
+        "--out",
+        tmp_path / "r",
+        "--address",
+        "127.0.0.1:1",
+    )
     assert code == 5 and "no Ray answers at 127.0.0.1:1" in line and not (tmp_path / "r").exists()
 
 

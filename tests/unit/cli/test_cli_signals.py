@@ -1,4 +1,6 @@
-"""Ctrl-C and SIGTERM: the first asks the run to stop, the same one delivered twice counts once, a later one stops at once."""
+"""Ctrl-C and SIGTERM: the first asks the run to stop, the same one delivered twice counts once, a later one
+stops at once.
+"""
 
 import os
 import signal

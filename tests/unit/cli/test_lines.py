@@ -12,5 +12,7 @@ def test_lines_are_broken_for_a_terminal_and_left_alone_for_a_program(monkeypatc
     assert wrapped(text, " " * 16) == text
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     lines = wrapped(text, " " * 16).splitlines()
-    assert len(lines) > 1 and max(map(len, lines)) <= 80 and all(line.startswith(" " * 16) for line in lines[1:])
+    assert (
+        len(lines) > 1 and max(map(len, lines)) <= 80 and all(line.startswith(" " * 16) for line in lines[1:])
+    )
     assert " ".join(" ".join(lines).split()) == " ".join(text.split())

@@ -18,7 +18,8 @@ def config(**editor):
 
 
 @pytest.mark.parametrize(
-    ("width", "height", "card_gb", "frames"), [(1352, 1014, 24, 5), (676, 507, 12, 5), (1352, 1014, 12, 3), (1352, 1014, 4, 1)]
+    ("width", "height", "card_gb", "frames"),
+    [(1352, 1014, 24, 5), (676, 507, 12, 5), (1352, 1014, 12, 3), (1352, 1014, 4, 1)],
 )
 def test_the_batch_is_the_most_that_the_card_has_room_for(width, height, card_gb, frames):
     settings = config()
@@ -31,9 +32,13 @@ def test_the_batch_is_the_most_that_the_card_has_room_for(width, height, card_gb
         assert editor_bytes(settings, HUB_DEFAULT, width, height, card_gb * GIB) > ROOM * card_gb * GIB
 
 
-@pytest.mark.parametrize(("width", "height", "card_gb", "measured_gb"), [(1352, 1014, 24, 12.5), (676, 507, 12, 7.5)])
+@pytest.mark.parametrize(
+    ("width", "height", "card_gb", "measured_gb"), [(1352, 1014, 24, 12.5), (676, 507, 12, 7.5)]
+)
 def test_predictions_lie_a_little_above_what_was_measured(width, height, card_gb, measured_gb):
-    """Peaks reserved on an H100 under these caps; a prediction counts the whole share that anchors may take."""
+    """Peaks reserved on an H100 under these caps; a prediction counts the whole share that anchors may
+    take.
+    """
     predicted = editor_bytes(config(), HUB_DEFAULT, width, height, card_gb * GIB)
     assert measured_gb * 1e9 < predicted < 1.4 * measured_gb * 1e9
 

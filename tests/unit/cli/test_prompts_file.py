@@ -11,7 +11,8 @@ from i4d.store.run_folder import RunFolder
 
 SMALL = """
 scene: {width: 48, height: 36, num_frames: 3, drop: [cam02, cam03, cam04, cam05, cam06, cam07, cam08]}
-field: {grid_start: 4096, grid_end: 8000, growth_at: [0.5], fit_steps: 16, refit_steps: 8, rays: 64, samples: 12, proposals: 24}
+field: {grid_start: 4096, grid_end: 8000, growth_at: [0.5], fit_steps: 16, refit_steps: 8,
+         rays: 64, samples: 12, proposals: 24}
 schedule: {key_frame: 1, key_steps: 1, key_views: 2, diffusion_steps: 2, refine_diffusion_steps: 1,
   restview_refine_diffusion_steps: 1, sequence_length: 2, refit: barrier}
 cluster: {threads: 1}
@@ -51,7 +52,17 @@ def test_a_prompt_and_a_file_exclude_each_other(tmp_path, capsys):
 def test_the_runs_share_the_fit_and_equal_those_made_alone(tmp_path, tiny_editor_folder, one_thread, capsys):
     (tmp_path / "small.yaml").write_text(SMALL)
     (tmp_path / "prompts.txt").write_text("make it night\nmake it sepia\n")
-    common = ["--scene", "demo", "--data", tmp_path / "data", "--config", tmp_path / "small.yaml", "--local", "--device", "cpu"]
+    common = [
+        "--scene",
+        "demo",
+        "--data",
+        tmp_path / "data",
+        "--config",
+        tmp_path / "small.yaml",
+        "--local",
+        "--device",
+        "cpu",
+    ]
     common += ["--weights", tiny_editor_folder]
     assert run("edit", "--prompts-file", tmp_path / "prompts.txt", "--out", tmp_path / "many", *common) == 0
     assert run("edit", "--prompt", "make it sepia", "--out", tmp_path / "alone", *common) == 0
@@ -60,7 +71,9 @@ def test_the_runs_share_the_fit_and_equal_those_made_alone(tmp_path, tiny_editor
     alone = RunFolder.open(tmp_path / "alone").manifests()
     assert first[0]["checkpoint"] == second[0]["checkpoint"] and first[1]["table"] != second[1]["table"]
     assert {r: m["table"] for r, m in second.items()} == {r: m["table"] for r, m in alone.items()}
-    fits = [e for e in RunFolder.open(places[1]).events() if e["event"] == "FitProgress" and e["phase"] == "fit"]
+    fits = [
+        e for e in RunFolder.open(places[1]).events() if e["event"] == "FitProgress" and e["phase"] == "fit"
+    ]
     assert not fits, "the second run fits nothing anew"
     assert all(json.loads((place / "metrics.json").read_text()) for place in places)
     there = sorted(p.name for p in (tmp_path / "many").iterdir())

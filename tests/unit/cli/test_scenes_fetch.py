@@ -76,9 +76,13 @@ def test_a_scene_is_described_fetched_and_unpacked(server, tmp_path):
     text = describe(scene, tmp_path)
     assert scene.urls[0] in text and "CC0" in text and "GB" in text
     place = fetch(scene, tmp_path, PLENTY, lambda done, total: seen.append((done, total)), lambda text: None)
-    assert (place / "cam00.mp4").read_bytes() == MEMBERS["toy_v1/cam00.mp4"] and (place / "poses_bounds.npy").exists()
+    assert (place / "cam00.mp4").read_bytes() == MEMBERS["toy_v1/cam00.mp4"] and (
+        place / "poses_bounds.npy"
+    ).exists()
     assert seen[-1][0] == seen[-1][1] and not list((tmp_path / ".fetch").iterdir())
-    assert fetch(scene, tmp_path, 0, lambda done, total: None, lambda text: None) == place, "what is there is not fetched again"
+    assert fetch(scene, tmp_path, 0, lambda done, total: None, lambda text: None) == place, (
+        "what is there is not fetched again"
+    )
 
 
 def test_a_broken_fetch_goes_on_where_it_ended(server, tmp_path):
@@ -127,8 +131,13 @@ def test_a_split_archive_is_read_across_its_parts(server, tmp_path):
         (server.root / "toy.zip").write_bytes(second)
         root = tmp_path / str(inside)
         root.mkdir()
-        place = fetch(scene_at(server, "toy.z01", "toy.zip"), root, PLENTY, lambda *_: None, lambda text: None)
-        assert {p.name: p.read_bytes() for p in place.iterdir()} == {"a.bin": members["toy/a.bin"], "b.bin": members["toy/b.bin"]}
+        place = fetch(
+            scene_at(server, "toy.z01", "toy.zip"), root, PLENTY, lambda *_: None, lambda text: None
+        )
+        assert {p.name: p.read_bytes() for p in place.iterdir()} == {
+            "a.bin": members["toy/a.bin"],
+            "b.bin": members["toy/b.bin"],
+        }
 
 
 @pytest.mark.parametrize("name", ["../outside.txt", "/outside.txt", "toy/../../outside.txt"])

@@ -1,4 +1,6 @@
-"""`status`, `stop` and `logs` of what is not simply a run: a folder of several, a job that has not begun, a name that is nothing."""
+"""`status`, `stop` and `logs` of what is not simply a run: a folder of several, a job that has not begun, a
+name that is nothing.
+"""
 
 import json
 from contextlib import ExitStack
@@ -30,7 +32,11 @@ def test_a_folder_of_several_prompts_tells_of_each(tmp_path, capsys):
         begun = {"event": "StageStarted", "at_s": 0.0, "stage": "fit", "round": 0, "total": 9}
         make_run(tmp_path / "two" / name, prompt).append_event(begun)
     code, out, _ = told(capsys, "status", tmp_path / "two")
-    assert code == 0 and out.index("make it night") < out.index("make it gold") and out.count("last stage: fit") == 2
+    assert (
+        code == 0
+        and out.index("make it night") < out.index("make it gold")
+        and out.count("last stage: fit") == 2
+    )
     code, out, _ = told(capsys, "status", tmp_path / "two", "--watch")
     assert code == 0 and out.count("nobody drives this run now") == 2
     code, _, err = told(capsys, "stop", tmp_path / "two")

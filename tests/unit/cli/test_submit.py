@@ -1,4 +1,6 @@
-"""`submit` takes what `edit` takes, and sends it: settings in the job's file, places as the cluster must find them."""
+"""`submit` takes what `edit` takes, and sends it: settings in the job's file, places as the cluster must find
+them.
+"""
 
 import inspect
 from pathlib import Path
@@ -44,7 +46,9 @@ def submitted(monkeypatch, tmp_path):
 
     def run(*arguments):
         with pytest.raises(SystemExit) as end:
-            cli.main(["submit", "--scene", "demo", "--prompt", "make it night", "--out", "runs/night", *arguments])
+            cli.main(
+                ["submit", "--scene", "demo", "--prompt", "make it night", "--out", "runs/night", *arguments]
+            )
         assert end.value.code in (0, None)
         return Sent.jobs
 
@@ -66,19 +70,35 @@ def test_settings_travel_in_the_jobs_file(submitted):
     assert about["run"] == "night" and about["prompt"] == "make it night"
 
 
-def test_places_travel_as_the_cluster_finds_them_and_are_looked_for_there(submitted, tiny_editor_folder, tmp_path):
+def test_places_travel_as_the_cluster_finds_them_and_are_looked_for_there(
+    submitted, tiny_editor_folder, tmp_path
+):
     Path("weights").symlink_to(tiny_editor_folder)
     Path("field.safetensors").touch()
     (probe, _, _), (arguments, config, _) = submitted("--weights", "weights", "--ckpt", "field.safetensors")
     assert config["editor"]["weights"] == str(tmp_path / "weights")
     assert arguments[arguments.index("--ckpt") + 1] == str(tmp_path / "field.safetensors")
-    assert probe[0] == "readable" and {str(tmp_path / "weights"), str(tmp_path / "field.safetensors")} < set(probe)
+    assert probe[0] == "readable" and {str(tmp_path / "weights"), str(tmp_path / "field.safetensors")} < set(
+        probe
+    )
 
 
 def test_many_prompts_and_a_trained_field_exclude_each_other(submitted, capsys, tmp_path):
     Path("prompts.txt").write_text("make it night\nmake it gold\n")
     with pytest.raises(SystemExit) as end:
-        cli.main(["submit", "--scene", "demo", "--prompts-file", "prompts.txt", "--ckpt", "f.safetensors", "--out", "runs/x"])
+        cli.main(
+            [
+                "submit",
+                "--scene",
+                "demo",
+                "--prompts-file",
+                "prompts.txt",
+                "--ckpt",
+                "f.safetensors",
+                "--out",
+                "runs/x",
+            ]
+        )
     assert end.value.code == 2 and "--prompts-file and --ckpt exclude each other" in capsys.readouterr().err
 
 

@@ -30,7 +30,10 @@ def test_the_fit_tells_its_psnr_and_retries_are_counted():
     fit = {"event": "FitProgress", "at_s": 5.0, "step": 40, "total": 100, "psnr_db": 21.26}
     stage = {"event": "StageStarted", "at_s": 3.0, "stage": "fit", "total": 100}
     now = standing([START[0], stage, fit, {"event": "WindowRetried", "at_s": 6.0}])
-    assert now.line() == "before the edit; fit 40/100; 20 it/s, about 3 s left in this stage; PSNR 21.3 dB; 1 sent again"
+    assert (
+        now.line()
+        == "before the edit; fit 40/100; 20 it/s, about 3 s left in this stage; PSNR 21.3 dB; 1 sent again"
+    )
     assert math.isnan(standing([START[0], stage, {**fit, "psnr_db": None}]).psnr_db)
 
 

@@ -33,7 +33,9 @@ class Script:
 
     def disagreement(self, probes, keys, full):
         self.full = getattr(self, "full", full)
-        assert len(probes) == 4 and len(keys) == 3 and full == self.full, "what was edited first, in every round"
+        assert len(probes) == 4 and len(keys) == 3 and full == self.full, (
+            "what was edited first, in every round"
+        )
         return {"temporal": self.disagreements.pop(0)}
 
 
@@ -45,7 +47,11 @@ def executor():
 
 
 def rounds_plan(**keys):
-    return make_plan(scene(), config(**{"rounds": 5, "stop_change": 0.05, "refit_steps": 8, "fit_steps": 8, **keys}), SETTINGS)
+    return make_plan(
+        scene(),
+        config(**{"rounds": 5, "stop_change": 0.05, "refit_steps": 8, "fit_steps": 8, **keys}),
+        SETTINGS,
+    )
 
 
 def test_rounds_end_when_nothing_moves_and_the_best_is_kept(tmp_path, executor):
@@ -121,19 +127,32 @@ def test_rounds_that_accumulate_edit_at_full_strength_and_join_what_was_before(t
     rig = NullRig(tmp_path / "run", plan)
     judge = Latest([0.3, 0.2], [0.9, 0.5, 0.4])
     result = rig.go(executor, judge=judge)
-    assert len(set(judge.seen[0] + judge.seen[1] + judge.seen[2])) == 6, "the mean so far, not the first round's edits"
+    assert len(set(judge.seen[0] + judge.seen[1] + judge.seen[2])) == 6, (
+        "the mean so far, not the first round's edits"
+    )
     manifest = rig.folder.manifests()[1]
     table = rig.originals.override(TableRun(*run) for run in manifest["overrides"])
     second, key = plan.rounds[1], plan.key_frame
     look = Look("d" * 64, {}, tuple(rig.originals.lookup(view, key) for view in plan.views))
     edited = {view: table.lookup(view, key) for view in plan.views}
-    receipts = {r["id"]: receipt_from("edit", r["receipt"]) for r in rig.folder.records() if r["kind"] == "edit"}
-    for jobs in (key_jobs(plan, second, rig.originals, look, table), window_jobs(plan, second, rig.originals, look, edited, table)):
+    receipts = {
+        r["id"]: receipt_from("edit", r["receipt"]) for r in rig.folder.records() if r["kind"] == "edit"
+    }
+    for jobs in (
+        key_jobs(plan, second, rig.originals, look, table),
+        window_jobs(plan, second, rig.originals, look, edited, table),
+    ):
         for task in (job.make(receipts) for job in jobs):
-            places = [(v, key) for v in task.views] if hasattr(task, "views") else [(task.view, f) for f in task.frames]
+            places = (
+                [(v, key) for v in task.views]
+                if hasattr(task, "views")
+                else [(task.view, f) for f in task.frames]
+            )
             last = getattr(task, "step", 2) == 2 and getattr(task, "share", None) is None
             assert task.earlier == (tuple(table.lookup(*place) for place in places) if last else ()), task
-    assert not any(job.make(receipts).earlier for job in window_jobs(plan, plan.rounds[0], rig.originals, look, edited))
+    assert not any(
+        job.make(receipts).earlier for job in window_jobs(plan, plan.rounds[0], rig.originals, look, edited)
+    )
     again = NullRig(tmp_path / "run", plan, fresh=False)
     assert again.go(executor, judge=Latest([0.3, 0.2], [0.9, 0.5, 0.4])).digest == result.digest
 
@@ -143,13 +162,17 @@ def test_strengths_fall_from_round_to_round():
     first, second = plan.rounds[:2]
     for a, b in zip(first.key_steps, second.key_steps, strict=True):
         assert b.strength.T == pytest.approx(a.strength.T / 2, abs=1) and b.strength.n < a.strength.n
-    assert weakened(Strength(600, 4), second.strength_share) == Strength(300, 2) and weakened(Strength(600, 1), 0.05) == Strength(30, 1)
+    assert weakened(Strength(600, 4), second.strength_share) == Strength(300, 2) and weakened(
+        Strength(600, 1), 0.05
+    ) == Strength(30, 1)
     five, one = predicted_forwards(plan), predicted_forwards(rounds_plan(rounds=1, diffusion_steps=8))
     assert one < five < 3 * one
 
 
 def test_the_judge_knows_still_pictures_from_moving_ones(tmp_path):
-    """Known answers: identical pictures change by 0, shifted grey levels by their difference; a flickering video disagrees more."""
+    """Known answers: identical pictures change by 0, shifted grey levels by their difference; a flickering
+    video disagrees more.
+    """
     rig = NullRig(tmp_path / "run", scene=scene(width=32, height=24))
     smooth = np.tile(np.linspace(0, 200, 32, dtype=np.uint8)[None, None, :, None], (8, 24, 1, 3))
     flicker = smooth + (20 * (np.arange(8) % 2)).astype(np.uint8)[:, None, None, None]
@@ -164,7 +187,9 @@ def test_the_judge_knows_still_pictures_from_moving_ones(tmp_path):
     likened = [rows["b"][1]] * len(judge.likened), [rows["a"][0]] * len(judge.likened)
     parts = judge.disagreement(rows["a"] + likened[0], [], likened[1])
     steps = np.abs(np.diff(smooth[0, 0, :, 0].astype(float))).mean()
-    assert parts["from_full_edit"] == pytest.approx(20 / steps, rel=0.05), "20 grey levels against the mean gradient"
+    assert parts["from_full_edit"] == pytest.approx(20 / steps, rel=0.05), (
+        "20 grey levels against the mean gradient"
+    )
 
 
 def test_likened_frames_are_of_edited_cameras_and_of_the_beginning_the_key_instant_and_the_end():

@@ -1,4 +1,6 @@
-"""The dispatch loop on a simulated pool with its own clock: short, faithful to anchors, never lost in accounting."""
+"""The dispatch loop on a simulated pool with its own clock: short, faithful to anchors, never lost in
+accounting.
+"""
 
 import heapq
 import itertools
@@ -73,7 +75,15 @@ class Simulation:
         if ticket.method == "warm_up":
             return WorkerInfo(ticket.service, "cpu", "", "", 0, 0.0)
         self.served[ticket.service].append(self.tasks[ticket])
-        return EditReceipt(self.tasks[ticket], BlockRef(self.tasks[ticket], 1, (), "uint8", 1), "", "", 0.0, self.speeds[ticket.service], 0)
+        return EditReceipt(
+            self.tasks[ticket],
+            BlockRef(self.tasks[ticket], 1, (), "uint8", 1),
+            "",
+            "",
+            0.0,
+            self.speeds[ticket.service],
+            0,
+        )
 
 
 class Memory:
@@ -98,7 +108,17 @@ def simulate(num_views, num_frames, length, speeds):
         for chain in chains_of(view, num_frames, 0, length):
             ids = [f"v{view:02d}/w{w.index:02d}" for w in chain.windows]
             for i, id in enumerate(ids):
-                jobs.append(Job(id, "edit", lambda _, id=id: id, 1, tuple(ids[i - 1 : i]) if i else (), len(ids) - i, id[:3]))
+                jobs.append(
+                    Job(
+                        id,
+                        "edit",
+                        lambda _, id=id: id,
+                        1,
+                        tuple(ids[i - 1 : i]) if i else (),
+                        len(ids) - i,
+                        id[:3],
+                    )
+                )
     executor, record, policy, limits = Simulation(speeds), Memory(), RetryPolicy(), Limits()
     pool = EditorPool(executor, [Named(name) for name in speeds], policy, limits, Emitter(), executor.clock)
     pool.warm_up()

@@ -1,4 +1,6 @@
-"""Staged failures: hanging and lying editors, vanished blocks, a fit that turns to NaN. The run recovers or says why."""
+"""Staged failures: hanging and lying editors, vanished blocks, a fit that turns to NaN. The run recovers or
+says why.
+"""
 
 import math
 
@@ -60,7 +62,9 @@ def test_a_hanging_editor_is_replaced(tmp_path, executor, expected):
 def test_a_slow_editor_that_gets_on_is_left_alone(tmp_path, executor, expected):
     rig = faulty(NullRig(tmp_path / "run"), "editor-0", slow_on="r1/v02/w01")
     assert rig.go(executor, 1, limits=QUICK).digest == expected.digest
-    assert not retried(rig) and "WorkerRestarted" not in rig.kinds(), "2.5 s of work with a time-out of 1 s, in small steps"
+    assert not retried(rig) and "WorkerRestarted" not in rig.kinds(), (
+        "2.5 s of work with a time-out of 1 s, in small steps"
+    )
 
 
 def test_a_disk_that_is_full_for_a_moment_costs_a_retry(tmp_path, executor, expected):
@@ -74,7 +78,9 @@ def test_a_disk_that_stays_full_stops_the_run_in_one_line_and_it_resumes(tmp_pat
     with pytest.raises(StorageError, match="cannot write block: the disk is full"):
         rig.go(executor, 1)
     failed = rig.events[-1]
-    assert isinstance(failed, events.RunFailed) and failed.kind == "storage" and "disk is full" in failed.reason
+    assert (
+        isinstance(failed, events.RunFailed) and failed.kind == "storage" and "disk is full" in failed.reason
+    )
     again = NullRig(tmp_path / "run", fresh=False)
     assert again.go(executor, 1).digest == expected.digest
     assert any(e.reused for e in again.events if isinstance(e, events.WorkDone))
@@ -123,7 +129,11 @@ def test_a_block_that_vanishes_is_made_again(tmp_path, executor, expected):
     rig = NullRig(tmp_path / "run")
 
     def vanish(event):
-        if isinstance(event, events.KeyFrameStepStored) and event.task == "r1/key01" and not rig.kinds().count("Warned"):
+        if (
+            isinstance(event, events.KeyFrameStepStored)
+            and event.task == "r1/key01"
+            and not rig.kinds().count("Warned")
+        ):
             entry = [r for r in rig.folder.records() if r["id"] == "r1/key01"]
             if len(entry) == 1:
                 rig.folder.store.delete(block_key(entry[0]["receipt"]["block"]["digest"]))

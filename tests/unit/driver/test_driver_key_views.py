@@ -47,7 +47,10 @@ def test_leaders_of_a_row_of_cameras_stand_amid_their_thirds():
 
 def test_leaders_do_not_depend_on_units_and_directions_count():
     row = scene(num_views=5, held_out=0).cameras
-    far = [dataclasses.replace(c, world_from_camera=c.world_from_camera * np.array([1, 1, 1, 100.0])) for c in row]
+    far = [
+        dataclasses.replace(c, world_from_camera=c.world_from_camera * np.array([1, 1, 1, 100.0]))
+        for c in row
+    ]
     np.testing.assert_allclose(apartness(row), apartness(far))
     turned = row[0].world_from_camera.copy()
     turned[:3, :3] = [[0, 0, 1], [0, 1, 0], [-1, 0, 0]]  # looks along x
@@ -83,7 +86,9 @@ def test_followers_wait_for_leaders_and_see_them(tmp_path, executor, case):
     (leader,) = plan.leaders
     for part, view in itertools.product(plan.rounds, set(plan.views) - {leader}):
         for window in (w.index for chain in part.chains if chain.view == view for w in chain.windows):
-            assert seen.index(f"r{part.index}/v{leader:02d}/w{window:02d}") < seen.index(f"r{part.index}/v{view:02d}/w{window:02d}")
+            assert seen.index(f"r{part.index}/v{leader:02d}/w{window:02d}") < seen.index(
+                f"r{part.index}/v{view:02d}/w{window:02d}"
+            )
 
 
 def test_what_a_leader_shows_reaches_its_followers(tmp_path, executor, case):
@@ -122,7 +127,9 @@ class Killed(BaseException):
     """Stands for a driver that dies: nothing catches it."""
 
 
-@pytest.mark.parametrize("kind, nth", [("RenderStored", 5), ("WindowStored", 6), ("WindowStored", 15), ("RoundCommitted", 2)])
+@pytest.mark.parametrize(
+    "kind, nth", [("RenderStored", 5), ("WindowStored", 6), ("WindowStored", 15), ("RoundCommitted", 2)]
+)
 def test_a_killed_driver_resumes_to_the_same_result(tmp_path, executor, case, kind, nth):
     plan, expected = case
     count = itertools.count(1)

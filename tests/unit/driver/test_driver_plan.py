@@ -1,4 +1,6 @@
-"""Laws of plans: every frame of every view is edited exactly once a round, in chains; figures of the paper's main case."""
+"""Laws of plans: every frame of every view is edited exactly once a round, in chains; figures of the paper's
+main case.
+"""
 
 import math
 
@@ -11,7 +13,9 @@ from i4d.errors import ConfigError
 from i4d.types import EditSettings
 
 
-@pytest.mark.parametrize("num_frames, key_frame, length", [(1, 0, 5), (7, 0, 3), (7, 6, 3), (24, 11, 5), (10, 4, 1), (50, 0, 5)])
+@pytest.mark.parametrize(
+    "num_frames, key_frame, length", [(1, 0, 5), (7, 0, 3), (7, 6, 3), (24, 11, 5), (10, 4, 1), (50, 0, 5)]
+)
 def test_windows_cover_every_frame_but_the_key_frame_once_and_in_order(num_frames, key_frame, length):
     chains = chains_of(3, num_frames, key_frame, length)
     frames = [f for chain in chains for window in chain.windows for f in window.frames]
@@ -22,7 +26,9 @@ def test_windows_cover_every_frame_but_the_key_frame_once_and_in_order(num_frame
         reference, sign = key_frame, 1 if chain.direction == "forward" else -1
         for window in chain.windows:
             assert window.reference_frame == reference and 1 <= len(window.frames) <= length
-            assert [f - reference for f in window.frames] == [sign * (i + 1) for i in range(len(window.frames))]
+            assert [f - reference for f in window.frames] == [
+                sign * (i + 1) for i in range(len(window.frames))
+            ]
             reference = window.frames[-1]
 
 
@@ -48,7 +54,9 @@ def test_the_plan_of_the_authors_main_example():
     assert part.num_windows == 170 and plan.batch == 6
     assert predicted_forwards(plan) == 3 * (1070 + 90 + 170 * 6 * 4)
     reused = make_plan(scene(18, 50, 1), Config(), EditSettings("x", 9.5, 1.5))
-    assert predicted_forwards(reused) == 3 * (1070 + 90 + (170 * 5 + 17) * 4), "the anchor is denoised once per view"
+    assert predicted_forwards(reused) == 3 * (1070 + 90 + (170 * 5 + 17) * 4), (
+        "the anchor is denoised once per view"
+    )
 
 
 @pytest.mark.parametrize("num_views", [1, 2, 5, 9])
@@ -105,7 +113,9 @@ def test_a_small_cards_batch_takes_windows_in_several_calls():
     plan = make_plan(scene(4, 11, 1), small, SETTINGS)
     assert (whole.batch, plan.batch) == (6, 3) and plan.digest() != whole.digest()
     assert plan.rounds[0].num_windows == whole.rounds[0].num_windows
-    more = (3 * 2 * (3 * 2 - 5)) * plan.window_strength.n  # three views, two windows each: three calls of two frames in place of five
+    more = (
+        3 * 2 * (3 * 2 - 5)
+    ) * plan.window_strength.n  # three views, two windows each: three calls of two frames in place of five
     assert predicted_forwards(plan) - predicted_forwards(whole) == more * 3
     joint = EditSettings("night", 5.0, 1.5, norm="joint")
     assert make_plan(scene(4, 11, 1), small, joint).batch == 6

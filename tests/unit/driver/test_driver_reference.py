@@ -1,4 +1,6 @@
-"""A key frame given by the user: it stays, the other views are anchored on it, and nothing is edited jointly."""
+"""A key frame given by the user: it stays, the other views are anchored on it, and nothing is edited
+jointly.
+"""
 
 import dataclasses
 
@@ -51,7 +53,9 @@ def test_comparisons_take_no_reference(method):
 def test_a_run_keeps_the_given_frame_and_resumes(tmp_path, monkeypatch):
     seen = []
     real = NullEditor.edit_key_frame
-    monkeypatch.setattr(NullEditor, "edit_key_frame", lambda self, task: (seen.append(task), real(self, task))[1])
+    monkeypatch.setattr(
+        NullEditor, "edit_key_frame", lambda self, task: (seen.append(task), real(self, task))[1]
+    )
     executor = LocalExecutor()
     made = scheduled_plan(scene(), reference_config("cam02"), SETTINGS)
     rig = NullRig(tmp_path / "run", made)
@@ -60,9 +64,17 @@ def test_a_run_keeps_the_given_frame_and_resumes(tmp_path, monkeypatch):
     result = rig.go(executor)
     task, again = seen
     assert again.edited == (given,) and again.fill_share == 0.75 and again.step == 1
-    assert again.current[1] == FrameAddress(rig.folder.manifests()[1]["receipts"]["r1/key00"]["block"]["digest"], 1)
-    assert [a.digest for a in again.current].count(again.current[0].digest) == 2, "the other two come from the repaint"
-    assert task.edited == (given,) and task.sample == (2,) and (task.fill_share, task.fill_threshold) == (1.0, rig.plan.match_threshold)
+    assert again.current[1] == FrameAddress(
+        rig.folder.manifests()[1]["receipts"]["r1/key00"]["block"]["digest"], 1
+    )
+    assert [a.digest for a in again.current].count(again.current[0].digest) == 2, (
+        "the other two come from the repaint"
+    )
+    assert (
+        task.edited == (given,)
+        and task.sample == (2,)
+        and (task.fill_share, task.fill_threshold) == (1.0, rig.plan.match_threshold)
+    )
     manifest = rig.folder.manifests()[1]
     repaints = [id for id in manifest["receipts"] if id.startswith("r1/rest")]
     assert repaints == ["r1/rest00"]
@@ -70,7 +82,9 @@ def test_a_run_keeps_the_given_frame_and_resumes(tmp_path, monkeypatch):
     anchors = {run[0]: run for run in manifest["overrides"] if run[1] == 3}
     kept = rig.folder.reader.images([FrameAddress(anchors[2][3], anchors[2][4])])[0]
     expected = rig.folder.reader.images([FrameAddress(key, rig.plan.views.index(2))])[0]
-    assert abs(kept - expected.clip(0, 1)).max() <= 0.5 / 255 + 1e-3, "the given view keeps its picture, not the repaint's answer"
+    assert abs(kept - expected.clip(0, 1)).max() <= 0.5 / 255 + 1e-3, (
+        "the given view keeps its picture, not the repaint's answer"
+    )
     again = NullRig(tmp_path / "run", rig.plan, fresh=False).go(executor)
     executor.shutdown()
     assert again.digest == result.digest and len(seen) == 2

@@ -100,7 +100,7 @@ class Killed(BaseException):
     ],
 )
 def test_a_killed_driver_resumes_to_the_same_result(tmp_path, expected, kind, nth):
-    def die(event, seen=[]):  # noqa: B006
+    def die(event, seen=[]):
         seen.append(type(event).__name__)
         if seen.count(kind) == nth and seen[-1] == kind:
             raise Killed
@@ -155,7 +155,7 @@ def test_overlap_edits_the_same_frames_and_takes_every_step(tmp_path, executor, 
 
 @pytest.mark.parametrize("kind, nth", [("WindowStored", 4), ("WindowStored", 12), ("CheckpointSaved", 4)])
 def test_a_killed_overlap_run_resumes(tmp_path, executor, kind, nth):
-    def die(event, seen=[]):  # noqa: B006
+    def die(event, seen=[]):
         seen.append(type(event).__name__)
         if seen.count(kind) == nth and seen[-1] == kind:
             raise Killed
@@ -168,7 +168,10 @@ def test_a_killed_overlap_run_resumes(tmp_path, executor, kind, nth):
     first.shutdown()
     result = NullRig(tmp_path / "run", plan, fresh=False).go(executor, 2, limits=limits)
     assert not result.stopped and sorted(result.checkpoints) == [0, 1, 2]
-    assert all(receipt.step == steps for receipt, steps in zip(result.checkpoints.values(), (60, 40, 40), strict=True))
+    assert all(
+        receipt.step == steps
+        for receipt, steps in zip(result.checkpoints.values(), (60, 40, 40), strict=True)
+    )
 
 
 def test_how_the_fit_is_cut_into_calls_does_not_matter(tmp_path, executor, expected):

@@ -1,4 +1,6 @@
-"""Schedules that the method is compared with: what they spend, what they edit, and that they survive like any run."""
+"""Schedules that the method is compared with: what they spend, what they edit, and that they survive like any
+run.
+"""
 
 import itertools
 
@@ -45,7 +47,9 @@ def test_no_more_forwards_are_spent_than_allowed(method, forwards):
     spent, (part,) = predicted_forwards(plan), plan.rounds
     steps = part.updates[0].strength.n if part.updates else plan.window_strength.n
     assert spent <= allowed and steps <= 3
-    assert allowed - spent < one_step or (method == "each_frame" and steps == 3), "as many steps as fit, at most those of a full edit"
+    assert allowed - spent < one_step or (method == "each_frame" and steps == 3), (
+        "as many steps as fit, at most those of a full edit"
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -63,7 +67,12 @@ def test_every_frame_is_edited_by_itself_from_its_original(case, tmp_path, execu
     counts = [places.count(place) for place in every]
     assert max(counts) - min(counts) <= 1, "no frame comes again before all have come"
     settings = plan.settings
-    assert (settings.attention, settings.noise, settings.flow, settings.norm) == ("own", "frame", "none", "frame")
+    assert (settings.attention, settings.noise, settings.flow, settings.norm) == (
+        "own",
+        "frame",
+        "none",
+        "frame",
+    )
 
 
 def test_updates_are_spread_over_the_refit_and_weaken():
@@ -86,10 +95,14 @@ def test_the_result_does_not_depend_on_the_number_of_editors(case, tmp_path, exe
     assert result.checkpoints[1].step == plan.refit_steps
     spent = sum(e.unet_forwards for e in rig.events if isinstance(e, events.WindowStored))
     images = sum(len(u.frames) for u in plan.rounds[0].updates) + plan.rounds[0].num_windows * plan.batch
-    assert spent == 3 * images, "what the plan says, whatever the number of editors (the null editor counts three per image)"
+    assert spent == 3 * images, (
+        "what the plan says, whatever the number of editors (the null editor counts three per image)"
+    )
 
 
-@pytest.mark.parametrize("victims, nth", [(("editor-0", "editor-1"), 3), (("trainer",), 2), (("trainer",), 9)])
+@pytest.mark.parametrize(
+    "victims, nth", [(("editor-0", "editor-1"), 3), (("trainer",), 2), (("trainer",), 9)]
+)
 def test_a_lost_service_changes_nothing(case, tmp_path, executor, victims, nth):
     plan, expected = case
     seen = []
@@ -112,13 +125,20 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize(
-    "kind, nth", [("WindowStored", 1), ("WindowStored", 7), ("CheckpointSaved", 3), ("FitProgress", 18), ("RoundCommitted", 2)]
+    "kind, nth",
+    [
+        ("WindowStored", 1),
+        ("WindowStored", 7),
+        ("CheckpointSaved", 3),
+        ("FitProgress", 18),
+        ("RoundCommitted", 2),
+    ],
 )
 @pytest.mark.parametrize("save_every_s", [0.0, 600.0])
 def test_a_killed_driver_resumes_to_the_same_result(case, tmp_path, kind, nth, save_every_s):
     plan, expected = case
 
-    def die(event, seen=[]):  # noqa: B006
+    def die(event, seen=[]):
         seen.append(type(event).__name__)
         if seen.count(kind) == nth and seen[-1] == kind:
             raise Killed

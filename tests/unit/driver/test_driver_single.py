@@ -27,9 +27,14 @@ def test_effective_is_one_full_edit_and_one_pass():
 
 def test_intended_adds_a_weaker_round():
     first, second = plan("intended").rounds
-    assert [s.strength for s in second.key_steps] == [Strength(800, 16)] and second.window_strength == Strength(550, 3)
+    assert [s.strength for s in second.key_steps] == [
+        Strength(800, 16)
+    ] and second.window_strength == Strength(550, 3)
     assert (first.key_steps[0].strength, first.window_strength) == (Strength(1000, 20), Strength(700, 5))
-    third = plan("intended").rounds[1:], scheduled_plan(scene(2, 8, 1), config(rounds=3, single="intended"), SETTINGS).rounds
+    third = (
+        plan("intended").rounds[1:],
+        scheduled_plan(scene(2, 8, 1), config(rounds=3, single="intended"), SETTINGS).rounds,
+    )
     assert len(third[1]) == 3 and third[1][2].strength_share == 0.7 and third[1][1].strength_share == 1.0
 
 

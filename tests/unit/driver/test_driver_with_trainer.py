@@ -1,4 +1,6 @@
-"""The real trainer under the driver: cutting the fit, killing it and coming back changes neither frames nor field."""
+"""The real trainer under the driver: cutting the fit, killing it and coming back changes neither frames nor
+field.
+"""
 
 import dataclasses
 
@@ -25,9 +27,12 @@ def fitted(path, executor, limits, kill_at=0):
     def specs(editors, delay_s=0.0):
         trainer, *rest = plain(editors, delay_s)
         kwargs = {"store": rig.folder.store.uri, "scene": known, "field": field, "num_threads": 1}
-        return [dataclasses.replace(trainer, import_path="i4d.services.trainer:TrainerService", kwargs=kwargs), *rest]
+        return [
+            dataclasses.replace(trainer, import_path="i4d.services.trainer:TrainerService", kwargs=kwargs),
+            *rest,
+        ]
 
-    def kill(event, seen=[]):  # noqa: B006
+    def kill(event, seen=[]):
         if isinstance(event, events.FitProgress) and event.round == 1:
             seen.append(event)
             if len(seen) == kill_at:

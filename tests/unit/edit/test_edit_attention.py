@@ -1,4 +1,6 @@
-"""Anchor attention and joint normalisation against slow twins, and the untouched layers against stock diffusers."""
+"""Anchor attention and joint normalisation against slow twins, and the untouched layers against stock
+diffusers.
+"""
 
 import copy
 import math
@@ -23,7 +25,9 @@ class Layer(nn.Module):
 
 
 def slow_attention(layer, x, branches, keys_of):
-    """One query token, one head, one image at a time; `keys_of(frame)` lists the frames whose tokens are looked at."""
+    """One query token, one head, one image at a time; `keys_of(frame)` lists the frames whose tokens are
+    looked at.
+    """
     frames = len(x) // branches
     q, k, v = layer.to_q(x), layer.to_k(x), layer.to_v(x)
     width = x.shape[-1] // layer.heads
@@ -108,7 +112,10 @@ def test_an_idle_context_leaves_the_stock_unet(unet):
     install(ours)
     assert list(ours.state_dict()) == keys
     assert sum(isinstance(m, WindowGroupNorm) for m in ours.modules()) > 8
-    assert sum(isinstance(p, WindowAttention) for p in ours.attn_processors.values()) == len(ours.attn_processors) // 2
+    assert (
+        sum(isinstance(p, WindowAttention) for p in ours.attn_processors.values())
+        == len(ours.attn_processors) // 2
+    )
     x, text = torch.randn(3, 8, 9, 7), torch.randn(3, 16, 16)
     with torch.no_grad():
         torch.testing.assert_close(
@@ -130,7 +137,9 @@ def test_other_frames_change_a_frame_only_through_the_anchor_or_joint_norm(unet)
         with torch.no_grad(), context.call(attention, norm, 1):
             return ours(batch, 301, encoder_hidden_states=text).sample[2]
 
-    torch.testing.assert_close(last(other, "anchor", "frame"), last(x, "anchor", "frame"), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        last(other, "anchor", "frame"), last(x, "anchor", "frame"), atol=1e-5, rtol=1e-4
+    )
     assert (last(other, "anchor", "joint") - last(x, "anchor", "joint")).abs().max() > 1e-3
     assert (last(other, "sparse_causal", "frame") - last(x, "sparse_causal", "frame")).abs().max() > 1e-4
     changed = x.clone()

@@ -59,7 +59,9 @@ def test_no_card_means_the_usual_guidance_and_no_limits(tmp_path):
     assert card.warning("give him a moustache") == "" and not card.demonstration
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"instructions": [{}]}', '{"recommended": {"text_guidance": "much"}}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"instructions": [{}]}', '{"recommended": {"text_guidance": "much"}}']
+)
 def test_a_broken_card_is_named(tmp_path, text):
     (tmp_path / CARD).write_text(text)
     with pytest.raises(WeightsError, match=CARD):

@@ -38,7 +38,9 @@ def edit(model, settings, images, cost=None):
     """Frames 1.. of `images`, anchored on the first by its own pass."""
     cost = cost or EditCost()
     trace = trace_anchor(model, images[:1], images[:1], STRENGTH, settings, 3, cost)
-    return repaint(model, images[1:], images[1:], STRENGTH, settings, [3] * (len(images) - 1), cost, anchor=trace)
+    return repaint(
+        model, images[1:], images[1:], STRENGTH, settings, [3] * (len(images) - 1), cost, anchor=trace
+    )
 
 
 def psnr_db(a, b):
@@ -55,7 +57,9 @@ def test_the_fast_layout_keeps_joint_normalisation(plain, fast):
     settings, images = EditSettings("night", 5.0, 1.5, norm="joint", mode="authors"), pictures()
     both = [repaint(m, images, images, STRENGTH, settings, [3] * 3, EditCost()) for m in (fast, plain)]
     torch.testing.assert_close(*both, atol=1e-4, rtol=0)
-    alone = repaint(plain, images, images, STRENGTH, EditSettings("night", 5.0, 1.5, mode="plain"), [3] * 3, EditCost())
+    alone = repaint(
+        plain, images, images, STRENGTH, EditSettings("night", 5.0, 1.5, mode="plain"), [3] * 3, EditCost()
+    )
     assert not torch.allclose(both[0], alone, atol=1e-3)
 
 
@@ -98,12 +102,25 @@ def test_turbo_of_ones_is_exact_and_every_switch_saves_what_it_says(plain):
     images = pictures()
     exact = edit(plain, EditSettings("night", 5.0, 1.5), images, full := EditCost())
     ones = edit(plain, EditSettings("night", 5.0, 1.5, mode="turbo", turbo=Turbo()), images, EditCost())
-    assert torch.equal(exact, ones) and full.unet_forwards == 3 * 3 * 3  # anchor and two frames, three branches and steps
-    guided = edit(plain, EditSettings("night", 5.0, 1.5, mode="turbo", turbo=Turbo(guidance=2)), images, cost := EditCost())
-    assert cost.unet_forwards == full.unet_forwards - 2 * 2  # the second step leaves out two branches of two frames
+    assert (
+        torch.equal(exact, ones) and full.unet_forwards == 3 * 3 * 3
+    )  # anchor and two frames, three branches and steps
+    guided = edit(
+        plain,
+        EditSettings("night", 5.0, 1.5, mode="turbo", turbo=Turbo(guidance=2)),
+        images,
+        cost := EditCost(),
+    )
+    assert (
+        cost.unet_forwards == full.unet_forwards - 2 * 2
+    )  # the second step leaves out two branches of two frames
     assert 15 < psnr_db(guided, exact) < 90
     for turbo in (Turbo(keys=4), Turbo(depth=2)):
-        assert 15 < psnr_db(edit(plain, EditSettings("night", 5.0, 1.5, mode="turbo", turbo=turbo), images), exact) < 90
+        assert (
+            15
+            < psnr_db(edit(plain, EditSettings("night", 5.0, 1.5, mode="turbo", turbo=turbo), images), exact)
+            < 90
+        )
 
 
 def test_steps_compute_anew_at_multiples_of_their_setting():
@@ -141,8 +158,12 @@ def test_known_latents_stand_for_their_originals(plain):
     def latents(rows):
         return cache.get(rows, lambda row: encoded.append(row) or conditions_of(plain, images[row : row + 1]))
 
-    known = repaint(plain, images, images, STRENGTH, settings, [3] * 3, EditCost(), condition=latents([0, 1, 2]))
-    torch.testing.assert_close(known, repaint(plain, images, images, STRENGTH, settings, [3] * 3, EditCost()), atol=1e-4, rtol=0)
+    known = repaint(
+        plain, images, images, STRENGTH, settings, [3] * 3, EditCost(), condition=latents([0, 1, 2])
+    )
+    torch.testing.assert_close(
+        known, repaint(plain, images, images, STRENGTH, settings, [3] * 3, EditCost()), atol=1e-4, rtol=0
+    )
     latents([1, 2])
     latents([0])
     assert encoded == [0, 1, 2, 0] and cache.encoded == 4

@@ -1,4 +1,6 @@
-"""Denoising inside a region: everywhere it is the plain repaint, nowhere it is the original's copy, and the grid of latents."""
+"""Denoising inside a region: everywhere it is the plain repaint, nowhere it is the original's copy, and the
+grid of latents.
+"""
 
 import pytest
 import torch
@@ -40,14 +42,22 @@ def test_everywhere_and_nowhere(model):
 
 
 def test_a_full_edit_keeps_its_surroundings_too(model):
-    """From pure noise, where nothing of the picture is in the start: latents outside still end as the original's."""
+    """From pure noise, where nothing of the picture is in the start: latents outside still end as the
+    original's.
+    """
     images = pictures()
     region = torch.zeros(2, 1, 21, 30)
     region[:, :, :9, :9] = 1
     condition, latents = _start(model, images, images, Strength(1000, 3), [1, 2], None)
-    around = Surroundings(condition * model.vae.config.scaling_factor, torch.randn_like(latents), on_latents(region, model.factor))
+    around = Surroundings(
+        condition * model.vae.config.scaling_factor,
+        torch.randn_like(latents),
+        on_latents(region, model.factor),
+    )
     with torch.inference_mode():
-        out = _denoise_in_memory(model, latents, condition, Strength(1000, 3), SETTINGS, EditCost(), None, around)
+        out = _denoise_in_memory(
+            model, latents, condition, Strength(1000, 3), SETTINGS, EditCost(), None, around
+        )
     outside = (around.share == 0).expand_as(out)
     torch.testing.assert_close(out[outside], around.latents[outside])
     assert (out[~outside] - around.latents[~outside]).abs().mean() > 0.05

@@ -30,7 +30,8 @@ x = (torch.randn(2, 96, 20, 30) + 20 * torch.randn(1, 96, 1, 1)).contiguous(memo
 weight, bias, add = torch.randn(96), torch.randn(96), torch.randn(2, 96)
 for given in (None, add):
     for silu in (True, False):
-        exact = plain_group_norm(x.double(), 32, weight.double(), bias.double(), 1e-5, None if given is None else given.double(), silu)
+        given_exact = None if given is None else given.double()
+        exact = plain_group_norm(x.double(), 32, weight.double(), bias.double(), 1e-5, given_exact, silu)
         error = ((group_norm(x, 32, weight, bias, 1e-5, given, silu) - exact).norm() / exact.norm()).item()
         assert error < 1e-5, error
 def near(out, exact, most=1e-5):
@@ -55,6 +56,17 @@ print("kernels agree")
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs triton (pip install triton)")
 def test_kernels_agree_with_double_precision():
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=120)
+    environment = {
+        **os.environ,
+        "TRITON_INTERPRET": "1",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+    }
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PROGRAM],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert "kernels agree" in done.stdout, done.stderr[-2000:]

@@ -15,7 +15,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def rig(positions, width=40, height=24, z=4.0):
-    """Cameras in a row in front of a painted plane: InstantImages with exact depth; `current` equals `originals`."""
+    """Cameras in a row in front of a painted plane: InstantImages with exact depth; `current` equals
+    `originals`.
+    """
     cameras, pictures = [], []
     for x in positions:
         pose = np.eye(4)
@@ -24,7 +26,9 @@ def rig(positions, width=40, height=24, z=4.0):
         cameras.append(Camera(f"{x}", width, height, K, pose))
         origins, directions = camera_rays(cameras[-1])
         point = origins + z * directions
-        pictures.append(torch.stack([0.5 + 0.4 * torch.sin(point[..., 0] + k * point[..., 1]) for k in range(3)]))
+        pictures.append(
+            torch.stack([0.5 + 0.4 * torch.sin(point[..., 0] + k * point[..., 1]) for k in range(3)])
+        )
     images = torch.stack(pictures)
     return InstantImages(images, images.clone(), torch.full((len(images), height, width), z), cameras)
 
@@ -60,6 +64,8 @@ def test_the_edit_of_the_sample_is_one_joint_batch_anchored_on_its_first(tiny_ed
     settings, strength, seeds = EditSettings("night", 5.0, 1.5), Strength(800, 2), [1, 2]
     out = edit_key_frame(model, images, [2, 0], strength, settings, seeds, 0.0, 0.0, cost)
     assert cost.unet_forwards == 2 * 3 * 2
-    joint = repaint(model, images.originals[[2, 0]], images.current[[2, 0]], strength, settings, seeds, EditCost())
+    joint = repaint(
+        model, images.originals[[2, 0]], images.current[[2, 0]], strength, settings, seeds, EditCost()
+    )
     torch.testing.assert_close(out[[2, 0]], joint)  # a threshold of nothing: no view matches another
     assert torch.equal(out[1], images.current[1])

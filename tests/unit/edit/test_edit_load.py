@@ -30,7 +30,9 @@ def test_a_folder_loads_with_its_own_schedule(tiny_editor_folder, tiny_v_editor_
 
 def test_a_scheduler_of_another_kind_gives_the_sd_schedule(copied):
     path = copied / "scheduler" / "scheduler_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"_class_name": "EulerAncestralDiscreteScheduler"}))
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"_class_name": "EulerAncestralDiscreteScheduler"})
+    )
     schedule = load_editor(str(copied)).schedule
     assert abs(schedule.alpha(451) - 0.346) < 5e-4 and schedule.prediction == "epsilon"
 
@@ -120,7 +122,12 @@ def test_a_hub_id_that_cannot_be_had_names_both_ways_out(monkeypatch, tmp_path):
     with pytest.raises(WeightsError) as caught:
         load_editor("nobody/no-such-editor")
     text = str(caught.value)
-    assert "nobody/no-such-editor" in text and "download" in text and "tiny-ip2p" in text and "editor.weights" in text
+    assert (
+        "nobody/no-such-editor" in text
+        and "download" in text
+        and "tiny-ip2p" in text
+        and "editor.weights" in text
+    )
 
 
 @pytest.mark.parametrize("weights", ["./nowhere", "/nowhere/at/all", "nowhere", "a/b/c"])

@@ -1,10 +1,21 @@
-"""Merging and averaging of a window's frames: by flow, by depth, where both are trusted; and the strength that follows."""
+"""Merging and averaging of a window's frames: by flow, by depth, where both are trusted; and the strength
+that follows.
+"""
 
 import numpy as np
 import pytest
 import torch
 
-from i4d.edit.merge import Pull, adapted, blended, merged, pull_by_depth, pull_by_flow, resemblance, slope_over_luma
+from i4d.edit.merge import (
+    Pull,
+    adapted,
+    blended,
+    merged,
+    pull_by_depth,
+    pull_by_flow,
+    resemblance,
+    slope_over_luma,
+)
 from i4d.pairs import pairs_within
 from i4d.types import Camera, Strength
 
@@ -31,7 +42,9 @@ def test_pixels_that_several_explain_are_averaged_and_the_rest_stands():
 
 
 def shifting(frames, shift):
-    """A picture that moves `shift` pixels to the left per frame, and flows between any two of its frames (-1: the one before)."""
+    """A picture that moves `shift` pixels to the left per frame, and flows between any two of its frames (-1:
+    the one before).
+    """
     wide = noise(3, H, W + shift * frames)
     video = torch.stack([wide[:, :, f * shift : f * shift + W] for f in range(frames + 1)])
 
@@ -79,7 +92,10 @@ def test_blending_with_resemblance_equals_a_plain_loop():
             if i == j or (i < 0 and j > 1):
                 continue
             source = (reference[0] if i < 0 else video[i])[None]
-            pull, unedited = (pull_by_flow(x, flow(i, j)[None], flow(j, i)[None]) for x in (source, originals[i + 1 : i + 2]))
+            pull, unedited = (
+                pull_by_flow(x, flow(i, j)[None], flow(j, i)[None])
+                for x in (source, originals[i + 1 : i + 2])
+            )
             share = pull.mask[0] * resemblance(unedited.frames, originals[j + 1 : j + 2], 0.05)[0]
             total, weight = total + share * pull.frames[0], weight + share
         torch.testing.assert_close(out[j], total / weight)
@@ -88,8 +104,13 @@ def test_blending_with_resemblance_equals_a_plain_loop():
 def test_flow_that_is_wrong_where_the_originals_tell_blends_hardly_anything():
     video, reference, flow = shifting(4, 1)
     originals = torch.cat([reference, video])
-    still = {(i, j): (torch.zeros(2, H, W), torch.zeros(2, H, W)) for i, j in pairs_within(4, 2)}  # consistent, and wrong
-    error = {sigma: (blended(video, reference, originals, still, sigma=sigma) - video).abs().mean() for sigma in (0.0, 0.04)}
+    still = {
+        (i, j): (torch.zeros(2, H, W), torch.zeros(2, H, W)) for i, j in pairs_within(4, 2)
+    }  # consistent, and wrong
+    error = {
+        sigma: (blended(video, reference, originals, still, sigma=sigma) - video).abs().mean()
+        for sigma in (0.0, 0.04)
+    }
     assert error[0.04] < 0.02 * error[0.0]
 
 
@@ -101,7 +122,9 @@ def test_detail_follows_the_frame_when_the_light_changes():
     edited = tone * (originals * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
     flows = {(i, j): (flow(i, j), flow(j, i)) for i, j in pairs_within(4, 2)}
     error = {
-        detail: (blended(edited[1:], edited[:1], originals, flows, detail=detail) - edited[1:])[..., 3:-3].abs().mean()
+        detail: (blended(edited[1:], edited[:1], originals, flows, detail=detail) - edited[1:])[..., 3:-3]
+        .abs()
+        .mean()
         for detail in (False, True)
     }
     assert error[True] < 0.05 * error[False], "an edit that is a function of luma is carried over exactly"
@@ -114,7 +137,9 @@ def test_the_slope_is_that_of_a_plain_regression():
     for channel in range(3):
         part = edited[1, channel, 2:7, 3:8].flatten()
         covariance = (part * bright).mean() - part.mean() * bright.mean()
-        assert found[1, channel, 4, 5].item() == pytest.approx((covariance / (bright.var(correction=0) + 1e-4)).item(), abs=1e-4)
+        assert found[1, channel, 4, 5].item() == pytest.approx(
+            (covariance / (bright.var(correction=0) + 1e-4)).item(), abs=1e-4
+        )
     flat = slope_over_luma(edited, torch.full_like(originals, 0.5))
     assert flat.abs().max() < 1e-3, "a flat original says nothing about slopes"
 
@@ -126,7 +151,9 @@ def test_resemblance_is_the_gaussian_it_says():
     dot = a.clone()
     dot[..., 2, 2] += 0.3
     near = resemblance(dot, a, 0.04)
-    torch.testing.assert_close(near[0, 0, 1:4, 1:4], torch.full((3, 3), np.exp(-0.3**2 / 9 / (2 * 0.04**2))).float())
+    torch.testing.assert_close(
+        near[0, 0, 1:4, 1:4], torch.full((3, 3), np.exp(-(0.3**2) / 9 / (2 * 0.04**2))).float()
+    )
     assert near[0, 0, 4, 4] == 1
 
 
@@ -152,14 +179,18 @@ def beside(shift):
 def test_a_wall_is_carried_between_cameras_whatever_the_size_of_the_depths(coarse):
     depth = torch.full((2, H // coarse, W // coarse), 4.0)
     frames = noise(2, 3, H, W)
-    pull = pull_by_depth(frames, depth, [beside(1.0)] * 2, depth, [beside(0.0)] * 2, 0.05)  # 1 unit at depth 4 and focal 16: 4 pixels
+    pull = pull_by_depth(
+        frames, depth, [beside(1.0)] * 2, depth, [beside(0.0)] * 2, 0.05
+    )  # 1 unit at depth 4 and focal 16: 4 pixels
     torch.testing.assert_close(pull.frames[..., 4:], frames[..., :-4], atol=1e-4, rtol=0)
     assert pull.mask[..., 4:].all() and not pull.mask[..., :3].any()
 
 
 def test_points_that_do_not_meet_are_not_carried():
     depth = torch.full((1, H, W), 4.0)
-    assert not pull_by_depth(noise(1, 3, H, W), depth, [beside(1.0)], depth + 0.5, [beside(0.0)], 0.05).mask.any()
+    assert not pull_by_depth(
+        noise(1, 3, H, W), depth, [beside(1.0)], depth + 0.5, [beside(0.0)], 0.05
+    ).mask.any()
 
 
 def test_the_less_is_unexplained_the_weaker_the_repaint():
@@ -167,10 +198,16 @@ def test_the_less_is_unexplained_the_weaker_the_repaint():
     assert adapted(full, 0.0) == adapted(full, 0.75) == full
     assert adapted(full, 1.0) == Strength(450, 1)
     assert adapted(full, 1.0, least_steps=2) == Strength(450, 2)
-    assert adapted(Strength(900, 1), 1.0, least_steps=2) == Strength(450, 1), "never more steps than the full strength has"
-    assert adapted(full, 0.97) == Strength(900, 1), "a few pixels that start unedited need all of T, but not many steps"
+    assert adapted(Strength(900, 1), 1.0, least_steps=2) == Strength(450, 1), (
+        "never more steps than the full strength has"
+    )
+    assert adapted(full, 0.97) == Strength(900, 1), (
+        "a few pixels that start unedited need all of T, but not many steps"
+    )
     found = [adapted(full, share) for share in (1.0, 0.995, 0.99, 0.95, 0.9, 0.85, 0.8, 0.7)]
-    assert [s.n for s in found] == sorted(s.n for s in found) and [s.T for s in found] == sorted(s.T for s in found)
+    assert [s.n for s in found] == sorted(s.n for s in found) and [s.T for s in found] == sorted(
+        s.T for s in found
+    )
     assert found[1].T < found[2].T
 
 

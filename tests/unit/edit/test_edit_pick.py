@@ -1,4 +1,6 @@
-"""Picking an object by its name: a model that sees red finds red; a real, tiny, random CLIPSeg loads and answers."""
+"""Picking an object by its name: a model that sees red finds red; a real, tiny, random CLIPSeg loads and
+answers.
+"""
 
 import shutil
 from pathlib import Path
@@ -47,17 +49,29 @@ def red_square(x):
 def test_the_object_is_found_where_it_is():
     mask = picker().mask(red_square(10), "ball", 0.9)
     assert (mask.shape, mask.dtype) == ((H, W), np.uint8)
-    assert mask[8:16, 12:20].min() == 255 and not mask[:, :7].any() and not mask[:, 25:].any() and not mask[:3].any()
+    assert (
+        mask[8:16, 12:20].min() == 255
+        and not mask[:, :7].any()
+        and not mask[:, 25:].any()
+        and not mask[:3].any()
+    )
 
 
 def test_every_edited_camera_is_looked_at(tmp_path, monkeypatch):
-    cameras = tuple(Camera(f"cam{i:02d}", W, H, np.array([[40.0, 0, W / 2], [0, 40, H / 2], [0, 0, 1]]), np.eye(4)) for i in range(3))
-    source = SimpleNamespace(read=lambda camera, start, stop, stride: (red_square(4 + 6 * f) for f in range(start, stop, stride)))
+    cameras = tuple(
+        Camera(f"cam{i:02d}", W, H, np.array([[40.0, 0, W / 2], [0, 40, H / 2], [0, 0, 1]]), np.eye(4))
+        for i in range(3)
+    )
+    source = SimpleNamespace(
+        read=lambda camera, start, stop, stride: (red_square(4 + 6 * f) for f in range(start, stop, stride))
+    )
     bounds = Bounds("box", ((-1.0, -1.0, 1.0), (1.0, 1.0, 3.0)), 0.1, 10.0)
     scene = Scene("t", cameras, 2, 12.0, bounds, ("cam00",), source, cameras)
     monkeypatch.setattr(where, "load_picker", lambda source, device: picker())
     store = open_store(tmp_path)
-    region = read_region(LocalConfig(where="the ball", segmenter="any", segment_threshold=0.9), SceneConfig(), scene, store)
+    region = read_region(
+        LocalConfig(where="the ball", segmenter="any", segment_threshold=0.9), SceneConfig(), scene, store
+    )
     assert [run.view for run in region.masks] == [1, 2]
     masks = BlockReader(store).rows(region.masks[0].digest)
     assert masks[0][12, 8] == 255 and masks[1][12, 14] == 255 and not masks[0][12, 22:].any()
@@ -74,8 +88,12 @@ def test_a_real_model_loads_from_its_folder(tmp_path):
     config = CLIPSegConfig(
         text_config={**small, "vocab_size": words, "max_position_embeddings": 77, "projection_dim": 8},
         vision_config={**small, "image_size": 32, "patch_size": 8},
-        projection_dim=8, extract_layers=[0, 1], reduce_dim=8, decoder_num_attention_heads=2, decoder_intermediate_size=16,
-    )  # fmt: skip
+        projection_dim=8,
+        extract_layers=[0, 1],
+        reduce_dim=8,
+        decoder_num_attention_heads=2,
+        decoder_intermediate_size=16,
+    )
     CLIPSegForImageSegmentation(config).save_pretrained(tmp_path / "model")
     for file in TOKENIZER.iterdir():
         shutil.copy(file, tmp_path / "model")

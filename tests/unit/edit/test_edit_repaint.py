@@ -1,4 +1,6 @@
-"""Guidance, strength, exact reuse of the anchor, sizes, memory shortage, and failures of a repaint on a toy model."""
+"""Guidance, strength, exact reuse of the anchor, sizes, memory shortage, and failures of a repaint on a toy
+model.
+"""
 
 import pytest
 import torch
@@ -15,7 +17,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def settings(**changes):
-    return EditSettings(**({"instruction": "make it night", "text_guidance": 5.0, "image_guidance": 1.5} | changes))
+    return EditSettings(
+        **({"instruction": "make it night", "text_guidance": 5.0, "image_guidance": 1.5} | changes)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +90,9 @@ def test_sizes_are_padded_and_cropped_never_resampled(model):
     images = torch.rand(1, 3, 21, 30)
     padded = model.padded(images)
     assert padded.shape[-2:] == (24, 32) and torch.equal(padded[..., :21, :30], images)
-    assert torch.equal(padded[..., 21, :30], images[..., 19, :]) and torch.equal(padded[..., :21, 30], images[..., 28])
+    assert torch.equal(padded[..., 21, :30], images[..., 19, :]) and torch.equal(
+        padded[..., :21, 30], images[..., 28]
+    )
     assert model.latent_shape(21, 30) == (4, 6, 8) and model.condition(images).shape[1:] == (4, 6, 8)
 
 
@@ -133,7 +139,9 @@ class ShortOfMemory(torch.nn.Module):
         return self.unet(inputs, *args, **kwargs)
 
 
-@pytest.mark.parametrize("limit,note", [(8, "guidance branches taken 2"), (4, "1 at a time"), (3, "in halves")])
+@pytest.mark.parametrize(
+    "limit,note", [(8, "guidance branches taken 2"), (4, "1 at a time"), (3, "in halves")]
+)
 def test_a_shortage_of_memory_splits_the_batch_and_says_so(model, pictures, monkeypatch, limit, note):
     originals, current = pictures
     trace = trace_anchor(model, originals[:1], current[:1], STRENGTH, settings(), 7, EditCost())

@@ -1,4 +1,6 @@
-"""Pixels that an edit only copied come back from the original; what it changed stands, and so do fine strokes."""
+"""Pixels that an edit only copied come back from the original; what it changed stands, and so do fine
+strokes.
+"""
 
 import torch
 
@@ -12,7 +14,9 @@ def picture(seed: int = 0) -> torch.Tensor:
 
 
 def copy_of(original: torch.Tensor, noise: float = 0.015) -> torch.Tensor:
-    return (original + noise * torch.randn(original.shape, generator=torch.Generator().manual_seed(9))).clamp(0, 1)
+    return (original + noise * torch.randn(original.shape, generator=torch.Generator().manual_seed(9))).clamp(
+        0, 1
+    )
 
 
 def test_a_mere_copy_is_replaced_by_its_original() -> None:

@@ -46,7 +46,10 @@ def test_inconsistent_flow_keeps_nothing_unless_the_mask_is_off():
     broken = images.forward * 0 + 9.0
     merged, kept = merge_by_flow(images.current, images.reference_edited, broken, images.backward)
     assert kept == 0 and torch.equal(merged, images.current)
-    assert merge_by_flow(images.current, images.reference_edited, broken, images.backward, use_mask=False)[1] > 0.7
+    assert (
+        merge_by_flow(images.current, images.reference_edited, broken, images.backward, use_mask=False)[1]
+        > 0.7
+    )
 
 
 @pytest.mark.parametrize("attention", ["anchor", "anchor_self", "sparse_causal", "own"])
@@ -60,7 +63,15 @@ def test_a_window_equals_the_plain_batch_with_the_anchor_in_slot_0(model, attent
     out, kept = edit_window(model, images, STRENGTH, settings, 3, [4, 5, 5], 4, cost, trace)
     merged, _ = merge_by_flow(images.current, images.reference_edited, images.forward, images.backward)
     originals = torch.cat([images.anchor_original, images.originals])
-    plain = repaint(model, originals, torch.cat([images.anchor_edited, merged]), STRENGTH, settings, [3, 4, 5, 5], EditCost())
+    plain = repaint(
+        model,
+        originals,
+        torch.cat([images.anchor_edited, merged]),
+        STRENGTH,
+        settings,
+        [3, 4, 5, 5],
+        EditCost(),
+    )
     torch.testing.assert_close(out, plain[1:], atol=1e-4, rtol=0)
     assert out.shape == (3, 3, 20, 28) and kept == pytest.approx(24 / 28)
 
@@ -71,7 +82,9 @@ def test_a_short_window_is_padded_to_the_plans_batch(model, norm):
     images = window(frames=2)
 
     def trace():
-        return trace_anchor(model, images.anchor_original, images.anchor_edited, STRENGTH, settings, 3, EditCost())
+        return trace_anchor(
+            model, images.anchor_original, images.anchor_edited, STRENGTH, settings, 3, EditCost()
+        )
 
     out, _ = edit_window(model, images, STRENGTH, settings, 3, [3, 3], 6, cost, trace)
     assert out.shape[0] == 2
@@ -111,11 +124,23 @@ def test_frames_do_not_depend_on_their_neighbours_under_anchor_attention(model):
 
 
 def test_without_flow_and_with_attention_to_itself_a_frame_is_edited_alone(model):
-    """What each_frame and in2n ask for: nothing pulled, no anchor in the batch, forwards for the frames alone."""
+    """What each_frame and in2n ask for: nothing pulled, no anchor in the batch, forwards for the frames
+    alone.
+    """
     settings = EditSettings("night", 5.0, 1.5, attention="own", flow="none", noise="frame")
     images = dataclasses.replace(window(), forward=None, backward=None)
     cost = EditCost()
-    out, kept = edit_window(model, images, STRENGTH, settings, 3, [4, 5, 6], 3, cost, trace=lambda: pytest.fail("nobody asks for it"))
+    out, kept = edit_window(
+        model,
+        images,
+        STRENGTH,
+        settings,
+        3,
+        [4, 5, 6],
+        3,
+        cost,
+        trace=lambda: pytest.fail("nobody asks for it"),
+    )
     assert kept == 0.0 and cost.unet_forwards == 3 * 3 * STRENGTH.n
     alone = repaint(model, images.originals[1:2], images.current[1:2], STRENGTH, settings, [5], EditCost())
     torch.testing.assert_close(out[1:2], alone, atol=2e-4, rtol=0)
@@ -128,10 +153,14 @@ def test_a_few_frames_at_a_time_make_the_whole_window(model, attention, mode):
     images, sizes = window(), []
 
     def trace():
-        return trace_anchor(model, images.anchor_original, images.anchor_edited, STRENGTH, settings, 3, EditCost())
+        return trace_anchor(
+            model, images.anchor_original, images.anchor_edited, STRENGTH, settings, 3, EditCost()
+        )
 
     for frames in (3, 2, 1):
-        out, _ = edit_window(model, images, STRENGTH, settings, 3, [4, 5, 6], frames + (attention != "own"), EditCost(), trace)
+        out, _ = edit_window(
+            model, images, STRENGTH, settings, 3, [4, 5, 6], frames + (attention != "own"), EditCost(), trace
+        )
         sizes.append(out)
     for out in sizes[1:]:
         torch.testing.assert_close(out, sizes[0], atol=1e-4, rtol=0)

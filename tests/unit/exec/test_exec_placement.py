@@ -19,18 +19,66 @@ def host(cpus=16, gpus=0, gpu_gib=80):
 @pytest.mark.parametrize(
     "resources, asked, peaks, mode, editors, overlap, words",
     [
-        (host(2), {}, Peaks(), "cpu", 2, False, "trainer (2 threads) and 2 editors (1 thread each) share 2 cores"),
+        (
+            host(2),
+            {},
+            Peaks(),
+            "cpu",
+            2,
+            False,
+            "trainer (2 threads) and 2 editors (1 thread each) share 2 cores",
+        ),
         (host(2), {"editors": 3, "threads": 1}, Peaks(), "cpu", 3, False, "one after the other"),
         (host(16), {}, Peaks(), "cpu", 4, True, "refit and windows side by side"),
-        (host(16), {"editors": 2, "threads": 4}, Peaks(), "cpu", 2, True, "trainer (4 threads) and 2 editors"),
+        (
+            host(16),
+            {"editors": 2, "threads": 4},
+            Peaks(),
+            "cpu",
+            2,
+            True,
+            "trainer (4 threads) and 2 editors",
+        ),
         (host(16, 2), {"device": "cpu"}, FITS, "cpu", 4, True, "no GPU is used"),
-        (host(16, 1), {}, FITS, "shared", 1, True, "predicted peaks of 20.0 and 19.0 GiB fit its 80.0 GiB together"),
-        (host(16, 1), {}, TOO_MUCH, "turns", 1, False, "take turns on one GPU (predicted peaks of 79.0 GiB do not fit"),
+        (
+            host(16, 1),
+            {},
+            FITS,
+            "shared",
+            1,
+            True,
+            "predicted peaks of 20.0 and 19.0 GiB fit its 80.0 GiB together",
+        ),
+        (
+            host(16, 1),
+            {},
+            TOO_MUCH,
+            "turns",
+            1,
+            False,
+            "take turns on one GPU (predicted peaks of 79.0 GiB do not fit",
+        ),
         (host(16, 1, 0), {}, FITS, "turns", 1, False, "its memory is not known"),
         (host(16, 4), {"gpus": 1}, FITS, "shared", 1, True, "share one GPU"),
-        (host(16, 2), {}, TOO_MUCH, "separate", 1, True, "the trainer has one GPU to itself and 1 editor one each"),
+        (
+            host(16, 2),
+            {},
+            TOO_MUCH,
+            "separate",
+            1,
+            True,
+            "the trainer has one GPU to itself and 1 editor one each",
+        ),
         (host(64, 8), {}, FITS, "separate", 7, True, "7 editors one each"),
-        (host(64, 8), {"trainer_gpus": 2}, FITS, "separate", 6, True, "the trainer has 2 GPUs to itself and 6 editors one each"),
+        (
+            host(64, 8),
+            {"trainer_gpus": 2},
+            FITS,
+            "separate",
+            6,
+            True,
+            "the trainer has 2 GPUs to itself and 6 editors one each",
+        ),
         (host(64, 8), {"editors": 3}, FITS, "separate", 3, True, "4 of 8 GPUs stay idle"),
     ],
 )
@@ -39,7 +87,10 @@ def test_places(resources, asked, peaks, mode, editors, overlap, words):
     assert (placement.mode, len(placement.editors), placement.overlap) == (mode, editors, overlap)
     assert words in placement.sentence and placement.turns == (mode == "turns")
     shares = [*[placement.trainer] * placement.trainers, *placement.editors]
-    assert sum(s.num_cpus for s in shares) <= resources.cpus and sum(s.num_gpus for s in shares) <= resources.gpus
+    assert (
+        sum(s.num_cpus for s in shares) <= resources.cpus
+        and sum(s.num_gpus for s in shares) <= resources.gpus
+    )
     assert all(s.threads >= 1 for s in shares)
     if mode == "separate":
         cards = [*range(placement.trainers), *(s.gpu for s in placement.editors)]
@@ -75,5 +126,7 @@ def test_specs_tell_every_service_its_place():
     assert [e.name for e in editors] == ["editor-0", "editor-1"] and all(e.num_gpus == 1 for e in editors)
     in_process = service_specs(placement, ("a:T", {}), ("a:E", {}), in_process=True)
     assert [s.kwargs["device"] for s in in_process] == ["cuda:0", "cuda:1", "cuda:2"]
-    on_cpu = service_specs(place(host(2), ClusterConfig(), FITS, 9), ("a:T", {}), ("a:E", {}), in_process=True)
+    on_cpu = service_specs(
+        place(host(2), ClusterConfig(), FITS, 9), ("a:T", {}), ("a:E", {}), in_process=True
+    )
     assert {s.kwargs["device"] for s in on_cpu} == {"cpu"}

@@ -1,6 +1,8 @@
-"""One member of a group of processes that fit the test scene: `python group_member.py RANK SIZE ADDRESS STEPS`.
+"""One member of a group of processes that fit the test scene: `python group_member.py RANK SIZE ADDRESS
+STEPS`.
 
-Prints the held-out PSNR, the rays seen by all and a digest of the field as one line of JSON. Size 1 is no group.
+Prints the held-out PSNR, the rays seen by all and a digest of the field as one line of JSON. Size 1 is no
+group.
 """
 
 import hashlib

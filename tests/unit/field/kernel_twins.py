@@ -1,4 +1,6 @@
-"""Run by test_field_kernels: prints the largest differences between kernels and plain twins as one line of JSON."""
+"""Run by test_field_kernels: prints the largest differences between kernels and plain twins as one line of
+JSON.
+"""
 
 import json
 import sys
@@ -24,7 +26,9 @@ SHAPE = FieldShape(5, (4, 2, 2), (6, 3, 3), 0.5, 0.5, 7, 16, 2, 25.0, "softplus"
 
 
 def one_frame(frame, background):
-    """Differences of map, edges, colours, opacity and all gradients of one frame, relative where scale is free."""
+    """Differences of map, edges, colours, opacity and all gradients of one frame, relative where scale is
+    free.
+    """
     g = torch.Generator().manual_seed(1)
     field = StreamingField.random(SHAPE, BoxSpace(((-1.0, -1.0, -1.0), (1.0, 1.2, 0.9)), 0.1, 10.0), 12**3, g)
     for name, tensor in field.tensors.items():
@@ -36,7 +40,10 @@ def one_frame(frame, background):
     directions = torch.cat([torch.rand(rays, 2, generator=g) * 0.5 - 0.25, torch.ones(rays, 1)], 1).to(DEVICE)
     directions[0] = torch.tensor([3.0, 3.0, 1.0])  # misses
     settings = RenderSettings(20, 11, 5, 8, background=background)
-    offsets, target = torch.rand(rays, 10, generator=g).to(DEVICE), torch.rand(rays, 3, generator=g).to(DEVICE)
+    offsets, target = (
+        torch.rand(rays, 10, generator=g).to(DEVICE),
+        torch.rand(rays, 3, generator=g).to(DEVICE),
+    )
     channels = frame_channels(field, frame)
     plain, fused = field.at(frame, grad=True), FusedMoment(field, channels, Gradients(field, channels))
     start_gradients(fused, 0.0)
@@ -72,24 +79,40 @@ def one_frame(frame, background):
 
 
 def whole_fit():
-    """Largest difference of any parameter after a few steps, growth, total variation and a perceptual refit among them."""
+    """Largest difference of any parameter after a few steps, growth, total variation and a perceptual refit
+    among them.
+    """
     config = replace(
-        PERCEPTUAL, rays=16, samples=8, proposals=12, shaded=4, grid_start=1000, grid_end=2000, growth_at=[0.6], refit_patch=4,
-        exposure="camera", distortion=0.01, learn_background=True,
-    )  # fmt: skip
+        PERCEPTUAL,
+        rays=16,
+        samples=8,
+        proposals=12,
+        shaded=4,
+        grid_start=1000,
+        grid_end=2000,
+        growth_at=[0.6],
+        refit_patch=4,
+        exposure="camera",
+        distortion=0.01,
+        learn_background=True,
+    )
     if DEVICE.type == "cuda":
         config = replace(config, kernels="eager")
     fits, bank = [], scene_bank()
     for kernels in (False, True):
         with mock.patch("i4d.field.fit.kernels_run_on", lambda _device, found=kernels: found):
-            fitter = Fitter(config, space_for(BOUNDS, cameras()), FRAMES, 0, DEVICE, distance=contrast, views=bank.views)
+            fitter = Fitter(
+                config, space_for(BOUNDS, cameras()), FRAMES, 0, DEVICE, distance=contrast, views=bank.views
+            )
             fitter.begin("fit", 5)
             fitter.advance(bank, 3)
             fitter.begin("refit", 2)
             fitter.advance(bank, 2)
             fits.append(fitter.field.tensors)
     # Adam divides by the gradient's size: where that is all rounding, steps differ; few entries may
-    return max(float((a - b).abs().double().quantile(0.99)) for a, b in zip(*(f.values() for f in fits), strict=True))
+    return max(
+        float((a - b).abs().double().quantile(0.99)) for a, b in zip(*(f.values() for f in fits), strict=True)
+    )
 
 
 def main():

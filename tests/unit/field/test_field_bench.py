@@ -10,9 +10,17 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_the_bench_measures_every_part_at_toy_size(tmp_path):
-    command = [sys.executable, str(ROOT / "scripts" / "bench_fit.py"), "--toy", "--parts", "speed,render,equal,tune,curve,group"]
+    command = [
+        sys.executable,
+        str(ROOT / "scripts" / "bench_fit.py"),
+        "--toy",
+        "--parts",
+        "speed,render,equal,tune,curve,group",
+    ]
     env = dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT))
-    done = subprocess.run([*command, "--json", str(tmp_path / "b.json")], env=env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [*command, "--json", str(tmp_path / "b.json")], env=env, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr[-1500:]
     found = json.loads((tmp_path / "b.json").read_text())
     assert {row["way"] for row in found["speed"]} >= {"plain proposals", "dense reference"}

@@ -1,4 +1,6 @@
-"""Cameras that disagree in brightness: their gains are found along with the scene, and pictures stay neutral."""
+"""Cameras that disagree in brightness: their gains are found along with the scene, and pictures stay
+neutral.
+"""
 
 from dataclasses import replace
 
@@ -40,7 +42,9 @@ def fitter(config=COLOUR, views=VIEWS):
 def test_a_gain_multiplies_and_all_together_change_nothing():
     gains, view = torch.tensor(GAINS).float() + 5.0, torch.tensor([2, 0, 3])
     colours = torch.rand(3, 3)
-    torch.testing.assert_close(recorded(colours, gains, view), colours * torch.tensor(GAINS[[2, 0, 3]]).exp().float())
+    torch.testing.assert_close(
+        recorded(colours, gains, view), colours * torch.tensor(GAINS[[2, 0, 3]]).exp().float()
+    )
     assert recorded(colours, None, view) is colours
     each = torch.stack([recorded(torch.ones(1, 3), gains, torch.tensor([v])) for v in range(4)])
     torch.testing.assert_close(each.log().mean(0), torch.zeros(1, 3), atol=1e-5, rtol=0)
@@ -52,13 +56,18 @@ def test_gains_are_found_and_a_held_out_camera_is_seen_as_it_is():
         one = fitter(replace(COLOUR, exposure=name))
         one.begin("fit", 120)
         one.advance(exposed_bank(), 120)
-        images = [psnr(one.image(cameras()[4], f).rgb, torch.from_numpy(neutral(cameras()[4], f)).float()) for f in range(FRAMES)]
+        images = [
+            psnr(one.image(cameras()[4], f).rgb, torch.from_numpy(neutral(cameras()[4], f)).float())
+            for f in range(FRAMES)
+        ]
         found[name] = float(np.mean(images))
     assert found["camera"] > found["off"] + 1.5, found
     gains = one.field.tensors["gains"]
     assert (gains - gains.mean(0) - torch.tensor(GAINS)).abs().max() < 0.07
     shown = one.exposed(torch.full((2, 5, 3), 0.5), 1)
-    assert shown.shape == (2, 5, 3) and shown[0, 0].tolist() == pytest.approx((0.5 * np.exp(GAINS[1])).tolist(), rel=0.08)
+    assert shown.shape == (2, 5, 3) and shown[0, 0].tolist() == pytest.approx(
+        (0.5 * np.exp(GAINS[1])).tolist(), rel=0.08
+    )
 
 
 def test_gains_are_saved_and_refits_leave_them_alone():
@@ -75,7 +84,9 @@ def test_gains_are_saved_and_refits_leave_them_alone():
         assert torch.equal(each.field.tensors["gains"], gains)
     assert torch.equal(one.field.tensors["w1"], again.field.tensors["w1"])
     plain = fitter(replace(COLOUR, exposure="off"))
-    plain.load(one.save(light=True))  # what a checkpoint has it keeps, whatever the configuration asks of new fields
+    plain.load(
+        one.save(light=True)
+    )  # what a checkpoint has it keeps, whatever the configuration asks of new fields
     torch.testing.assert_close(plain.exposed(torch.ones(1, 3), 2), (gains - gains.mean(0)).exp()[2:3])
 
 

@@ -1,4 +1,6 @@
-"""Vector-matrix lookups, lattices, growth and total variation against slow twins; laws of the streaming slice."""
+"""Vector-matrix lookups, lattices, growth and total variation against slow twins; laws of the streaming
+slice.
+"""
 
 import pytest
 import torch
@@ -19,6 +21,7 @@ from i4d.field.streaming import Stream, split_permanent
 
 def slow_lookup(plane, line, points, pair):
     """One sample and one channel at a time, by the definition of linear interpolation between vertices."""
+
     def split(value, count):
         place = (value.clamp(-1, 1) + 1) / 2 * (count - 1)
         low = int(min(place.floor().item(), count - 2))
@@ -46,7 +49,9 @@ def test_lookup_equals_its_slow_twin_forward_and_backward(pair):
     fast, slow = plane_line(plane, line, points, pair), slow_lookup(plane, line, points, pair)
     torch.testing.assert_close(fast, slow)
     for ours, theirs in zip(
-        torch.autograd.grad(fast, [plane, line], seed), torch.autograd.grad(slow, [plane, line], seed), strict=True
+        torch.autograd.grad(fast, [plane, line], seed),
+        torch.autograd.grad(slow, [plane, line], seed),
+        strict=True,
     ):
         torch.testing.assert_close(ours, theirs)
 

@@ -24,11 +24,27 @@ from i4d.types import Bounds, Camera
 WIDTH, HEIGHT, FRAMES = 32, 24, 3
 BOUNDS = Bounds("ndc", ((-1.6, -1.4, -1.0), (1.6, 1.4, 0.7)), near=1.0, far=6.0)
 TINY = FieldConfig(
-    grid_start=8000, grid_end=60000, growth_at=[0.3, 0.6], density_components=[6, 3, 3], colour_components=[8, 4, 4],
-    channels_per_frame=1.0, feature_dim=8, mlp_width=16, view_frequencies=0, samples=20, proposals=32, shaded=8,
-    fit_steps=40, rays=256, lr_grid=0.1, lr_mlp=0.01, tv_weight=0.1, density="softplus", density_shift=-6.0,
+    grid_start=8000,
+    grid_end=60000,
+    growth_at=[0.3, 0.6],
+    density_components=[6, 3, 3],
+    colour_components=[8, 4, 4],
+    channels_per_frame=1.0,
+    feature_dim=8,
+    mlp_width=16,
+    view_frequencies=0,
+    samples=20,
+    proposals=32,
+    shaded=8,
+    fit_steps=40,
+    rays=256,
+    lr_grid=0.1,
+    lr_mlp=0.01,
+    tv_weight=0.1,
+    density="softplus",
+    density_shift=-6.0,
     refit_rate=1.0,
-)  # fmt: skip
+)
 
 
 def cameras(xs=(-0.4, -0.2, 0.2, 0.4, 0.0)):
@@ -40,11 +56,15 @@ def cameras(xs=(-0.4, -0.2, 0.2, 0.4, 0.0)):
 
 
 def picture(camera, frame):
-    """A textured wall at z = 4 and, before it at z = 2, a square that moves: colour (h, w, 3) uint8 and exact depth."""
+    """A textured wall at z = 4 and, before it at z = 2, a square that moves: colour (h, w, 3) uint8 and exact
+    depth.
+    """
     origins, directions = camera_rays(camera)
     wall = origins + (4 - origins[..., 2:]) * directions
     card = origins + (2 - origins[..., 2:]) * directions
-    rgb = 0.5 + 0.4 * torch.sin(wall[..., :1] * 5 + torch.tensor([0.0, 1.0, 2.0])) * torch.cos(wall[..., 1:2] * 4.5)
+    rgb = 0.5 + 0.4 * torch.sin(wall[..., :1] * 5 + torch.tensor([0.0, 1.0, 2.0])) * torch.cos(
+        wall[..., 1:2] * 4.5
+    )
     centre = -0.3 + 0.3 * frame
     on_card = ((card[..., 0] - centre).abs() < 0.35) & ((card[..., 1] - 0.05).abs() < 0.3)
     stripes = 0.5 + 0.4 * torch.sin((card[..., :1] - centre) * 9 + torch.tensor([3.0, 0.5, 1.0]))
@@ -111,9 +131,13 @@ def test_two_workers_do_the_work_of_one(bank):
         fit.advance(bank, 3)
     one, two, again = (fit.field.tensors for fit in fits)
     assert tensors_equal(two, again)
-    for name in one:  # Adam turns a gradient's rounding into a step's: compare where steps agree, nearly everywhere
+    for (
+        name
+    ) in one:  # Adam turns a gradient's rounding into a step's: compare where steps agree, nearly everywhere
         assert (one[name] - two[name]).abs().median() < 1e-4
-    images = [render_image(fit.field, fit.render_settings(), cameras()[4], 0, fit.workers).rgb for fit in fits]
+    images = [
+        render_image(fit.field, fit.render_settings(), cameras()[4], 0, fit.workers).rgb for fit in fits
+    ]
     assert torch.equal(images[1], images[2])
 
 
@@ -213,7 +237,9 @@ def test_neighbours_are_drawn_together_and_losses_equal_their_formulas(bank):
 
 
 def contrast(images, references):
-    """A distance for the tests: of the differences to the right, squared; like LPIPS it knows nothing of offsets."""
+    """A distance for the tests: of the differences to the right, squared; like LPIPS it knows nothing of
+    offsets.
+    """
     return (images.diff(dim=-1) - references.diff(dim=-1)).square().mean((1, 2, 3))
 
 
@@ -224,13 +250,21 @@ def test_the_large_patch_is_drawn_last_and_counts_by_its_weight(bank):
     drawn = bank.draw_pixels(1, 32, torch.Generator().manual_seed(0), side=8)
     patch = drawn.inside[32:].reshape(8, 8)
     assert len(drawn.rgb) == 96 and len(set(drawn.slot[32:])) == 1
-    assert (np.diff(patch, axis=1) == 1).all() and (np.diff(patch, axis=0) == WIDTH).all() and patch.max() < WIDTH * HEIGHT
+    assert (
+        (np.diff(patch, axis=1) == 1).all()
+        and (np.diff(patch, axis=0) == WIDTH).all()
+        and patch.max() < WIDTH * HEIGHT
+    )
     view = bank.views[drawn.slot[32]]
-    np.testing.assert_array_equal(drawn.rgb[32:], picture(cameras()[view], 1)[0].reshape(-1, 3)[drawn.inside[32:]])
+    np.testing.assert_array_equal(
+        drawn.rgb[32:], picture(cameras()[view], 1)[0].reshape(-1, 3)[drawn.inside[32:]]
+    )
     seen, target = torch.rand(40, 3), torch.rand(40, 3)
     value, squared = Loss(side=4, perceptual=0.5, distance=contrast)(seen, target)
     shown, wanted = (t[24:].view(4, 4, 3) for t in (seen, target))
-    expected = (seen - target).square().mean() + 0.5 * (shown.diff(dim=1) - wanted.diff(dim=1)).square().mean()
+    expected = (seen - target).square().mean() + 0.5 * (
+        shown.diff(dim=1) - wanted.diff(dim=1)
+    ).square().mean()
     torch.testing.assert_close(value, expected)
     torch.testing.assert_close(squared, (seen - target).square().mean())
 
@@ -238,7 +272,9 @@ def test_the_large_patch_is_drawn_last_and_counts_by_its_weight(bank):
 def test_a_perceptual_refit_is_the_same_for_any_number_of_workers(bank):
     seen = []
     for count in (1, 2):
-        one = Fitter(PERCEPTUAL, space_for(BOUNDS, cameras()), FRAMES, 0, workers=Workers(count), distance=contrast)
+        one = Fitter(
+            PERCEPTUAL, space_for(BOUNDS, cameras()), FRAMES, 0, workers=Workers(count), distance=contrast
+        )
         one.begin("fit", 20)
         assert one.advance(bank, 20).rays == 20 * TINY.rays
         one.begin("refit", 30)
@@ -250,7 +286,9 @@ def test_a_perceptual_refit_is_the_same_for_any_number_of_workers(bank):
 
 
 def test_a_patch_larger_than_the_images_is_refused(bank):
-    one = Fitter(replace(PERCEPTUAL, refit_patch=36), space_for(BOUNDS, cameras()), FRAMES, 0, distance=contrast)
+    one = Fitter(
+        replace(PERCEPTUAL, refit_patch=36), space_for(BOUNDS, cameras()), FRAMES, 0, distance=contrast
+    )
     one.begin("refit", 2)
     with pytest.raises(FitError, match="refit_patch = 36: images have 24 pixels"):
         one.advance(bank, 1)
@@ -298,7 +336,9 @@ def test_a_refit_holds_the_geometry(bank):
     one.begin("refit", 4)
     one.advance(bank, 4)
     same = {name: torch.equal(before[name], t) for name, t in one.field.tensors.items()}
-    assert all(same[n] for n in same if n.startswith("density")) and not any(same[n] for n in same if n.startswith("colour"))
+    assert all(same[n] for n in same if n.startswith("density")) and not any(
+        same[n] for n in same if n.startswith("colour")
+    )
 
 
 def test_a_loss_that_is_not_finite_names_its_step(bank):
@@ -318,7 +358,7 @@ def test_bank_reads_the_pixels_it_names(bank):
         camera = rig[tuple(np.round(origin.double().numpy(), 4))]
         image = picture(camera, 1)[0]
         x, y = ((direction[:2] / direction[2]).numpy() * 30 + [WIDTH / 2, HEIGHT / 2]).astype(int)
-        assert (image[y, x] / 255 == pytest.approx(rgb.numpy(), abs=1e-5))
+        assert image[y, x] / 255 == pytest.approx(rgb.numpy(), abs=1e-5)
 
 
 def test_moving_pixels_are_drawn_more_often():
@@ -343,7 +383,12 @@ def test_bank_refuses_what_does_not_fit_and_newer_rows_win(bank):
     fresh.put(0, 1, rows + 9)
     assert fresh.missing() == [(0, 0), (2, 0), (2, 1), (2, 2)]
     assert (fresh.draw.__self__._frames[0, 2] == 9).all()
-    for view, start, wrong in [(1, 0, rows), (0, 2, rows), (0, 0, rows.astype(np.float32)), (0, 0, rows[:, 1:])]:
+    for view, start, wrong in [
+        (1, 0, rows),
+        (0, 2, rows),
+        (0, 0, rows.astype(np.float32)),
+        (0, 0, rows[:, 1:]),
+    ]:
         with pytest.raises(FitError):
             fresh.put(view, start, wrong)
 

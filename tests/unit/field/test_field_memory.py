@@ -1,4 +1,6 @@
-"""Host memory of the frames to fit does not grow with the video: blocks are mapped, nothing of them is kept."""
+"""Host memory of the frames to fit does not grow with the video: blocks are mapped, nothing of them is
+kept.
+"""
 
 from pathlib import Path
 

@@ -7,10 +7,21 @@ import numpy as np
 import pytest
 import torch
 
-from i4d.field.render import RenderSettings, coarse_map, composite, distortion, grouped, propose, render_dense, render_rays
+from i4d.field.render import (
+    RenderSettings,
+    coarse_map,
+    composite,
+    distortion,
+    grouped,
+    propose,
+    render_dense,
+    render_rays,
+)
 from i4d.field.spaces import BoxSpace
 
-SPACE = BoxSpace(((-1.0, -1.0, 2.0), (1.0, 1.0, 4.0)), near=0.1, far=100.0)  # one field unit is one world unit
+SPACE = BoxSpace(
+    ((-1.0, -1.0, 2.0), (1.0, 1.0, 4.0)), near=0.1, far=100.0
+)  # one field unit is one world unit
 
 
 class Solid:
@@ -42,12 +53,16 @@ BLACK = (0.0, 0.0, 0.0)
 
 def rays(count=64, spread=0.2):
     generator = torch.Generator().manual_seed(1)
-    directions = torch.cat([(torch.rand(count, 2, generator=generator) - 0.5) * spread, torch.ones(count, 1)], -1)
+    directions = torch.cat(
+        [(torch.rand(count, 2, generator=generator) - 0.5) * spread, torch.ones(count, 1)], -1
+    )
     return torch.zeros(count, 3), directions
 
 
 def test_slab_opacity_and_depth():
-    """A slab of density s and thickness d lets exp(-s d) through; its median depth follows from the same law."""
+    """A slab of density s and thickness d lets exp(-s d) through; its median depth follows from the same
+    law.
+    """
     slab = Solid(lambda p: (p[:, 2] > -0.5) & (p[:, 2] < 0.5), 3.0)
     origins, directions = torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]])
     out, march = render_dense(slab, SPACE, origins, directions, 1000, BLACK)
@@ -99,7 +114,9 @@ def test_importance_sampling_equals_the_dense_twin():
     origins, directions = rays(256, 0.4)
     dense, _ = render_dense(instant, SPACE, origins, directions, 800, BLACK)
     settings = RenderSettings(proposals=96, samples=48, shaded=48, background=BLACK)
-    fast, _ = render_rays(instant, SPACE, coarse_map(instant, (96, 96, 96), 48), origins, directions, settings)
+    fast, _ = render_rays(
+        instant, SPACE, coarse_map(instant, (96, 96, 96), 48), origins, directions, settings
+    )
     assert (fast.rgb - dense.rgb).abs().max() < 0.02
     assert (fast.opacity - dense.opacity).abs().max() < 0.02
     fewer = RenderSettings(proposals=96, samples=48, shaded=24, background=BLACK)
@@ -116,7 +133,9 @@ def test_groups_equal_a_loop_over_their_intervals():
     middles = torch.rand(40, 12, generator=generator).sort(-1).values
     weights.requires_grad_(True)
     shares, places = grouped(weights, middles, 5)
-    for w, m, share, place in zip(weights.detach().double(), middles.double(), shares.detach(), places, strict=True):
+    for w, m, share, place in zip(
+        weights.detach().double(), middles.double(), shares.detach(), places, strict=True
+    ):
         mass, moment, total = [0.0] * 5, [0.0] * 5, float(w.sum())
         for i in range(12):
             group = min(4, int(5 * float(w[:i].sum() + w[i] / 2) / total)) if total else 0
@@ -128,9 +147,13 @@ def test_groups_equal_a_loop_over_their_intervals():
     assert (shares >= 0).all() and (places >= 0).all() and (places <= 1).all()
     values = torch.rand(40, 5, generator=generator)
     (gradient,) = torch.autograd.grad((shares * values).sum(), weights)
-    exact = torch.autograd.functional.jacobian(lambda w: grouped(w, middles[2:3], 5)[0], weights[2:3].detach())[0, :, 0]
+    exact = torch.autograd.functional.jacobian(
+        lambda w: grouped(w, middles[2:3], 5)[0], weights[2:3].detach()
+    )[0, :, 0]
     torch.testing.assert_close(gradient[2], values[2] @ exact)
-    assert set(exact.flatten().tolist()) == {0.0, 1.0} and (exact.sum(0) == 1).all()  # all of an interval counts in one group
+    assert (
+        set(exact.flatten().tolist()) == {0.0, 1.0} and (exact.sum(0) == 1).all()
+    )  # all of an interval counts in one group
 
 
 def test_distortion_equals_the_sum_over_all_pairs():
@@ -140,16 +163,24 @@ def test_distortion_equals_the_sum_over_all_pairs():
     middles = (edges[:, 1:] + edges[:, :-1]) / 2
     apart = (middles[:, :, None] - middles[:, None, :]).abs()
     pairs = (weights[:, :, None] * weights[:, None, :] * apart).sum((1, 2))
-    torch.testing.assert_close(distortion(weights, edges), pairs + (weights.square() * edges.diff(dim=-1)).sum(-1) / 3)
+    torch.testing.assert_close(
+        distortion(weights, edges), pairs + (weights.square() * edges.diff(dim=-1)).sum(-1) / 3
+    )
     assert torch.autograd.gradcheck(lambda w: distortion(w, edges), weights.requires_grad_(True))
     halves = torch.tensor([[0.5, 0.0, 0.5]])
-    assert distortion(halves, torch.tensor([[0.0, 1e-6, 1 - 1e-6, 1.0]])).item() == pytest.approx(0.5, abs=1e-4)  # the most
+    assert distortion(halves, torch.tensor([[0.0, 1e-6, 1 - 1e-6, 1.0]])).item() == pytest.approx(
+        0.5, abs=1e-4
+    )  # the most
 
 
 def test_few_groups_see_what_all_intervals_see_where_density_is_spread():
-    """A young field: fog along the ray whose colour changes. The heaviest intervals alone see the wrong part of it."""
+    """A young field: fog along the ray whose colour changes. The heaviest intervals alone see the wrong part
+    of it.
+    """
     fog = Solid(lambda p: torch.ones(len(p), dtype=torch.bool), 0.6)
-    fog.features = lambda p: torch.stack([(p[:, 2] + 1) / 2, 0.5 + 0.5 * torch.sin(4 * p[:, 2]), 1 - (p[:, 2] + 1) / 2], -1)
+    fog.features = lambda p: torch.stack(
+        [(p[:, 2] + 1) / 2, 0.5 + 0.5 * torch.sin(4 * p[:, 2]), 1 - (p[:, 2] + 1) / 2], -1
+    )
     origins, directions = rays(64, 0.3)
     cells = coarse_map(fog, (64, 64, 64), 32)
     every = RenderSettings(proposals=64, samples=48, shaded=48, background=BLACK)
@@ -161,7 +192,9 @@ def test_few_groups_see_what_all_intervals_see_where_density_is_spread():
     points = SPACE.locate(march, (edges[:, 1:] + edges[:, :-1]) / 2)
     weights = composite(fog.density(points.view(-1, 3)).view(points.shape[:2]), SPACE.lengths(march, edges))
     kept, chosen = weights.topk(8)
-    heaviest = fog.features(points.gather(1, chosen[..., None].expand(-1, -1, 3)).reshape(-1, 3)).view(64, 8, 3)
+    heaviest = fog.features(points.gather(1, chosen[..., None].expand(-1, -1, 3)).reshape(-1, 3)).view(
+        64, 8, 3
+    )
     heaviest = (heaviest * (kept / kept.sum(-1, keepdim=True))[..., None]).sum(1) * weights.sum(-1)[:, None]
     assert (heaviest - whole.rgb).abs().max() > 10 * (few.rgb - whole.rgb).abs().max()
 
@@ -184,7 +217,9 @@ def test_without_background_the_far_end_takes_what_is_left():
     origins, directions = torch.zeros(2, 3), torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]])
     for out, _ in (
         render_dense(slab, SPACE, origins, directions, 400),
-        render_rays(slab, SPACE, coarse_map(slab, (64, 64, 64), 32), origins, directions, RenderSettings(shaded=24)),
+        render_rays(
+            slab, SPACE, coarse_map(slab, (64, 64, 64), 32), origins, directions, RenderSettings(shaded=24)
+        ),
     ):
         assert out.opacity.tolist() == pytest.approx([1.0, 0.0])  # the second ray looks away from the field
         assert out.rgb[1].abs().max() == 0

@@ -39,7 +39,9 @@ def ndc_space(cam, far=50.0):
 
 def test_ndc_of_the_reference_camera_is_its_image():
     cam = camera(skew=1.5)
-    points = torch.rand(200, 3, dtype=torch.float64) * torch.tensor([4.0, 4.0, 8.0]) + torch.tensor([-2.0, -2.0, 1.0])
+    points = torch.rand(200, 3, dtype=torch.float64) * torch.tensor([4.0, 4.0, 8.0]) + torch.tensor(
+        [-2.0, -2.0, 1.0]
+    )
     ndc = ndc_space(cam).from_world(points)
     xy, z = project(points.float(), cam)
     torch.testing.assert_close(ndc[:, 0].float(), 2 * xy[:, 0] / cam.width - 1, rtol=1e-4, atol=1e-4)
@@ -60,7 +62,9 @@ def test_ndc_round_trip():
     torch.testing.assert_close(space.to_world(space.from_world(points)), points)
 
 
-@pytest.mark.parametrize("cam", [camera(), camera(0.4, -0.2, 0.3, 0.15), camera(-0.6, 0.1, -0.5, -0.2, cx=25.0)])
+@pytest.mark.parametrize(
+    "cam", [camera(), camera(0.4, -0.2, 0.3, 0.15), camera(-0.6, 0.1, -0.5, -0.2, cx=25.0)]
+)
 def test_points_of_the_march_lie_on_the_world_ray_at_their_depth(cam):
     space = ndc_space(camera())
     origins, directions = flat_rays(cam)

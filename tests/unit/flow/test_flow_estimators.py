@@ -61,7 +61,12 @@ def motorcycle(shared):
         disparity = file[file.files[0]]
     known = np.isfinite(disparity)
     flow = np.stack([-np.where(known, disparity, 0), np.zeros_like(disparity)])
-    return read_image(folder / "motorcycle_left.png"), read_image(folder / "motorcycle_right.png"), flow, known
+    return (
+        read_image(folder / "motorcycle_left.png"),
+        read_image(folder / "motorcycle_right.png"),
+        flow,
+        known,
+    )
 
 
 def chairs(shared):
@@ -69,7 +74,12 @@ def chairs(shared):
     raw = np.fromfile(folder / "0flow.flo", np.float32)
     width, height = raw[1:3].view(np.int32)
     flow = raw[3:].reshape(height, width, 2).transpose(2, 0, 1)
-    return read_image(folder / "0img0.ppm"), read_image(folder / "0img1.ppm"), flow, np.ones((height, width), bool)
+    return (
+        read_image(folder / "0img0.ppm"),
+        read_image(folder / "0img1.ppm"),
+        flow,
+        np.ones((height, width), bool),
+    )
 
 
 def end_point_error(estimator, pair):
@@ -87,7 +97,9 @@ def test_raft_small_reaches_its_published_accuracy(shared, pair, limit):
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("pair,limit", [(motorcycle, 34.3 / 4), (chairs, 2.99 * 0.9)], ids=["motorcycle", "chairs"])
+@pytest.mark.parametrize(
+    "pair,limit", [(motorcycle, 34.3 / 4), (chairs, 2.99 * 0.9)], ids=["motorcycle", "chairs"]
+)
 @pytest.mark.parametrize("method", ["lucas_kanade", "horn_schunck", "dis"])
 def test_classical_flow_is_clearly_below_zero_flow(shared, method, pair, limit):
     assert end_point_error(find_estimator(method)[0], pair(shared)) < limit

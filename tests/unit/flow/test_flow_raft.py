@@ -1,4 +1,6 @@
-"""RAFT's parts against slow twins; the large network by the shapes of the public checkpoint; refusal of wrong files."""
+"""RAFT's parts against slow twins; the large network by the shapes of the public checkpoint; refusal of wrong
+files.
+"""
 
 import pickle
 

@@ -20,7 +20,9 @@ def painted_plane(cam, z=4.0):
     origins, directions = camera_rays(cam)
     points = origins + directions * z
     x, y = points[..., 0], points[..., 1]
-    image = torch.stack([0.5 + 0.3 * torch.sin(x), 0.5 + 0.3 * torch.cos(1.3 * y), 0.5 + 0.2 * torch.sin(x + y)])
+    image = torch.stack(
+        [0.5 + 0.3 * torch.sin(x), 0.5 + 0.3 * torch.cos(1.3 * y), 0.5 + 0.2 * torch.sin(x + y)]
+    )
     return image, torch.full((cam.height, cam.width), z)
 
 
@@ -69,7 +71,9 @@ def test_the_average_weighs_each_source_by_what_it_covers():
     depths = [painted_plane(c)[1] for c in (near, far)]
     images = [torch.full((3, 32, 48), 0.2), torch.full((3, 32, 48), 0.8)]
     out, covered = warp_average(points, images, depths, (near, far), 0.05)
-    masks = [warp_by_depth(points, i, d, c, 0.05)[1] for i, d, c in zip(images, depths, (near, far), strict=True)]
+    masks = [
+        warp_by_depth(points, i, d, c, 0.05)[1] for i, d, c in zip(images, depths, (near, far), strict=True)
+    ]
     shares = [m.float().mean() for m in masks]
     both = (masks[0] & masks[1])[0]
     expected = (shares[0] * 0.2 + shares[1] * 0.8) / (shares[0] + shares[1])

@@ -1,4 +1,6 @@
-"""Regions of local edits: boxes, edges that fade, masks carried from camera to camera; each against a slow twin or a known case."""
+"""Regions of local edits: boxes, edges that fade, masks carried from camera to camera; each against a slow
+twin or a known case.
+"""
 
 import numpy as np
 import torch
@@ -22,7 +24,9 @@ def test_a_box_holds_its_own_points_and_no_others():
 
 
 def test_an_edge_fades_with_the_distance():
-    """Slow twin: the largest over the mask's pixels of 1 - d / (feather + 1), d the larger of rows and columns between."""
+    """Slow twin: the largest over the mask's pixels of 1 - d / (feather + 1), d the larger of rows and
+    columns between.
+    """
     share = (torch.rand(H, W, generator=torch.Generator().manual_seed(1)) > 0.97).float()
     places = share.nonzero().tolist()
     for feather in (0, 1, 3):
@@ -35,7 +39,8 @@ def test_an_edge_fades_with_the_distance():
 
 
 def test_a_mask_is_carried_to_where_another_camera_sees_the_same_surface():
-    """A wall 4 away with a plate 2 away in front of it: shifted by 0.4, a camera sees the plate 4 pixels and the wall 2 further left.
+    """A wall 4 away with a plate 2 away in front of it: shifted by 0.4, a camera sees the plate 4 pixels and
+    the wall 2 further left.
 
     The region is the left half of the plate. What lies behind the plate's edge must not be taken for it.
     """

@@ -1,4 +1,6 @@
-"""Temporal and cross-view error: zero where nothing is wrong, and exactly what was put in where something is."""
+"""Temporal and cross-view error: zero where nothing is wrong, and exactly what was put in where something
+is.
+"""
 
 import numpy as np
 import pytest
@@ -72,7 +74,9 @@ def test_the_interval_holds_the_figure_and_closes_where_all_frames_agree():
     still = [(torch.zeros(1, 2, 12, 20), torch.zeros(1, 2, 12, 20))] * 4
     steps = frames + torch.tensor([0.0, 0.1, 0.2, 0.3, 0.4])[:, None, None, None]
     even = temporal_warp_error(steps, still)
-    assert even.each == pytest.approx([0.1] * 4, rel=1e-4) and even.interval() == pytest.approx((even.relative, even.relative), rel=1e-4)
+    assert even.each == pytest.approx([0.1] * 4, rel=1e-4) and even.interval() == pytest.approx(
+        (even.relative, even.relative), rel=1e-4
+    )
     steps[4] += 0.3
     uneven = temporal_warp_error(steps, still)
     low, high = uneven.interval()

@@ -12,7 +12,9 @@ from i4d.metrics.image import psnr, ssim
 @pytest.fixture(scope="module")
 def pictures():
     generator = torch.Generator().manual_seed(0)
-    smooth = torch.nn.functional.interpolate(torch.rand(1, 3, 6, 8, generator=generator), (37, 52), mode="bilinear")[0]
+    smooth = torch.nn.functional.interpolate(
+        torch.rand(1, 3, 6, 8, generator=generator), (37, 52), mode="bilinear"
+    )[0]
     picture = smooth.permute(1, 2, 0)
     return picture, (picture + 0.1 * torch.randn(picture.shape, generator=generator)).clamp(0, 1)
 
@@ -46,7 +48,14 @@ def test_both_agree_with_scikit_image(pictures):
     a, b = (p.double().numpy() for p in pictures)
     assert psnr(*pictures) == pytest.approx(metrics.peak_signal_noise_ratio(b, a, data_range=1), abs=1e-5)
     per_pixel = metrics.structural_similarity(
-        a, b, channel_axis=-1, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
+        a,
+        b,
+        channel_axis=-1,
+        data_range=1,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        full=True,
     )[1]
     assert ssim(*pictures) == pytest.approx(per_pixel[5:-5, 5:-5].mean(), abs=1e-6)
 

@@ -11,7 +11,13 @@ from i4d.flow.classical import DisFlow
 from i4d.metrics.interval import bootstrap_interval
 from i4d.metrics.sharpness import gradient_psnr, laplacian_energy, sharpness_kept
 from i4d.metrics.temporal import long_range_error
-from i4d.metrics.text_image import ClipEmbedder, caption_pair, directional_similarity, find_clip, frame_consistency
+from i4d.metrics.text_image import (
+    ClipEmbedder,
+    caption_pair,
+    directional_similarity,
+    find_clip,
+    frame_consistency,
+)
 
 
 def textured(frames=5):
@@ -47,7 +53,9 @@ def test_gradients_see_blur_and_not_brightness():
     assert gradient_psnr(images + 0.1, images) > 100
     assert gradient_psnr(images, images) == math.inf or gradient_psnr(images, images) > 150
     ramp = torch.arange(20.0).expand(1, 3, 10, 20) * 0.01
-    assert gradient_psnr(ramp * 0, ramp) == pytest.approx(-10 * math.log10(0.01**2 * (3 * 10 * 19) / (3 * 10 * 19 + 3 * 9 * 20)), rel=1e-4)
+    assert gradient_psnr(ramp * 0, ramp) == pytest.approx(
+        -10 * math.log10(0.01**2 * (3 * 10 * 19) / (3 * 10 * 19 + 3 * 9 * 20)), rel=1e-4
+    )
 
 
 # ---------------------------------------------------------------- intervals
@@ -62,7 +70,9 @@ def test_an_interval_holds_the_mean_and_shrinks_with_frames():
 
 def test_an_interval_covers_the_truth_about_as_often_as_it_says():
     rng = np.random.default_rng(2)
-    hits = sum(low <= 0 <= high for low, high in (bootstrap_interval(rng.normal(0, 1, 40)) for _ in range(200)))
+    hits = sum(
+        low <= 0 <= high for low, high in (bootstrap_interval(rng.normal(0, 1, 40)) for _ in range(200))
+    )
     assert 0.88 <= hits / 200 <= 0.99
 
 
@@ -76,8 +86,12 @@ def test_a_weighted_interval_holds_the_weighted_mean():
     values, weights = [1.0, 0.02, 0.9, 0.03], [1.0, 300.0, 2.0, 300.0]
     mean = float(np.average(values, weights=weights))
     low, high = bootstrap_interval(values, weights=weights)
-    assert low <= mean <= high and bootstrap_interval(values)[0] > mean - 0.01, "pairs with few pixels count little"
-    assert bootstrap_interval([1.0, 5.0], weights=[1.0, 0.0])[1] == 1.0, "what was found on no pixel says nothing"
+    assert low <= mean <= high and bootstrap_interval(values)[0] > mean - 0.01, (
+        "pairs with few pixels count little"
+    )
+    assert bootstrap_interval([1.0, 5.0], weights=[1.0, 0.0])[1] == 1.0, (
+        "what was found on no pixel says nothing"
+    )
     assert bootstrap_interval(values, weights=[2.0] * 4) == pytest.approx(bootstrap_interval(values))
     for wrong in ([1.0], [0.0] * 4, [1.0, 1.0, 1.0, -1.0]):
         with pytest.raises(ValueError, match="weight"):
@@ -110,8 +124,15 @@ def clip(tmp_path_factory):
     tokenizer = CLIPTokenizer.from_pretrained(BUNDLED / "tokenizer")
     sides = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
     torch.manual_seed(0)
-    text = {**sides, "vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id, "max_position_embeddings": 77}
-    config = CLIPConfig(text_config=text, vision_config={**sides, "image_size": 32, "patch_size": 8}, projection_dim=16)
+    text = {
+        **sides,
+        "vocab_size": len(tokenizer),
+        "eos_token_id": tokenizer.eos_token_id,
+        "max_position_embeddings": 77,
+    }
+    config = CLIPConfig(
+        text_config=text, vision_config={**sides, "image_size": 32, "patch_size": 8}, projection_dim=16
+    )
     CLIPModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -134,9 +155,13 @@ def test_images_are_prepared_as_clips_own_processor_does(clip, monkeypatch):
     monkeypatch.setenv("I4D_CLIP", str(clip))
     embedder = find_clip()
     generator = torch.Generator().manual_seed(3)
-    image = torch.nn.functional.interpolate(torch.rand((1, 3, 6, 9), generator=generator), (64, 96), mode="bilinear")
+    image = torch.nn.functional.interpolate(
+        torch.rand((1, 3, 6, 9), generator=generator), (64, 96), mode="bilinear"
+    )
     processor = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
-    pixels = processor(images=[(image[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)], return_tensors="pt")["pixel_values"]
+    pixels = processor(
+        images=[(image[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)], return_tensors="pt"
+    )["pixel_values"]
     model = embedder._model
     with torch.inference_mode():
         reference = model.visual_projection(model.vision_model(pixel_values=pixels).pooler_output)

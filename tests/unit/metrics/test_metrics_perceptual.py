@@ -1,4 +1,6 @@
-"""LPIPS: the published package's numbers on its own pictures, zero for equal images, and clear words without weights."""
+"""LPIPS: the published package's numbers on its own pictures, zero for equal images, and clear words without
+weights.
+"""
 
 import os
 from pathlib import Path
@@ -12,7 +14,9 @@ from i4d.errors import WeightsError
 from i4d.metrics.perceptual import Lpips, find_lpips
 
 WEIGHTS = Path(os.environ.get("I4D_SHARED", Path(__file__).parents[4] / "shared")) / "data" / "weights"
-needs_weights = pytest.mark.skipif(not (WEIGHTS / "alexnet_features.pth").is_file(), reason="no LPIPS weights in ../shared/data/weights")
+needs_weights = pytest.mark.skipif(
+    not (WEIGHTS / "alexnet_features.pth").is_file(), reason="no LPIPS weights in ../shared/data/weights"
+)
 
 
 @pytest.fixture
@@ -22,7 +26,12 @@ def lpips(monkeypatch) -> Lpips:
 
 
 def picture(name: str) -> torch.Tensor:
-    return torch.from_numpy(np.array(Image.open(WEIGHTS / "lpips_golden" / name).convert("RGB"))).permute(2, 0, 1)[None].float() / 255
+    return (
+        torch.from_numpy(np.array(Image.open(WEIGHTS / "lpips_golden" / name).convert("RGB")))
+        .permute(2, 0, 1)[None]
+        .float()
+        / 255
+    )
 
 
 @needs_weights

@@ -1,4 +1,6 @@
-"""Figures of every round: probes beside the known answer, curves with the kept round, nothing for runs of one round."""
+"""Figures of every round: probes beside the known answer, curves with the kept round, nothing for runs of one
+round.
+"""
 
 import re
 
@@ -18,24 +20,42 @@ from i4d.store.blocks import write_block
 def measured(index, **changes):
     parts = {"temporal": 0.4 - 0.05 * index, "cross_view": 0.2 - 0.03 * index}
     moved = None if index == 1 else 0.03 / index
-    figures = {"change_edits": moved, "change_renders": moved, "disagreement": sum(parts.values()) / 2, "parts": parts}
+    figures = {
+        "change_edits": moved,
+        "change_renders": moved,
+        "disagreement": sum(parts.values()) / 2,
+        "parts": parts,
+    }
     return {"round": index, **figures, **changes}
 
 
 @pytest.fixture
 def run(tmp_path):
-    """An edited run of three rounds, the second of which shows the answer exactly and the third something else."""
+    """An edited run of three rounds, the second of which shows the answer exactly and the third something
+    else.
+    """
     scene = rig(exact=str(tmp_path))
     shown = videos(scene)
-    run = build(tmp_path / "run", scene, shown, {"before/cam00": shown[0]}, {v: shown[v] for v in scene.train_views})
+    run = build(
+        tmp_path / "run", scene, shown, {"before/cam00": shown[0]}, {v: shown[v] for v in scene.train_views}
+    )
     frames = probe_frames(scene.num_frames, 1)
     answer = np.stack([picture_answer("night", shown[0][frame]) for frame in frames])
     pictures = {1: shown[0][list(frames)], 2: answer, 3: 255 - answer}
     for index, video in pictures.items():
         for place in range(0, len(frames), 2):  # two calls a round
             blocks = {"rgb": plain(write_block(run.store, video[place : place + 2]))}
-            run.append({"kind": "render", "id": f"r{index}/probe{place // 2:02d}", "inputs": "", "receipt": {"blocks": blocks}})
-    run.write_json("rounds.json", {"kept": 2, "reason": "nothing moves", "rounds": [measured(i) for i in (1, 2, 3)]})
+            run.append(
+                {
+                    "kind": "render",
+                    "id": f"r{index}/probe{place // 2:02d}",
+                    "inputs": "",
+                    "receipt": {"blocks": blocks},
+                }
+            )
+    run.write_json(
+        "rounds.json", {"kept": 2, "reason": "nothing moves", "rounds": [measured(i) for i in (1, 2, 3)]}
+    )
     return run
 
 
@@ -64,7 +84,9 @@ def test_curves_name_their_figures_mark_the_kept_round_and_the_threshold(run):
     section = curves(by_round(Footage(run)), 0.01)
     assert section.count("<svg") == 5 == section.count('role="img"') == section.count("<figcaption>")
     assert "round 2: 100" in section and section.count('class="cut"') == 1
-    assert len(re.findall(r'fill="none" stroke="currentColor"', section)) == 6, "a ring per line: four figures, two kinds of change"
+    assert len(re.findall(r'fill="none" stroke="currentColor"', section)) == 6, (
+        "a ring per line: four figures, two kinds of change"
+    )
     assert 'class="cut"' not in curves(by_round(Footage(run)), 0.0), "no threshold, no line"
 
 
@@ -76,5 +98,7 @@ def test_rounds_without_answers_have_the_other_curves():
 def test_one_round_has_no_curves(tmp_path):
     scene = rig()
     shown = videos(scene)
-    run = build(tmp_path / "run", scene, shown, {"before/cam00": shown[0]}, {v: shown[v] for v in scene.train_views})
+    run = build(
+        tmp_path / "run", scene, shown, {"before/cam00": shown[0]}, {v: shown[v] for v in scene.train_views}
+    )
     assert by_round(Footage(run)) == [] and curves([], 0.01) == "" == curves([measured(1, kept=True)], 0.01)

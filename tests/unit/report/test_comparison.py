@@ -1,4 +1,6 @@
-"""Comparisons: tables of known figures in three formats, the grid of pictures, and studies that go on where they stopped."""
+"""Comparisons: tables of known figures in three formats, the grid of pictures, and studies that go on where
+they stopped.
+"""
 
 import csv
 import io
@@ -23,9 +25,12 @@ def metrics(temporal, psnr, interval=None, forwards=100, **edit):
     figures = {"temporal_warp_error": temporal, "cross_view_error": None}
     figures |= {"known_answer_psnr_db": psnr, "known_answer_interval_db": interval}
     return {
-        "cameras": ["cam00"], "held_out": True, "edit": {**figures, "look": {}, **edit}, "unet_forwards": forwards,
+        "cameras": ["cam00"],
+        "held_out": True,
+        "edit": {**figures, "look": {}, **edit},
+        "unet_forwards": forwards,
         "timing": {"total_s": 60.0, "prepare_s": 5.0, "fit_s": 15.0},
-    }  # fmt: skip
+    }
 
 
 ROWS = [
@@ -37,7 +42,9 @@ ROWS = [
 
 def test_markdown_marks_the_best_of_each_prompt_as_printed():
     lines = markdown("title", ROWS).splitlines()
-    assert lines[4] == "| 50 % & more | i4d | **0.300** | **24.00 [23.50, 24.50]** | 100 | 40 |", "a tie in print is a tie"
+    assert lines[4] == "| 50 % & more | i4d | **0.300** | **24.00 [23.50, 24.50]** | 100 | 40 |", (
+        "a tie in print is a tie"
+    )
     assert lines[5] == "| 50 % & more | in2n | **0.300** | 22.00 | 100 | 40 |"
     assert lines[6] == "| night | i4d | - | 20.00 | 100 | 40 |", "alone, nothing is best"
     assert "Not measured here" in lines[8] and "cross-view error" in lines[8]
@@ -48,27 +55,45 @@ def test_differences_are_of_the_same_frames_and_bold_where_they_are_sure():
     rows = [
         (Cell("p", "i4d", None), metrics(0.3, 24.0, known_answer_each_db=[x + 0.1 for x in drift])),
         (Cell("p", "per-frame", None), metrics(0.3, 24.0, known_answer_each_db=drift)),
-        (Cell("p", "in2n", None), metrics(0.3, 24.0, known_answer_each_db=list(np.add(drift, (1, -1, 1, -1, 0.2))))),
+        (
+            Cell("p", "in2n", None),
+            metrics(0.3, 24.0, known_answer_each_db=list(np.add(drift, (1, -1, 1, -1, 0.2)))),
+        ),
         (Cell("p", "authors", None), metrics(0.3, 24.0)),
     ]
     lines = differences(rows)
-    assert lines[2] == "| p | i4d - per-frame | **+0.10 [+0.10, +0.10]** |", "beyond what the frames differ by among themselves"
+    assert lines[2] == "| p | i4d - per-frame | **+0.10 [+0.10, +0.10]** |", (
+        "beyond what the frames differ by among themselves"
+    )
     assert lines[3].startswith("| p | i4d - in2n | +0.06 [-") and lines[4] == "| p | i4d - authors | - |"
     assert differences(rows[:1]) == [] and "Differences of the same frames" in markdown("title", rows)
 
 
 def test_latex_escapes_and_csv_keeps_what_latex_rounds():
     text = latex(ROWS)
-    assert r"50 \% \& more & in2n" in text and text.count(r"\\") == 4 and r"\textbf{24.00 [23.50, 24.50]}" in text
+    assert (
+        r"50 \% \& more & in2n" in text
+        and text.count(r"\\") == 4
+        and r"\textbf{24.00 [23.50, 24.50]}" in text
+    )
     rows = list(csv.DictReader(io.StringIO(as_csv(ROWS))))
-    assert rows[0]["temporal_error"] == "0.3004" and rows[0]["known_answer_psnr_db_low"] == "23.5" and rows[2]["temporal_error"] == ""
+    assert (
+        rows[0]["temporal_error"] == "0.3004"
+        and rows[0]["known_answer_psnr_db_low"] == "23.5"
+        and rows[2]["temporal_error"] == ""
+    )
 
 
 def test_the_grid_has_a_column_per_method_and_a_row_per_prompt(tmp_path):
     scene = rig()
     made = {name: noise((4, 16, 20, 3), seed) for seed, name in enumerate(("a", "b", "c"))}
-    runs = {n: build(tmp_path / n, scene, videos(scene), {"after/cam00": x, "before/cam00": x}, {1: x, 2: x}) for n, x in made.items()}
-    clip = grid([Cell("one", "i4d", runs["a"]), Cell("one", "in2n", runs["b"]), Cell("two", "i4d", runs["c"])])
+    runs = {
+        n: build(tmp_path / n, scene, videos(scene), {"after/cam00": x, "before/cam00": x}, {1: x, 2: x})
+        for n, x in made.items()
+    }
+    clip = grid(
+        [Cell("one", "i4d", runs["a"]), Cell("one", "in2n", runs["b"]), Cell("two", "i4d", runs["c"])]
+    )
     assert clip.labels == ("original", "i4d", "in2n") and clip.num_frames == 4
     columns = [read(2) for read in clip.panels]
     height = columns[0].shape[0] // 2
@@ -92,7 +117,11 @@ def test_every_row_of_the_ablation_and_every_method_is_a_configuration_of_its_ow
     trees = [str(cfg.to_dict(layers.of(method))) for method in (*ablate.ROWS.values(), METHODS["authors"])]
     assert len(set(trees)) == len(trees)
     authors = layers.of(METHODS["authors"])
-    assert (authors.schedule.key_steps, authors.schedule.refine_num_steps, authors.editor.norm) == (12, 600, "joint")
+    assert (authors.schedule.key_steps, authors.schedule.refine_num_steps, authors.editor.norm) == (
+        12,
+        600,
+        "joint",
+    )
 
 
 def test_baselines_spend_what_the_method_would(monkeypatch):
@@ -100,8 +129,14 @@ def test_baselines_spend_what_the_method_would(monkeypatch):
     from null_rig import scene as null_scene
 
     layers, scene, settings = Layers("demo", (), (), {}, ()), null_scene(10, 24), EditSettings("x", 1.0, 1.0)
-    spent = {n: predicted_forwards(scheduled_plan(scene, layers.of(METHODS[n]), settings)) for n in ("i4d", "per-frame", "in2n")}
-    assert 0.75 * spent["i4d"] < spent["per-frame"] <= spent["i4d"] and 0.99 * spent["i4d"] < spent["in2n"] <= spent["i4d"]
+    spent = {
+        n: predicted_forwards(scheduled_plan(scene, layers.of(METHODS[n]), settings))
+        for n in ("i4d", "per-frame", "in2n")
+    }
+    assert (
+        0.75 * spent["i4d"] < spent["per-frame"] <= spent["i4d"]
+        and 0.99 * spent["i4d"] < spent["in2n"] <= spent["i4d"]
+    )
 
 
 class Stub(Study):
@@ -116,7 +151,14 @@ class Stub(Study):
         self.ran.append(place.name)
         scene = rig()
         pictures = {"after/cam00": noise((4, 16, 20, 3)), "before/cam00": noise((4, 16, 20, 3), 1)}
-        run = build(place, scene, videos(scene), pictures, {1: noise((4, 16, 20, 3)), 2: noise((4, 16, 20, 3))}, request=request)
+        run = build(
+            place,
+            scene,
+            videos(scene),
+            pictures,
+            {1: noise((4, 16, 20, 3)), 2: noise((4, 16, 20, 3))},
+            request=request,
+        )
         run.write_json("asked.json", asked)
         return SimpleNamespace(stopped=False)
 
@@ -127,16 +169,24 @@ def test_a_study_goes_on_where_it_stopped_and_refuses_other_settings(tmp_path, m
 
     def study(sets=()):
         found = Stub(tmp_path / "out", Layers("demo", (), (), {}, sets), None)
-        found.add_all(["night", "snow"], [METHODS["i4d"], Method("other", settings={"schedule.key_steps": 1})])
+        found.add_all(
+            ["night", "snow"], [METHODS["i4d"], Method("other", settings={"schedule.key_steps": 1})]
+        )
         return found
 
     monkeypatch.setattr(Stub, "stop_at", "snow")
     assert study().carry_out("comparison", "t") == module.STOPPED
     assert Stub.ran == ["field", "i4d", "other"]
-    assert (tmp_path / "out" / "comparison.md").read_text().count("| night |") == 3, "two rows and their difference"
+    assert (tmp_path / "out" / "comparison.md").read_text().count("| night |") == 3, (
+        "two rows and their difference"
+    )
     monkeypatch.setattr(Stub, "stop_at", "")
     assert study().carry_out("comparison", "t") == 0
-    assert Stub.ran == ["field", "i4d", "other", "i4d", "other"], "finished cells and the reconstruction stand"
-    assert (tmp_path / "out" / "comparison.mp4").stat().st_size > 0 and "comparison.tex" in capsys.readouterr().out
+    assert Stub.ran == ["field", "i4d", "other", "i4d", "other"], (
+        "finished cells and the reconstruction stand"
+    )
+    assert (
+        tmp_path / "out" / "comparison.mp4"
+    ).stat().st_size > 0 and "comparison.tex" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="another prompt, field or settings"):
         study(["schedule.key_steps=3"])

@@ -1,4 +1,6 @@
-"""Anybody's videos: zero flicker where nothing flickers, the injected flicker where it does, and clear words where a figure is missing."""
+"""Anybody's videos: zero flicker where nothing flickers, the injected flicker where it does, and clear words
+where a figure is missing.
+"""
 
 import json
 
@@ -10,7 +12,15 @@ from reported_run import build, rig, videos
 from i4d import cli
 from i4d.errors import SceneError
 from i4d.report.footage import Footage
-from i4d.report.foreign import Pair, frames_of, masks_of, measure, pairs_with_folder, pairs_with_run, video_files
+from i4d.report.foreign import (
+    Pair,
+    frames_of,
+    masks_of,
+    measure,
+    pairs_with_folder,
+    pairs_with_run,
+    video_files,
+)
 from i4d.scenes.video import VideoWriter
 
 
@@ -33,7 +43,13 @@ def test_a_static_scene_has_no_error_and_flicker_is_measured(tmp_path):
     for name, frames in (("steady", still), ("flicker", flicker)):
         write(tmp_path / "edited" / f"{name}.mp4", frames)
         write(tmp_path / "originals" / f"{name}.mp4", still)
-    found = measure(pairs_with_folder(tmp_path / "edited", tmp_path / "originals"), "make it night", None, None, lambda *_: None)
+    found = measure(
+        pairs_with_folder(tmp_path / "edited", tmp_path / "originals"),
+        "make it night",
+        None,
+        None,
+        lambda *_: None,
+    )
     steady, shaking = found["cameras"]["steady"], found["cameras"]["flicker"]
     assert steady["temporal_warp_error"]["value"] < 0.05 and steady["long_range"]["value"] < 0.05
     assert steady["sharpness_kept"]["value"] == pytest.approx(1, abs=0.05)
@@ -42,7 +58,9 @@ def test_a_static_scene_has_no_error_and_flicker_is_measured(tmp_path):
 
 
 def test_pictures_are_videos_too_and_masks_say_what_was_to_stay(tmp_path, capsys):
-    """Left half changed by 10 of 255: outside a mask of that half nothing has changed; outside one of the right half all has."""
+    """Left half changed by 10 of 255: outside a mask of that half nothing has changed; outside one of the
+    right half all has.
+    """
     still, made = textured(), textured()
     made[:, :32] = made[:, :32] + 10
     for folder, frame in (("edited", made), ("originals", still)):
@@ -55,7 +73,14 @@ def test_pictures_are_videos_too_and_masks_say_what_was_to_stay(tmp_path, capsys
     (tmp_path / "masks").mkdir()
     Image.fromarray(left).save(tmp_path / "masks" / "cam00.png")
     Image.fromarray(255 - left).save(tmp_path / "masks" / "cam01.png")
-    arguments = ["eval", tmp_path / "edited", "--originals", tmp_path / "originals", "--masks", tmp_path / "masks"]
+    arguments = [
+        "eval",
+        tmp_path / "edited",
+        "--originals",
+        tmp_path / "originals",
+        "--masks",
+        tmp_path / "masks",
+    ]
     with pytest.raises(SystemExit) as end:
         cli.main([*map(str, arguments), "--prompt", "make it night"])
     assert not end.value.code and "background_kept_db" in capsys.readouterr().out
@@ -92,9 +117,13 @@ def test_with_a_run_its_originals_and_cameras_are_used(tmp_path, capsys):
     assert [p.name for p in pairs] == [scene.cameras[v].name for v in scene.train_views]
     assert np.abs(pairs[0].edited.astype(int) - pairs[0].original).mean() < 12
     with pytest.raises(SystemExit) as end:
-        cli.main(["eval", str(tmp_path / "theirs"), "--like", str(tmp_path / "run"), "--prompt", "make it night"])
+        cli.main(
+            ["eval", str(tmp_path / "theirs"), "--like", str(tmp_path / "run"), "--prompt", "make it night"]
+        )
     assert not end.value.code and "metrics:" in capsys.readouterr().out
-    assert set(json.loads((tmp_path / "theirs" / "metrics.json").read_text())["cameras"]) == {p.name for p in pairs}
+    assert set(json.loads((tmp_path / "theirs" / "metrics.json").read_text())["cameras"]) == {
+        p.name for p in pairs
+    }
 
 
 def test_mistakes_are_named(tmp_path, capsys):

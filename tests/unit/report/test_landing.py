@@ -1,4 +1,6 @@
-"""What a viewer follows of a run at work: windows before their round is committed, cameras fitted to a window, the finder's frame."""
+"""What a viewer follows of a run at work: windows before their round is committed, cameras fitted to a
+window, the finder's frame.
+"""
 
 import numpy as np
 import pytest
@@ -18,8 +20,14 @@ from i4d.types import FrameAddress
 def test_windows_are_found_as_they_land(tmp_path):
     scene = rig()
     run = build(tmp_path / "run", scene, videos(scene), {}, told=[])
-    windows = [{"index": 0, "frames": [2, 3], "reference_frame": 1}, {"index": 1, "frames": [0], "reference_frame": 1}]
-    run.write_json("plan.json", {"rounds": [{"index": 1, "chains": [{"view": 1, "direction": "forward", "windows": windows}]}]})
+    windows = [
+        {"index": 0, "frames": [2, 3], "reference_frame": 1},
+        {"index": 1, "frames": [0], "reference_frame": 1},
+    ]
+    run.write_json(
+        "plan.json",
+        {"rounds": [{"index": 1, "chains": [{"view": 1, "direction": "forward", "windows": windows}]}]},
+    )
     landing = Landing(run)
     assert not landing.refresh() and landing.find(1, 1, 2) is None
 
@@ -32,11 +40,19 @@ def test_windows_are_found_as_they_land(tmp_path):
     assert not landing.refresh(), "a joint edit is no window"
     first = land("r1/v01/w00", 2)
     assert landing.refresh() and not landing.refresh()
-    assert landing.find(1, 1, 3) == FrameAddress(first, 1) and landing.find(1, 1, 0) is None and landing.find(2, 1, 3) is None
+    assert (
+        landing.find(1, 1, 3) == FrameAddress(first, 1)
+        and landing.find(1, 1, 0) is None
+        and landing.find(2, 1, 3) is None
+    )
     last = land("r1/v01/w01", 1)
     run.append_event({"event": "StageStarted", "at_s": 1.0, "stage": "windows", "total": 2})
     assert landing.refresh() and landing.find(1, 1, 0) == FrameAddress(last, 0)
-    assert landing.standing().stage == "windows" and Footage(run).pixels(landing.find(1, 1, 0)).shape == (16, 20, 3)
+    assert landing.standing().stage == "windows" and Footage(run).pixels(landing.find(1, 1, 0)).shape == (
+        16,
+        20,
+        3,
+    )
 
 
 @pytest.mark.parametrize(("width", "height"), [(20, 16), (16, 30)])
@@ -48,7 +64,9 @@ def test_a_window_of_any_shape_shows_the_whole_picture_and_dims_the_rest(width, 
         shown = as_finder(image, free, camera)
         bright = (shown == 200).all(-1)
         rows, columns = bright.any(1).sum(), bright.any(0).sum()
-        assert columns / rows == pytest.approx(width / height, rel=0.05), "what is bright has the camera's shape"
+        assert columns / rows == pytest.approx(width / height, rel=0.05), (
+            "what is bright has the camera's shape"
+        )
         assert rows == free.height or columns == free.width, "and fills the window one way"
         assert np.all(shown[~bright] == int(200 * FINDER_DIMMED))
     assert fitting_fov(camera, 4.0) == pytest.approx(vertical_fov(camera))

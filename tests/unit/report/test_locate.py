@@ -8,9 +8,13 @@ from i4d.errors import ConfigError
 
 
 def test_a_box_holds_the_thing_and_not_the_wall_that_shows_beside_it():
-    """Three quarters of the pixels show a plate 1 by 2 at z = 2, the others a wall at z = 9: the box stays at the plate."""
+    """Three quarters of the pixels show a plate 1 by 2 at z = 2, the others a wall at z = 9: the box stays at
+    the plate.
+    """
     generator = torch.Generator().manual_seed(0)
-    plate = torch.rand(900, 3, generator=generator) * torch.tensor([1.0, 2.0, 0.1]) + torch.tensor([0.0, 0.0, 2.0])
+    plate = torch.rand(900, 3, generator=generator) * torch.tensor([1.0, 2.0, 0.1]) + torch.tensor(
+        [0.0, 0.0, 2.0]
+    )
     wall = torch.rand(300, 3, generator=generator) + torch.tensor([0.0, 0.0, 9.0])
     both = torch.cat([plate, wall])
     kept = of_one_thing(both[:, 2])
@@ -23,7 +27,13 @@ def test_a_box_holds_the_thing_and_not_the_wall_that_shows_beside_it():
 
 def test_the_corners_of_a_rectangle_do_not_count():
     inside = within_ellipse(30, 20)
-    assert inside.shape == (20, 30) and inside[10, 0] and inside[0, 15] and not inside[0, 0] and not inside[19, 28]
+    assert (
+        inside.shape == (20, 30)
+        and inside[10, 0]
+        and inside[0, 15]
+        and not inside[0, 0]
+        and not inside[19, 28]
+    )
     assert abs(inside.float().mean() - torch.pi / 4) < 0.02
 
 

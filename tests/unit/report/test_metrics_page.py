@@ -1,4 +1,6 @@
-"""docs/metrics.md says of every figure what it is, where it comes from, its unit and range, and which way is better."""
+"""docs/metrics.md says of every figure what it is, where it comes from, its unit and range, and which way is
+better.
+"""
 
 from pathlib import Path
 
@@ -12,7 +14,11 @@ PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
 
 
 def rows():
-    lines = [line.strip().strip("|").split(" | ") for line in PAGE.read_text().splitlines() if line.startswith("| `")]
+    lines = [
+        line.strip().strip("|").split(" | ")
+        for line in PAGE.read_text().splitlines()
+        if line.startswith("| `")
+    ]
     return {cells[0].strip().strip("`"): [cell.strip() for cell in cells[1:]] for cells in lines}
 
 
@@ -29,7 +35,11 @@ def test_every_figure_has_definition_source_range_and_direction():
 def test_numbers_of_an_edit_are_all_on_the_page_and_parts_are_told_as_they_come(tmp_path):
     scene = rig(width=24, height=20)
     shown = videos(scene)
-    renders = {"before/cam00": shown[0], "after/cam00": shown[1], "key/before": np.stack([v[1] for v in shown[1:]])}
+    renders = {
+        "before/cam00": shown[0],
+        "after/cam00": shown[1],
+        "key/before": np.stack([v[1] for v in shown[1:]]),
+    }
     depths = [np.full(v.shape[1:3], 2.0) for v in shown[1:]]
     run = build(tmp_path / "run", scene, shown, renders, {v: shown[v] for v in scene.train_views}, depths)
     told = []

@@ -35,7 +35,11 @@ def demo(tmp_path_factory):
 
 def edited_run(path, scene, shown, after, request=NIGHT, before=None, depths=True):
     keys = np.stack([shown[v][1] for v in scene.train_views])
-    renders = {"before/cam00": shown[0] if before is None else before, "after/cam00": after, "key/before": keys}
+    renders = {
+        "before/cam00": shown[0] if before is None else before,
+        "after/cam00": after,
+        "key/before": keys,
+    }
     flat = [np.full(keys.shape[1:3], 2.0)] * len(keys) if depths else None
     edited = {v: darker(shown[v]) for v in scene.train_views}
     return build(path, scene, shown, renders, edited, flat, request)
@@ -74,7 +78,11 @@ def test_a_picture_edit_is_measured_against_its_exact_answer(tmp_path, demo):
     scene, shown = demo
     answers = np.stack([picture_answer("night", frame) for frame in shown[0]])
     edit = evaluate(edited_run(tmp_path / "run", scene, shown, answers))["edit"]
-    assert edit["name"] == "night" and edit["known_answer_psnr_db"] == 100 and edit["known_answer_frames"] == FRAMES
+    assert (
+        edit["name"] == "night"
+        and edit["known_answer_psnr_db"] == 100
+        and edit["known_answer_frames"] == FRAMES
+    )
     assert edit["unedited_to_answer_psnr_db"] < 20
     assert edit["object"] is None and "whole image" in edit["object_reason"]
 
@@ -89,33 +97,56 @@ def test_an_object_edit_is_measured_inside_and_outside_its_mask(tmp_path, demo):
         assert not (changed[i] & exact.outside(i)).any(), "nothing changes beyond two pixels from the object"
     request = Request("edit", "turn the ball gold", editor="tiny")
     grainy = np.clip(shown[0].astype(int) + noise(shown[0].shape) % 9 - 4, 0, 255).astype(np.uint8)
-    part = evaluate(edited_run(tmp_path / "run", scene, shown, answers, request, before=grainy))["edit"]["object"]
+    part = evaluate(edited_run(tmp_path / "run", scene, shown, answers, request, before=grainy))["edit"][
+        "object"
+    ]
     assert part["inside_db"] == 100 and part["unedited_inside_db"] < 25
-    assert part["outside_db"] == 100 and 35 < part["unedited_field_outside_db"] < 45 and part["frames"] == FRAMES
+    assert (
+        part["outside_db"] == 100 and 35 < part["unedited_field_outside_db"] < 45 and part["frames"] == FRAMES
+    )
 
 
 def test_edited_frames_are_measured_before_any_field(tmp_path, demo):
     scene, shown = demo
     answers = {v: np.stack([picture_answer("night", frame) for frame in shown[v]]) for v in scene.train_views}
     renders = {"before/cam00": shown[0], "after/cam00": shown[0]}
-    exact = evaluate(build(tmp_path / "exact", scene, shown, renders, answers, None, NIGHT))["edit"]["edited_frames"]
-    assert exact["known_answer_psnr_db"] == 100 and exact["known_answer_each_db"] == [100.0] * FRAMES * len(scene.train_views)
-    flickering = {v: np.stack([darker(f, 40 * (i % 2)) for i, f in enumerate(shown[v])]) for v in scene.train_views}
+    exact = evaluate(build(tmp_path / "exact", scene, shown, renders, answers, None, NIGHT))["edit"][
+        "edited_frames"
+    ]
+    assert exact["known_answer_psnr_db"] == 100 and exact["known_answer_each_db"] == [100.0] * FRAMES * len(
+        scene.train_views
+    )
+    flickering = {
+        v: np.stack([darker(f, 40 * (i % 2)) for i, f in enumerate(shown[v])]) for v in scene.train_views
+    }
     edit = evaluate(build(tmp_path / "flicker", scene, shown, renders, flickering, None, NIGHT))["edit"]
     part = edit["edited_frames"]["temporal"]
-    assert part["edited"]["error"] > 0.05 > part["originals"]["error"], "the renders are steady, the edited frames are not"
+    assert part["edited"]["error"] > 0.05 > part["originals"]["error"], (
+        "the renders are steady, the edited frames are not"
+    )
     assert len(part["edited"]["each"]) == FRAMES - 1 and edit["temporal_ratio"] <= 1
     keys = np.stack([shown[v][1] for v in scene.train_views])
-    apart = {v: darker(shown[v], 40 * place) for place, v in enumerate(scene.train_views)}  # one camera is darker, in all its frames
+    apart = {
+        v: darker(shown[v], 40 * place) for place, v in enumerate(scene.train_views)
+    }  # one camera is darker, in all its frames
     flat = [np.full(keys.shape[1:3], 2.0)] * len(keys)
     alike, unlike = (
-        evaluate(build(tmp_path / name, scene, shown, {**renders, "key/before": keys}, edited, flat, NIGHT))["edit"]["edited_frames"]
+        evaluate(build(tmp_path / name, scene, shown, {**renders, "key/before": keys}, edited, flat, NIGHT))[
+            "edit"
+        ]["edited_frames"]
         for name, edited in (("alike", {v: shown[v] for v in scene.train_views}), ("unlike", apart))
     )
-    assert alike["cross_view"]["instants"] == [0, FRAMES - 1] and len(alike["cross_view"]["edited"]["each"]) == 4, "two pairs each"
+    assert (
+        alike["cross_view"]["instants"] == [0, FRAMES - 1] and len(alike["cross_view"]["edited"]["each"]) == 4
+    ), "two pairs each"
     assert unlike["cross_view"]["edited"]["error"] > alike["cross_view"]["edited"]["error"] + 0.05
-    other = evaluate(edited_run(tmp_path / "other", scene, shown, shown[0], Request("edit", "a new thing", editor="tiny")))["edit"]
-    assert other["edited_frames"]["known_answer_psnr_db"] is None and "names no" in other["edited_frames"]["known_answer_reason"]
+    other = evaluate(
+        edited_run(tmp_path / "other", scene, shown, shown[0], Request("edit", "a new thing", editor="tiny"))
+    )["edit"]
+    assert (
+        other["edited_frames"]["known_answer_psnr_db"] is None
+        and "names no" in other["edited_frames"]["known_answer_reason"]
+    )
 
 
 def test_steadiness_and_agreement_are_relative_to_the_unedited_field(tmp_path, demo):
@@ -123,11 +154,18 @@ def test_steadiness_and_agreement_are_relative_to_the_unedited_field(tmp_path, d
     flickering = shown[0].copy()
     flickering[1::2] = darker(flickering[1::2], 40)
     edit = evaluate(edited_run(tmp_path / "run", scene, shown, flickering))["edit"]
-    assert edit["temporal_ratio"] > 2 and edit["temporal_warp_error"] > 2 * edit["temporal_warp_error_unedited"]
-    assert edit["temporal"]["originals"] == edit["temporal"]["unedited_field"] and edit["temporal"]["frames"] == FRAMES
+    assert (
+        edit["temporal_ratio"] > 2 and edit["temporal_warp_error"] > 2 * edit["temporal_warp_error_unedited"]
+    )
+    assert (
+        edit["temporal"]["originals"] == edit["temporal"]["unedited_field"]
+        and edit["temporal"]["frames"] == FRAMES
+    )
     same = evaluate(edited_run(tmp_path / "same", scene, shown, shown[0]))["edit"]
     assert same["temporal_ratio"] <= 1.0
-    assert same["cross_view"]["frames"] == 2 and same["cross_view_ratio"] == pytest.approx(1, abs=0.2), "darker views agree as well"
+    assert same["cross_view"]["frames"] == 2 and same["cross_view_ratio"] == pytest.approx(1, abs=0.2), (
+        "darker views agree as well"
+    )
 
 
 def test_figures_that_cannot_be_had_say_why(tmp_path):
@@ -138,14 +176,18 @@ def test_figures_that_cannot_be_had_say_why(tmp_path):
     assert edit["temporal_warp_error"] is None and "rendered" in edit["temporal"]["reason"]
     assert edit["cross_view_error"] is None and edit["cross_view"]["reason"]
     assert edit["known_answer_psnr_db"] is None and edit["known_answer_reason"] and edit["object_reason"]
-    done = build(tmp_path / "more", scene, shown, {"before/cam00": shown[0], "after/cam00": shown[0]}, {1: shown[1]})
+    done = build(
+        tmp_path / "more", scene, shown, {"before/cam00": shown[0], "after/cam00": shown[0]}, {1: shown[1]}
+    )
     assert "procedural" in evaluate(done)["edit"]["known_answer_reason"]
 
 
 def test_work_is_counted_once_and_idleness_is_that_of_the_stages(tmp_path):
     scene = rig()
     shown = videos(scene)
-    metrics = evaluate(build(tmp_path / "run", scene, shown, {"before/cam00": shown[0]}, {1: shown[1], 2: shown[2]}))
+    metrics = evaluate(
+        build(tmp_path / "run", scene, shown, {"before/cam00": shown[0]}, {1: shown[1], 2: shown[2]})
+    )
     assert metrics["timing"]["fit_s"] == 10 and metrics["timing"]["total_s"] == 20
     assert metrics["timing"]["trainer_busy_s"] == 10 and metrics["timing"]["editors_busy_s"] == 13
     assert metrics["unet_forwards"] == 21 and metrics["peak_memory_bytes"] == 1 << 20
@@ -164,9 +206,21 @@ def test_a_folder_that_is_no_finished_run_is_refused(tmp_path):
 
 def test_the_renders_of_a_run(tmp_path):
     jobs = {job.name: job for job in render_jobs(rig(num_views=4), 2)}
-    assert set(jobs) == {"before/cam00", "after/cam00", "path/before", "path/after", "key/before", "others/before"}
-    assert jobs["others/before"].want == ("depth",) and [shot.frames for shot in jobs["others/before"].shots] == [(0,)] * 3 + [(3,)] * 3
-    assert "others/before" not in {job.name for job in render_jobs(rig(num_views=2), 2)}, "one camera has nobody to disagree with"
+    assert set(jobs) == {
+        "before/cam00",
+        "after/cam00",
+        "path/before",
+        "path/after",
+        "key/before",
+        "others/before",
+    }
+    assert (
+        jobs["others/before"].want == ("depth",)
+        and [shot.frames for shot in jobs["others/before"].shots] == [(0,)] * 3 + [(3,)] * 3
+    )
+    assert "others/before" not in {job.name for job in render_jobs(rig(num_views=2), 2)}, (
+        "one camera has nobody to disagree with"
+    )
     assert [job.round for job in jobs.values()].count(-1) == 2 and jobs["key/before"].want == ("rgb", "depth")
     assert [shot.frames for shot in jobs["path/after"].shots] == [(0,), (1,), (2,), (3,)]
     assert len(jobs["key/before"].shots) == 3 and jobs["key/before"].shots[0].frames == (2,)

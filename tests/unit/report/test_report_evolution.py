@@ -1,4 +1,6 @@
-"""The sections about how an edit came about: warps of a known motion, occlusions tinted, every picture named."""
+"""The sections about how an edit came about: warps of a known motion, occlusions tinted, every picture
+named.
+"""
 
 import numpy as np
 import pytest
@@ -41,7 +43,13 @@ def test_an_unedited_run_has_neither_and_an_edited_one_names_its_pictures(tmp_pa
     shown = videos(scene)
     plain = Footage(build(tmp_path / "plain", scene, shown, {"before/cam00": shown[0]}))
     assert evolution(plain, 1) == "" == flow_overlays(plain, 1)
-    run = build(tmp_path / "edited", scene, shown, {"before/cam00": shown[0]}, {v: shown[v] for v in scene.train_views})
+    run = build(
+        tmp_path / "edited",
+        scene,
+        shown,
+        {"before/cam00": shown[0]},
+        {v: shown[v] for v in scene.train_views},
+    )
     page = flow_overlays(Footage(run), 1)
     assert "What the flow carries" in page and page.count("<img alt=") == page.count("data:image/png") > 2
     assert "not explained" in page and "%)" in page
@@ -50,13 +58,22 @@ def test_an_unedited_run_has_neither_and_an_edited_one_names_its_pictures(tmp_pa
 def test_every_round_shows_what_its_own_windows_began_with_and_the_kept_one_says_so(tmp_path):
     scene = rig(width=40, height=30)
     shown = videos(scene)
-    run = build(tmp_path / "run", scene, shown, {"before/cam00": shown[0]}, {v: shown[v] for v in scene.train_views})
-    edited = {index: [255 - shown[v] if index == 1 else shown[v] // 2 for v in scene.train_views] for index in (1, 2)}
+    run = build(
+        tmp_path / "run", scene, shown, {"before/cam00": shown[0]}, {v: shown[v] for v in scene.train_views}
+    )
+    edited = {
+        index: [255 - shown[v] if index == 1 else shown[v] // 2 for v in scene.train_views]
+        for index in (1, 2)
+    }
     for index, made in edited.items():
         digests = [write_block(run.store, video).digest for video in made]
         keys = plain(write_block(run.store, np.stack([video[1] for video in made])))
-        runs = [[v, 0, scene.num_frames, digest, 0] for v, digest in zip(scene.train_views, digests, strict=True)]
-        run.write_manifest(index, {"overrides": runs, "receipts": {f"r{index}/key00": {"block": keys, "unet_forwards": 1}}})
+        runs = [
+            [v, 0, scene.num_frames, digest, 0] for v, digest in zip(scene.train_views, digests, strict=True)
+        ]
+        run.write_manifest(
+            index, {"overrides": runs, "receipts": {f"r{index}/key00": {"block": keys, "unet_forwards": 1}}}
+        )
     run.write_json("rounds.json", {"kept": 1, "reason": "", "rounds": []})
     footage, view = Footage(run), scene.train_views[1]
     assert shown_view(footage) == view == shown_view(footage, "cam02") and shown_view(footage, "cam01") == 1
@@ -65,7 +82,9 @@ def test_every_round_shows_what_its_own_windows_began_with_and_the_kept_one_says
     section = evolution(footage, view)
     assert section.count("windows start here</figcaption>") == 2 and section.count("<small>kept</small>") == 1
     first, second = (picture_uri(edited[index][1][1]) for index in (1, 2))
-    assert first != second and section.count(first) == 2 == section.count(second), "the joint edit, and what its round began with"
+    assert first != second and section.count(first) == 2 == section.count(second), (
+        "the joint edit, and what its round began with"
+    )
     assert np.array_equal(footage.edited_frame(view, 1), edited[1][1][1]), "of the kept round"
     assert "i4d report run --camera cam02" in section
 
@@ -75,9 +94,20 @@ def test_a_single_edited_camera_is_not_told_of_others(tmp_path):
     for views in (2, 3):
         scene = rig(views, width=40, height=30)
         shown = videos(scene)
-        run = build(tmp_path / str(views), scene, shown, {"before/cam00": shown[0]}, {v: shown[v] for v in scene.train_views})
+        run = build(
+            tmp_path / str(views),
+            scene,
+            shown,
+            {"before/cam00": shown[0]},
+            {v: shown[v] for v in scene.train_views},
+        )
         keys = plain(write_block(run.store, np.stack([shown[v][1] for v in scene.train_views])))
         manifest = run.manifests()[1]
         run.write_manifest(1, {**manifest, "receipts": {"r1/key00": {"block": keys, "unet_forwards": 1}}})
         pages[views] = evolution(Footage(run), 1) + key_frames(Footage(run))
-    assert "cameras" in pages[3] and "after its edit" in pages[2] and "edited first" in pages[2] and "cameras" not in pages[2]
+    assert (
+        "cameras" in pages[3]
+        and "after its edit" in pages[2]
+        and "edited first" in pages[2]
+        and "cameras" not in pages[2]
+    )

@@ -1,4 +1,6 @@
-"""The page: well-formed, self-contained, what users typed is escaped, bounded in size; the videos and the timeline."""
+"""The page: well-formed, self-contained, what users typed is escaped, bounded in size; the videos and the
+timeline.
+"""
 
 import base64
 import re
@@ -36,7 +38,9 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
-        self.addresses += [value for name, value in attrs if name in ("src", "href", "action", "poster", "data")]
+        self.addresses += [
+            value for name, value in attrs if name in ("src", "href", "action", "poster", "data")
+        ]
         if tag not in VOID:
             self.open.append(tag)
 
@@ -53,10 +57,16 @@ def edited(path, prompt="turn it into night", scene=None, **options):
     shown = videos(scene)
     other = videos(scene, 50)
     renders = {f"{when}/cam00": x for when, x in (("before", shown[0]), ("after", other[0]))}
-    renders |= {"path/before": shown[0], "path/after": other[0], "key/before": np.stack([v[1] for v in shown[1:]])}
+    renders |= {
+        "path/before": shown[0],
+        "path/after": other[0],
+        "key/before": np.stack([v[1] for v in shown[1:]]),
+    }
     depths = [np.full(v.shape[1:3], 2.0) for v in shown[1:]]
     request = Request("edit", prompt, demonstration=True, notices=("a <demonstration> editor",))
-    return build(path, scene, shown, renders, {v: other[v] for v in scene.train_views}, depths, request, **options)
+    return build(
+        path, scene, shown, renders, {v: other[v] for v in scene.train_views}, depths, request, **options
+    )
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +79,16 @@ def test_the_page_is_well_formed_and_needs_nothing_but_itself(page):
     parsed = Page(page)
     assert not parsed.wrong and not parsed.open
     assert parsed.addresses and all(address.startswith("data:") for address in parsed.addresses)
-    assert "http://" not in page.replace('"http://www.w3.org', "") and "https://" not in page and "@import" not in page
+    assert (
+        "http://" not in page.replace('"http://www.w3.org', "")
+        and "https://" not in page
+        and "@import" not in page
+    )
     assert [t for t, _ in parsed.tags].count("script") == 1 and "<h1>" in page
-    assert any(a.get("http-equiv") == "Content-Security-Policy" and "default-src 'none'" in a["content"] for _, a in parsed.tags)
+    assert any(
+        a.get("http-equiv") == "Content-Security-Policy" and "default-src 'none'" in a["content"]
+        for _, a in parsed.tags
+    )
 
 
 def test_what_people_typed_is_shown_and_never_run(page):
@@ -89,11 +106,19 @@ def test_pictures_and_videos_are_there_and_described(page):
     sheet = [a for t, a in tags if t == "img"]
     assert all(a["alt"] for a in sheet) and sum("key frame of cam0" in a["alt"] for a in sheet) == 4
     warps = [a["alt"] for a in sheet if "cam0" in a["alt"] and "key frame of" not in a["alt"]]
-    assert len(warps) % 3 == 0 and len(warps) >= 3, "warp, occlusion and edit of some frames after the key frame"
+    assert len(warps) % 3 == 0 and len(warps) >= 3, (
+        "warp, occlusion and edit of some frames after the key frame"
+    )
 
 
 def test_figures_settings_and_command_are_there(page):
-    for text in ("Reconstruction, PSNR", "Flicker in time", "UNet forwards", "Idle while editing", "each on a card of its own"):
+    for text in (
+        "Reconstruction, PSNR",
+        "Flicker in time",
+        "UNet forwards",
+        "Idle while editing",
+        "each on a card of its own",
+    ):
         assert text in page
     for key in ("schedule.key_frame", "field.rays", "cluster.executor", "editor.weights"):
         assert f"<code>{key}</code>" in page
@@ -105,13 +130,17 @@ def test_a_run_without_an_edit_has_a_page_too(tmp_path):
     shown = videos(scene)
     run = build(tmp_path / "fit", scene, shown, {"before/cam00": shown[0], "path/before": shown[0]}, told=[])
     text = write_report(run).read_text()
-    assert not Page(text).wrong and "reconstructed" in text and "Key frame" not in text and "i4d train" in text
+    assert (
+        not Page(text).wrong and "reconstructed" in text and "Key frame" not in text and "i4d train" in text
+    )
 
 
 def test_figures_are_not_made_up(tmp_path):
     scene = rig(held_out=0)
     shown = videos(scene)
-    run = build(tmp_path / "run", scene, shown, {"before/cam00": shown[0]}, {v: shown[v] for v in scene.train_views})
+    run = build(
+        tmp_path / "run", scene, shown, {"before/cam00": shown[0]}, {v: shown[v] for v in scene.train_views}
+    )
     text = write_report(run).read_text()
     assert "n/a" in text and "Not available: " in text and "training camera" in text
 
@@ -144,9 +173,16 @@ def test_videos_are_written_enlarged_and_in_step(tmp_path):
     run = edited(tmp_path / "run")
     made = write_videos(run)
     assert set(made) == {
-        "cam00-original", "cam00-reconstruction", "cam00-edited", "cam00-side-by-side", "path-before", "path-after", "path-side-by-side",
-        "edited-cam01", "edited-cam02",
-    }  # fmt: skip
+        "cam00-original",
+        "cam00-reconstruction",
+        "cam00-edited",
+        "cam00-side-by-side",
+        "path-before",
+        "path-after",
+        "path-side-by-side",
+        "edited-cam01",
+        "edited-cam02",
+    }
     for name, path in made.items():
         facts = probe(path)
         assert facts.num_frames == 4 and facts.height >= 240 and facts.fps == 8, name
@@ -164,9 +200,18 @@ def test_a_video_shows_its_frames_in_order(tmp_path):
 def test_panels_stand_side_by_side():
     left, right = np.zeros((10, 20, 3), np.uint8), np.full((20, 20, 3), 200, np.uint8)
     row = side_by_side([left, right])
-    assert row.shape == (10, 20 + 8 + 10, 3) and row[:, :20].max() == 0 and row[:, 20:28].min() == 255 and (row[:, 28:] == 200).all()
+    assert (
+        row.shape == (10, 20 + 8 + 10, 3)
+        and row[:, :20].max() == 0
+        and row[:, 20:28].min() == 255
+        and (row[:, 28:] == 200).all()
+    )
     assert side_by_side([left, right], ("a", "b")).shape == (32, 38, 3)
-    assert enlarged(left).shape == (240, 480, 3) and enlarged(np.zeros((300, 400, 3), np.uint8)).shape == (300, 400, 3)
+    assert enlarged(left).shape == (240, 480, 3) and enlarged(np.zeros((300, 400, 3), np.uint8)).shape == (
+        300,
+        400,
+        3,
+    )
 
 
 # ------------------------------------------------------------------------------------------------ timeline
@@ -175,13 +220,18 @@ def test_the_timeline_has_a_row_per_worker_with_its_device():
     for name in ("trainer", "editor-0", "editor-1", "cuda:0 (toy)", "cuda:1 (toy)", "cuda:2 (toy)"):
         assert svg.count(f">{name}<") == 1
     kinds = re.findall(r'<rect class="k-([a-z-]+)"', svg)
-    assert sorted(kinds) == ["fit", "key-frame", "window", "window"], "ten calls of one fit are one bar; reused work is no work"
+    assert sorted(kinds) == ["fit", "key-frame", "window", "window"], (
+        "ten calls of one fit are one bar; reused work is no work"
+    )
     widths = [float(x) for x in re.findall(r'<rect class="k-window"[^>]* width="([0-9.]+)"', svg)]
     assert widths[0] == pytest.approx(2 * widths[1], rel=0.01)
 
 
 def test_the_pause_before_a_resume_is_cut_out():
-    later = [{**e, "at_s": e["at_s"] + 5000, **({"started_s": e["started_s"] + 5000} if "started_s" in e else {})} for e in events()]
+    later = [
+        {**e, "at_s": e["at_s"] + 5000, **({"started_s": e["started_s"] + 5000} if "started_s" in e else {})}
+        for e in events()
+    ]
     once, twice = Clock(workload(events())), Clock(workload(events() + later))
     assert once.length == pytest.approx(20) and not once.cuts
     assert twice.length == pytest.approx(40) and len(twice.cuts) == 1
@@ -189,7 +239,11 @@ def test_the_pause_before_a_resume_is_cut_out():
 
 
 def test_neighbouring_calls_are_joined_but_not_over_gaps():
-    spans = [Span("w", "cpu", "fit", "a", 0, 1), Span("w", "cpu", "fit", "b", 1.05, 2), Span("w", "cpu", "fit", "c", 5, 6)]
+    spans = [
+        Span("w", "cpu", "fit", "a", 0, 1),
+        Span("w", "cpu", "fit", "b", 1.05, 2),
+        Span("w", "cpu", "fit", "c", 5, 6),
+    ]
     assert [(s.began_s, s.ended_s) for s in merged(spans, 0.1)] == [(0, 2), (5, 6)]
     windows = [Span("w", "cpu", "window", str(i), i, i + 1) for i in range(3)]
     assert len(merged(windows, 0.1)) == 3
@@ -208,10 +262,18 @@ def test_the_report_measures_a_run_that_was_not_measured(tmp_path):
 
 
 def test_warnings_of_the_run_stand_with_the_work_and_notices_on_top(tmp_path):
-    warned = [{"event": "Warned", "at_s": 1001.0, "text": text} for text in ("a <demonstration> editor", "out of memory: halves")]
+    warned = [
+        {"event": "Warned", "at_s": 1001.0, "text": text}
+        for text in ("a <demonstration> editor", "out of memory: halves")
+    ]
     text = write_report(edited(tmp_path / "run", told=[*events(), *warned])).read_text()
     assert text.count("a &lt;demonstration&gt; editor") == 1 and text.count("out of memory: halves") == 1
-    assert text.index("demonstration&gt;") < text.index("From camera") < text.index("Who worked when") < text.index("out of memory")
+    assert (
+        text.index("demonstration&gt;")
+        < text.index("From camera")
+        < text.index("Who worked when")
+        < text.index("out of memory")
+    )
 
 
 def test_the_page_says_where_the_edit_could_act_and_what_was_given(tmp_path):
@@ -238,6 +300,8 @@ def test_a_camera_that_moves_is_not_called_fixed(tmp_path):
         way = replace(first, path=np.stack([first.world_from_camera] * scene.num_frames)) if moves else first
         scene = replace(scene, cameras=(way, *scene.cameras[1:]))
         shown = videos(scene)
-        page = write_report(build(tmp_path / str(moves), scene, shown, {"before/cam00": shown[0], "path/before": shown[0]})).read_text()
+        page = write_report(
+            build(tmp_path / str(moves), scene, shown, {"before/cam00": shown[0], "path/before": shown[0]})
+        ).read_text()
         said.append(("Fixed camera" in page, "on its own way" in page))
     assert said == [(True, False), (False, True)]

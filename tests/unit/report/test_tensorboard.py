@@ -6,7 +6,14 @@ from i4d.report.tensorboard import scalars, write_tensorboard
 
 
 def fit(step, psnr=20.0):
-    return {"event": "FitProgress", "at_s": 1.0 * step, "step": step, "psnr_db": psnr, "rays": 1000, "seconds": 0.5}
+    return {
+        "event": "FitProgress",
+        "at_s": 1.0 * step,
+        "step": step,
+        "psnr_db": psnr,
+        "rays": 1000,
+        "seconds": 0.5,
+    }
 
 
 def window(reused=False, kept=0.9):
@@ -14,7 +21,11 @@ def window(reused=False, kept=0.9):
 
 
 def test_a_refit_goes_on_where_the_fit_ended():
-    found = [(step, value) for tag, value, step, _ in scalars([fit(10), fit(20), fit(5, 25.0)]) if tag == "fit/psnr_db"]
+    found = [
+        (step, value)
+        for tag, value, step, _ in scalars([fit(10), fit(20), fit(5, 25.0)])
+        if tag == "fit/psnr_db"
+    ]
     assert found == [(10, 20.0), (20, 20.0), (25, 25.0)]
     assert {value for tag, value, *_ in scalars([fit(10)]) if tag == "fit/rays_per_s"} == {2000.0}
 
@@ -35,7 +46,10 @@ def test_files_are_written(tmp_path):
             return [fit(1), fit(2), window()]
 
         def read_json(self, name):
-            return {"reconstruction": {"psnr_db": 31.0}, "edit": {"temporal_ratio": 0.9, "cross_view_ratio": None}}
+            return {
+                "reconstruction": {"psnr_db": 31.0},
+                "edit": {"temporal_ratio": 0.9, "cross_view_ratio": None},
+            }
 
     assert write_tensorboard(Run(), tmp_path / "tb") == 4 + 2 + 2
     files = list((tmp_path / "tb").iterdir())

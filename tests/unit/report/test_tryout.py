@@ -1,4 +1,6 @@
-"""`i4d try`: a sheet of every prompt and setting, with figures, the best one marked and the command that runs it."""
+"""`i4d try`: a sheet of every prompt and setting, with figures, the best one marked and the command that runs
+it.
+"""
 
 import shlex
 
@@ -15,7 +17,12 @@ from i4d.report.tryout import Strengths, Trial, best, try_grid
 from i4d.scenes.procedural.demo import write_demo
 from i4d.types import EditSettings, Strength
 
-SMALL = ["schedule.diffusion_steps=2", "schedule.refine_diffusion_steps=1", "schedule.key_frame=1", "scene.reader=n3dv"]
+SMALL = [
+    "schedule.diffusion_steps=2",
+    "schedule.refine_diffusion_steps=1",
+    "schedule.key_frame=1",
+    "scene.reader=n3dv",
+]
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +33,28 @@ def scene(tmp_path_factory):
 
 
 def run(scene, out, prompts, **changes):
-    given = {"scene": "demo", "camera": "", "frames": 2, "guidance": "1", "image_guidance": "", "presets": (), "files": ()} | changes
-    try_out(prompts, out, given["scene"], given["camera"], given["frames"], given["guidance"], given["image_guidance"],
-            given["presets"], given["files"], {"cluster.device": "cpu"}, [*SMALL, f"scene.root={scene}"])  # fmt: skip
+    given = {
+        "scene": "demo",
+        "camera": "",
+        "frames": 2,
+        "guidance": "1",
+        "image_guidance": "",
+        "presets": (),
+        "files": (),
+    } | changes
+    try_out(
+        prompts,
+        out,
+        given["scene"],
+        given["camera"],
+        given["frames"],
+        given["guidance"],
+        given["image_guidance"],
+        given["presets"],
+        given["files"],
+        {"cluster.device": "cpu"},
+        [*SMALL, f"scene.root={scene}"],
+    )
 
 
 def test_the_sheet_shows_every_cell_and_the_page_runs_without_a_server(scene, tmp_path, capsys):
@@ -39,16 +65,21 @@ def test_the_sheet_shows_every_cell_and_the_page_runs_without_a_server(scene, tm
     assert picture.width > 3 * WIDE and np.asarray(picture).std() > 20
     page = (tmp_path / "out" / "sheet.html").read_text()
     assert page.count("<figure class=best>") == 2 and page.count("<figure") == 6 and page.count("alt=") == 18
-    assert "http" not in page.replace("https://", "http").split("<style>")[0] and "src='data:image/png" in page
+    assert (
+        "http" not in page.replace("https://", "http").split("<style>")[0] and "src='data:image/png" in page
+    )
 
 
 def test_cells_side_by_side_are_the_same_as_one_after_the_other(tiny_editor_folder):
     originals = np.random.default_rng(1).integers(0, 256, (2, 24, 32, 3), dtype=np.uint8)
-    grid = [EditSettings(prompt, text, 1.0) for prompt in ("make it night", "make it gold") for text in (1.0, 2.5)]
+    grid = [
+        EditSettings(prompt, text, 1.0) for prompt in ("make it night", "make it gold") for text in (1.0, 2.5)
+    ]
     strengths, seen = Strengths(Strength(1000, 2), Strength(600, 1)), []
     models = [load_editor(str(tiny_editor_folder)) for _ in range(3)]
     alone, together = (
-        try_grid(chosen, DisFlow(), originals, grid, strengths, {}, lambda done, of: seen.append(done)) for chosen in (models[:1], models)
+        try_grid(chosen, DisFlow(), originals, grid, strengths, {}, lambda done, of: seen.append(done))
+        for chosen in (models[:1], models)
     )
     assert seen == [1, 2, 3, 4] * 2
     for one, other in zip(alone, together, strict=True):
@@ -68,9 +99,11 @@ def test_best_is_highest_but_for_flicker_and_each_prompt_has_its_own():
 
 
 def test_the_command_survives_quotes_and_brackets(tmp_path):
-    nasty = trial("it's <b>\"bold\"</b>; rm -rf", "changed", 0.1)
+    nasty = trial('it\'s <b>"bold"</b>; rm -rf', "changed", 0.1)
     words = shlex.split(command_of(nasty, "demo", ["--set", "a.b=[1, 2]"]))
-    assert words[words.index("--prompt") + 1] == nasty.prompt and words[words.index("--set") + 1] == "a.b=[1, 2]"
+    assert (
+        words[words.index("--prompt") + 1] == nasty.prompt and words[words.index("--set") + 1] == "a.b=[1, 2]"
+    )
     sheet_html(tmp_path / "x.html", nasty.frames, [nasty], "demo")
     sheet_png(tmp_path / "x.png", nasty.frames, [nasty])
     assert "<b>" not in (tmp_path / "x.html").read_text()

@@ -1,4 +1,6 @@
-"""One moving camera: poses and lenses per frame as the files have them, both formats of one capture, every kind of bad input."""
+"""One moving camera: poses and lenses per frame as the files have them, both formats of one capture, every
+kind of bad input.
+"""
 
 import json
 
@@ -38,7 +40,9 @@ def capture(tmp_path_factory):
 
 
 def write_transforms(root, capture, lens=None):
-    """The moving camera of `capture` as transforms.json; frames listed in another order than they were taken."""
+    """The moving camera of `capture` as transforms.json; frames listed in another order than they were
+    taken.
+    """
     moving, _ = mono_cameras(W, H, FRAMES)
     (root / "images").mkdir(parents=True)
     frames = []
@@ -47,7 +51,14 @@ def write_transforms(root, capture, lens=None):
         cv2.imwrite(str(root / "images" / f"{FRAMES - i}.png"), image)
         pose = moving.path[i] @ OPENCV_FROM_OPENGL  # its own inverse
         more = lens(i) if lens else {}
-        frames.append({"file_path": f"images/{FRAMES - i}.png", "time": i / 10, "transform_matrix": pose.tolist(), **more})
+        frames.append(
+            {
+                "file_path": f"images/{FRAMES - i}.png",
+                "time": i / 10,
+                "transform_matrix": pose.tolist(),
+                **more,
+            }
+        )
     f = moving.K[0, 0]
     tree = {"fl_x": f, "fl_y": f, "cx": W / 2, "cy": H / 2, "w": W, "h": H, "frames": frames[::-1]}
     (root / "transforms.json").write_text(json.dumps(tree))
@@ -73,15 +84,23 @@ def test_start_stride_and_size_take_frames_and_poses_together(tmp_path, capture)
     scene = read_nerfstudio(c, write_transforms(tmp_path / "t", capture))
     moving, _ = mono_cameras(W, H, FRAMES)
     np.testing.assert_allclose(scene.cameras[0].path, moving.path[[1, 3]], atol=1e-9)
-    assert (scene.cameras[0].width, scene.cameras[0].height, scene.cameras[0].K[0, 0]) == (16, 12, moving.K[0, 0] / 2)
+    assert (scene.cameras[0].width, scene.cameras[0].height, scene.cameras[0].K[0, 0]) == (
+        16,
+        12,
+        moving.K[0, 0] / 2,
+    )
     assert scene.fps == 15.0
     frames = list(working_frames(scene, c, 0))
-    small = cv2.resize(cv2.imread(str(capture / "rgb/1x/0_00003.png"))[..., ::-1], (16, 12), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(
+        cv2.imread(str(capture / "rgb/1x/0_00003.png"))[..., ::-1], (16, 12), interpolation=cv2.INTER_AREA
+    )
     assert len(frames) == 2 and np.array_equal(frames[1], small)
 
 
 def test_exact_depth_of_one_frame_is_found_again_from_another(capture):
-    """Poses, depth and time belong together: a point of the still room, unprojected at frame 0, lies on the surface at frame 3."""
+    """Poses, depth and time belong together: a point of the still room, unprojected at frame 0, lies on the
+    surface at frame 3.
+    """
     scene = read_dycheck(config(), capture)
     camera, exact = scene.cameras[0], np.load(capture / "exact" / "cam00.npz")
     origins, directions = camera_rays(camera.at(0))
@@ -117,18 +136,26 @@ def test_a_run_keeps_the_path(capture):
 
 
 def test_lenses_that_change_are_brought_to_one(tmp_path, capture):
-    """A mark at a known direction: wherever the lens of a frame puts it, the reader's frames have it where the common K does."""
+    """A mark at a known direction: wherever the lens of a frame puts it, the reader's frames have it where
+    the common K does.
+    """
     root = tmp_path / "t"
-    lens = lambda i: {"fl_x": 30.0 + i, "fl_y": 30.0 + i, "k1": -0.02 * i}  # noqa: E731
+    lens = lambda i: {"fl_x": 30.0 + i, "fl_y": 30.0 + i, "k1": -0.02 * i}
     write_transforms(root, capture, lens)
     directions = np.array([0.2, -0.15, 1.0])
     for i in range(FRAMES):
-        K = np.array([[30.0 + i, 0, W / 2 - 0.5], [0, 30.0 + i, H / 2 - 0.5], [0, 0, 1]])  # OpenCV: centres at integers
-        where, _ = cv2.projectPoints(directions[None], np.zeros(3), np.zeros(3), K, np.array([-0.02 * i, 0, 0, 0]))
+        K = np.array(
+            [[30.0 + i, 0, W / 2 - 0.5], [0, 30.0 + i, H / 2 - 0.5], [0, 0, 1]]
+        )  # OpenCV: centres at integers
+        where, _ = cv2.projectPoints(
+            directions[None], np.zeros(3), np.zeros(3), K, np.array([-0.02 * i, 0, 0, 0])
+        )
         x, y = where.ravel()
         ys, xs = np.mgrid[:H, :W]
         spot = np.exp(-((xs - x) ** 2 + (ys - y) ** 2) / 4)
-        cv2.imwrite(str(root / "images" / f"{FRAMES - i}.png"), (255 * spot[..., None].repeat(3, -1)).astype(np.uint8))
+        cv2.imwrite(
+            str(root / "images" / f"{FRAMES - i}.png"), (255 * spot[..., None].repeat(3, -1)).astype(np.uint8)
+        )
     scene = read_nerfstudio(config(), root)
     assert scene.cameras[0].K[0, 0] == 32.0 and not scene.source_cameras[0].distortion
     for frame in working_frames(scene, config(), 0):
@@ -153,7 +180,9 @@ def test_depth_images_settle_how_far_the_scene_reaches(tmp_path, capture):
         frame["depth_file_path"] = f"d{i}.png"
     (root / "transforms.json").write_text(json.dumps(tree))
     bounds = read_nerfstudio(config(near=0.0, far=0.0), root).bounds
-    assert bounds.near == pytest.approx(0.9 * 2.015, abs=0.01) and bounds.far == pytest.approx(1.1 * 4.985, abs=0.01)
+    assert bounds.near == pytest.approx(0.9 * 2.015, abs=0.01) and bounds.far == pytest.approx(
+        1.1 * 4.985, abs=0.01
+    )
 
 
 def test_training_rays_come_from_where_the_camera_stands(capture):
@@ -187,7 +216,10 @@ def broken(change):
         (broken(lambda t: t["frames"][0].pop("time")), "1 of 5 frames have no time"),
         (broken(lambda t: t["frames"][0].update(time=0.0)), "share the time 0.0"),
         (broken(lambda t: t["frames"][2].pop("transform_matrix")), "images/3.png has no transform_matrix"),
-        (broken(lambda t: t["frames"][2].update(transform_matrix=np.diag([2.0, 2, 2, 1]).tolist())), "no rotation"),
+        (
+            broken(lambda t: t["frames"][2].update(transform_matrix=np.diag([2.0, 2, 2, 1]).tolist())),
+            "no rotation",
+        ),
         (broken(lambda t: t["frames"][1].update(file_path="../x.png")), "is not a file in"),
         (broken(lambda t: t["frames"][1].update(file_path="images/none.png")), "none.png: missing"),
         (broken(lambda t: t.update(camera_model="OPENCV_FISHEYE")), "lens OPENCV_FISHEYE"),
@@ -212,7 +244,20 @@ def test_bad_dycheck_folders_are_named(tmp_path, capture):
 
 def test_the_demo_makes_itself_and_measures_on_the_still_camera(tmp_path):
     c = Config()
-    merge(c, {"scene": {"name": "m", "reader": "demo_mono", "width": 24, "height": 18, "num_frames": 3, "held_out": ["cam01"]}}, "t")
+    merge(
+        c,
+        {
+            "scene": {
+                "name": "m",
+                "reader": "demo_mono",
+                "width": 24,
+                "height": 18,
+                "num_frames": 3,
+                "held_out": ["cam01"],
+            }
+        },
+        "t",
+    )
     scene = load_scene(c.scene, str(tmp_path))
     assert (scene.num_frames, scene.held_out_views, scene.fps) == (3, (1,), 12.0) and scene.exact
     assert load_scene(c.scene, str(tmp_path)).num_frames == 3

@@ -1,4 +1,6 @@
-"""The ray caster against geometry, its own exact answers against its pictures, and object edits against their masks."""
+"""The ray caster against geometry, its own exact answers against its pictures, and object edits against their
+masks.
+"""
 
 import numpy as np
 import pytest
@@ -65,13 +67,20 @@ def test_flow_carries_one_frame_onto_the_next():
     camera, n = CAMERAS[2], 24
     frames = np.stack(list(render_frames(camera, range(n), n))).astype(np.float32) / 255
     answers = exact_answers(camera, n)
-    flow, ids = torch.from_numpy(answers["flow"].astype(np.float32)), torch.from_numpy(answers["id"].astype(np.float32))
+    flow, ids = (
+        torch.from_numpy(answers["flow"].astype(np.float32)),
+        torch.from_numpy(answers["id"].astype(np.float32)),
+    )
     y, x = torch.meshgrid(torch.arange(60) + 0.5, torch.arange(80) + 0.5, indexing="ij")
     still, moved = [], []
     for i in range(0, n - 1, 4):
         at = (torch.stack([(x + flow[i, ..., 0]) / 80, (y + flow[i, ..., 1]) / 60], -1) * 2 - 1)[None]
-        pull = lambda image, mode: torch.nn.functional.grid_sample(image[None], at, mode=mode, align_corners=False)[0]  # noqa: B023, E731
-        seen = (ids[i] >= FIRST_SOLID_ID) & (pull(ids[i + 1][None], "nearest")[0] == ids[i])  # not hidden in the next frame
+        pull = lambda image, mode: torch.nn.functional.grid_sample(
+            image[None], at, mode=mode, align_corners=False
+        )[0]
+        seen = (ids[i] >= FIRST_SOLID_ID) & (
+            pull(ids[i + 1][None], "nearest")[0] == ids[i]
+        )  # not hidden in the next frame
         pulled = pull(torch.from_numpy(frames[i + 1]).permute(2, 0, 1), "bilinear").permute(1, 2, 0)
         still.append((torch.from_numpy(frames[i + 1] - frames[i])[seen] ** 2).mean())
         moved.append(((pulled - torch.from_numpy(frames[i]))[seen] ** 2).mean())

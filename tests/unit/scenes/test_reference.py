@@ -30,12 +30,17 @@ def test_a_picture_is_brought_to_the_working_size(tmp_path):
 
 def test_it_is_undistorted_with_its_video(tmp_path):
     store = open_store(tmp_path / "store")
-    """A mark 6 pixels right of the centre: with k1 = 2 and a focal length of 20, u (1 + 2 u^2) = 0.3 at u = 0.262, so 5.2 pixels."""
+    """A mark 6 pixels right of the centre: with k1 = 2 and a focal length of 20, u (1 + 2 u^2) = 0.3 at
+    u = 0.262, so 5.2 pixels."""
     image = np.zeros((H, W, 3), np.uint8)
     image[:, 15:17] = 255
     cv2.imwrite(str(tmp_path / "p.png"), image)
     bent = scene(1, distortion=(2.0, 0.0, 0.0, 0.0))
-    row = BlockReader(store).row(read_reference(LocalConfig(reference=str(tmp_path / "p.png")), bent, 0, store)).astype(float)
+    row = (
+        BlockReader(store)
+        .row(read_reference(LocalConfig(reference=str(tmp_path / "p.png")), bent, 0, store))
+        .astype(float)
+    )
     weight = row[H // 2, :17, 0]  # beyond, the rim is mirrored
     assert (weight * (np.arange(17) + 0.5)).sum() / weight.sum() == pytest.approx(W / 2 + 5.2, abs=0.3)
 

@@ -16,7 +16,15 @@ def picture(seed=0, size=(48, 64)):
 
 
 def test_the_repertoire_is_the_one_promised():
-    assert len(EDITS) >= 16 and set(WHOLE) == {"sepia", "black_and_white", "night", "sunset", "snow", "fog", "autumn"}
+    assert len(EDITS) >= 16 and set(WHOLE) == {
+        "sepia",
+        "black_and_white",
+        "night",
+        "sunset",
+        "snow",
+        "fog",
+        "autumn",
+    }
     assert set(PAINTERLY) == {"van_gogh", "watercolour", "pencil_sketch", "cartoon"}
 
 
@@ -64,5 +72,7 @@ def test_every_wording_leads_back_to_its_edit(edit):
 
 
 def test_sentences_outside_the_repertoire_name_no_edit():
-    assert edit_named_by("turn the dog into a cat") is None and edit_named_by("make it sepia and snowy") is None
+    assert (
+        edit_named_by("turn the dog into a cat") is None and edit_named_by("make it sepia and snowy") is None
+    )
     assert edit_named_by("What if it was painted by Van Gogh?") == "van_gogh" and len(LOOKS) == 11

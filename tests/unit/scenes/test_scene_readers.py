@@ -1,4 +1,6 @@
-"""N3DV and rig readers: a row worked by hand, marks that must appear where they are, and every kind of bad input."""
+"""N3DV and rig readers: a row worked by hand, marks that must appear where they are, and every kind of bad
+input.
+"""
 
 import json
 
@@ -33,8 +35,12 @@ def write_video(path, frames=3, width=W, height=H, image=None):
 
 
 def llff(position, near=2.0, far=9.0, height=H, width=W, focal=F):
-    """A camera that looks along world -z with x to the right and y up, as in OpenGL: [down, right, back, position, hwf]."""
-    matrix = np.array([[0, 1, 0, position[0], height], [-1, 0, 0, position[1], width], [0, 0, 1, position[2], focal]], float)
+    """A camera that looks along world -z with x to the right and y up, as in OpenGL: [down, right, back,
+    position, hwf].
+    """
+    matrix = np.array(
+        [[0, 1, 0, position[0], height], [-1, 0, 0, position[1], width], [0, 0, 1, position[2], focal]], float
+    )
     return np.concatenate([matrix.ravel(), [near, far]])
 
 
@@ -42,13 +48,17 @@ def n3dv_folder(root, positions, frames=3, rows=None, **row):
     root.mkdir(exist_ok=True)
     for i in range(len(positions)):
         write_video(root / f"cam{i:02d}.mp4", frames)
-    np.save(root / "poses_bounds.npy", np.stack([llff(p, **row) for p in positions]) if rows is None else rows)
+    np.save(
+        root / "poses_bounds.npy", np.stack([llff(p, **row) for p in positions]) if rows is None else rows
+    )
     return root
 
 
 def test_one_row_worked_by_hand(tmp_path):
-    """Cameras at (0, 0, 0) and (2, 1, 0) looking along -z. The average sits at (1, 0.5, 0); OpenCV's y is world -y and its z
-    world -z there. Scale 1.08 * 2 = 2.16: camera 1 is 1 to the right and 0.5 up of the average, so at (1, -0.5, 0) / 2.16."""
+    """Cameras at (0, 0, 0) and (2, 1, 0) looking along -z. The average sits at (1, 0.5, 0); OpenCV's y is
+    world -y and its z world -z there. Scale 1.08 * 2 = 2.16: camera 1 is 1 to the right and 0.5 up of the
+    average, so at (1, -0.5, 0) / 2.16.
+    """
     scene = read_n3dv(config(), n3dv_folder(tmp_path, [(0, 0, 0), (2, 1, 0)], near=2.0, far=9.0))
     np.testing.assert_allclose(scene.cameras[1].centre, [1 / 2.16, -0.5 / 2.16, 0], atol=1e-12)
     np.testing.assert_allclose(scene.cameras[1].world_from_camera[:3, :3], np.eye(3), atol=1e-12)
@@ -57,8 +67,10 @@ def test_one_row_worked_by_hand(tmp_path):
 
 
 def test_marks_left_right_above_and_below_are_seen_where_they_are(tmp_path):
-    """Marks in the file's own axes (y up, looking along -z) are drawn by hand into every camera; rays of the reader's cameras
-    through them must meet, and the meeting points must lie left, right, above and below of the middle."""
+    """Marks in the file's own axes (y up, looking along -z) are drawn by hand into every camera; rays of the
+    reader's cameras through them must meet, and the meeting points must lie left, right, above and below of
+    the middle.
+    """
     positions = [(-0.5, 0, 0), (0, 0.4, 0.2), (0.5, -0.1, 0), (0.1, 0.1, -0.1)]
     marks = {"left": (-1.2, 0, -5), "right": (1.2, 0, -5), "above": (0, 0.9, -5), "below": (0, -0.9, -5)}
     scene = read_n3dv(config(), n3dv_folder(tmp_path, positions))
@@ -77,7 +89,10 @@ def test_marks_left_right_above_and_below_are_seen_where_they_are(tmp_path):
             local = camera.world_from_camera[:3, :3].T @ (point - camera.centre)
             u, v = (camera.K @ local)[:2] / local[2]
             ahead = p[2] - mark[2]
-            assert abs(u - (W / 2 + F * (mark[0] - p[0]) / ahead)) < 1e-6 and abs(v - (H / 2 - F * (mark[1] - p[1]) / ahead)) < 1e-6
+            assert (
+                abs(u - (W / 2 + F * (mark[0] - p[0]) / ahead)) < 1e-6
+                and abs(v - (H / 2 - F * (mark[1] - p[1]) / ahead)) < 1e-6
+            )
     assert found["left"][0] < -0.3 < 0.3 < found["right"][0]
     assert found["above"][1] < -0.2 < 0.2 < found["below"][1], "OpenCV's y points down"
     assert all(p[2] > 1 for p in found.values()), "in front of the NDC near plane"
@@ -105,15 +120,43 @@ def test_focal_follows_the_working_size(tmp_path):
 BAD_N3DV = {
     "missing folder": (lambda r: None, {}, "no such folder"),
     "empty folder": (lambda r: r.mkdir(), {}, "no cam"),
-    "no poses": (lambda r: (n3dv_folder(r, [(0, 0, 0)]), (r / "poses_bounds.npy").unlink()), {}, "poses_bounds.npy: missing"),
-    "poses of another rig": (lambda r: n3dv_folder(r, [(0, 0, 0), (1, 0, 0)], rows=llff((0, 0, 0))[None]), {}, "1 poses for 2 videos"),
+    "no poses": (
+        lambda r: (n3dv_folder(r, [(0, 0, 0)]), (r / "poses_bounds.npy").unlink()),
+        {},
+        "poses_bounds.npy: missing",
+    ),
+    "poses of another rig": (
+        lambda r: n3dv_folder(r, [(0, 0, 0), (1, 0, 0)], rows=llff((0, 0, 0))[None]),
+        {},
+        "1 poses for 2 videos",
+    ),
     "NaN pose": (lambda r: n3dv_folder(r, [(0, 0, 0), (float("nan"), 0, 0)]), {}, "pose of cam01"),
     "declared size": (lambda r: n3dv_folder(r, [(0, 0, 0), (1, 0, 0)], width=55), {}, "frames are 40x30"),
-    "corrupt video": (lambda r: (n3dv_folder(r, [(0, 0, 0), (1, 0, 0)]), (r / "cam01.mp4").write_bytes(b"no")), {}, "cam01.mp4"),
-    "lengths": (lambda r: (n3dv_folder(r, [(0, 0, 0), (1, 0, 0)]), write_video(r / "cam01.mp4", 5)), {}, "different lengths"),
-    "range": (lambda r: n3dv_folder(r, [(0, 0, 0), (1, 0, 0)]), {"num_frames": 9}, "frames 0..8 asked, cam00 has 3"),
-    "unknown camera": (lambda r: n3dv_folder(r, [(0, 0, 0), (1, 0, 0)]), {"drop": ["cam7"]}, "no camera cam7"),
-    "all held out": (lambda r: n3dv_folder(r, [(0, 0, 0)]), {"held_out": ["cam00"]}, "every camera is held out"),
+    "corrupt video": (
+        lambda r: (n3dv_folder(r, [(0, 0, 0), (1, 0, 0)]), (r / "cam01.mp4").write_bytes(b"no")),
+        {},
+        "cam01.mp4",
+    ),
+    "lengths": (
+        lambda r: (n3dv_folder(r, [(0, 0, 0), (1, 0, 0)]), write_video(r / "cam01.mp4", 5)),
+        {},
+        "different lengths",
+    ),
+    "range": (
+        lambda r: n3dv_folder(r, [(0, 0, 0), (1, 0, 0)]),
+        {"num_frames": 9},
+        "frames 0..8 asked, cam00 has 3",
+    ),
+    "unknown camera": (
+        lambda r: n3dv_folder(r, [(0, 0, 0), (1, 0, 0)]),
+        {"drop": ["cam7"]},
+        "no camera cam7",
+    ),
+    "all held out": (
+        lambda r: n3dv_folder(r, [(0, 0, 0)]),
+        {"held_out": ["cam00"]},
+        "every camera is held out",
+    ),
 }
 
 
@@ -132,9 +175,18 @@ def rig_folder(root, **changes):
     entries = []
     for i, (x, width) in enumerate(((-1.0, W), (1.0, W + 20))):
         write_video(root / f"v{i}.mp4", 3, width, H)
-        entries.append({"name": f"c{i}", "video": f"v{i}.mp4", "width": width, "height": H,
-                        "K": [[F, 0, width / 2], [0, F, H / 2], [0, 0, 1]],
-                        "distortion": [0, 0, 0, 0] if i == 0 else [-0.1, 0, 0, 0], "R": np.eye(3).tolist(), "t": [-x, 0, 3.0]})  # fmt: skip
+        entries.append(
+            {
+                "name": f"c{i}",
+                "video": f"v{i}.mp4",
+                "width": width,
+                "height": H,
+                "K": [[F, 0, width / 2], [0, F, H / 2], [0, 0, 1]],
+                "distortion": [0, 0, 0, 0] if i == 0 else [-0.1, 0, 0, 0],
+                "R": np.eye(3).tolist(),
+                "t": [-x, 0, 3.0],
+            }
+        )
     entries[1] |= changes
     (root / "cameras.json").write_text(json.dumps({"cameras": entries}))
     return root
@@ -145,7 +197,9 @@ def test_a_rig_comes_out_pinhole_at_one_size(tmp_path):
     scene = read_rig(config(reader="rig", width=W, height=H), root)
     assert [(c.width, c.height, c.distortion) for c in scene.cameras] == [(W, H, ()), (W, H, ())]
     np.testing.assert_allclose(scene.cameras[1].centre, [1, 0, -3])
-    assert scene.cameras[1].K[0, 0] == pytest.approx(F * W / (W + 20)) and scene.cameras[1].K[0, 2] == pytest.approx(W / 2)
+    assert scene.cameras[1].K[0, 0] == pytest.approx(F * W / (W + 20)) and scene.cameras[1].K[
+        0, 2
+    ] == pytest.approx(W / 2)
     assert scene.held_out == () and scene.bounds.kind == "box"
     low, high = map(np.array, scene.bounds.aabb)
     assert (low < [-0.3, -0.3, -0.3]).all() and (high > [0.3, 0.3, 0.3]).all()
@@ -156,7 +210,9 @@ def test_one_camera_that_stands_still_needs_a_depth(tmp_path):
     root, only = rig_folder(tmp_path), {"reader": "rig", "width": W, "height": H, "drop": ["c1"]}
     with pytest.raises(SceneError, match="tells no depth .*scene.near and scene.far"):
         read_rig(config(**only), root)
-    swept = read_rig(config(near=2.0, far=4.0, **only), root).bounds  # it stands 3 m from the origin and looks along z
+    swept = read_rig(
+        config(near=2.0, far=4.0, **only), root
+    ).bounds  # it stands 3 m from the origin and looks along z
     assert (swept.aabb[0][2], swept.aabb[1][2], swept.unit) == pytest.approx((-1, 1, 3))
     boxed = read_rig(config(aabb=[[-2.0, -1.0, -0.5], [0.0, 1.0, 1.5]], **only), root).bounds
     assert boxed.aabb == ((-2.0, -1.0, -0.5), (0.0, 1.0, 1.5)) and boxed.unit == pytest.approx(3.5)
@@ -167,19 +223,35 @@ def test_one_camera_that_stands_still_needs_a_depth(tmp_path):
 def test_prepare_is_resumable_and_undistorts(tmp_path):
     scene = read_rig(config(reader="rig", width=W, height=H, block_frames=2), rig_folder(tmp_path / "rig"))
     store, calls = open_store(tmp_path / "store"), []
-    runs = prepare(scene, config(reader="rig", block_frames=2), store, lambda done, total: calls.append((done, total)))
-    assert [(r.view, r.start, r.stop) for r in runs] == [(0, 0, 2), (0, 2, 3), (1, 0, 2), (1, 2, 3)] and calls[-1] == (6, 6)
+    runs = prepare(
+        scene, config(reader="rig", block_frames=2), store, lambda done, total: calls.append((done, total))
+    )
+    assert [(r.view, r.start, r.stop) for r in runs] == [
+        (0, 0, 2),
+        (0, 2, 3),
+        (1, 0, 2),
+        (1, 2, 3),
+    ] and calls[-1] == (6, 6)
     assert BlockReader(store).rows(runs[2].digest).shape == (2, H, W, 3)
     written = set(store.list("blocks"))
-    assert prepare(scene, config(reader="rig", block_frames=2), store) == runs and set(store.list("blocks")) == written
+    assert (
+        prepare(scene, config(reader="rig", block_frames=2), store) == runs
+        and set(store.list("blocks")) == written
+    )
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"R": [[1, 0, 0], [0, 1, 0], [0, 0, 2]]}, "no rotation"), ({"t": [0, float("nan"), 3]}, "NaN"), ({"width": 50}, "declared 50x30"),
-     ({"video": "../v0.mp4"}, "not a file in"), ({"video": "gone.mp4"}, "missing"), ({"distortion": [1, 2]}, "2 numbers"),
-     ({"name": "c0"}, "different")],
-)  # fmt: skip
+    [
+        ({"R": [[1, 0, 0], [0, 1, 0], [0, 0, 2]]}, "no rotation"),
+        ({"t": [0, float("nan"), 3]}, "NaN"),
+        ({"width": 50}, "declared 50x30"),
+        ({"video": "../v0.mp4"}, "not a file in"),
+        ({"video": "gone.mp4"}, "missing"),
+        ({"distortion": [1, 2]}, "2 numbers"),
+        ({"name": "c0"}, "different"),
+    ],
+)
 def test_bad_rigs_are_one_clear_line(changes, words, tmp_path):
     with pytest.raises(SceneError, match=words) as caught:
         read_rig(config(reader="rig"), rig_folder(tmp_path / "rig", **changes))

@@ -18,7 +18,10 @@ W, H = 20, 14
 def scene(num_cameras=3, frames=3, scale=1, distortion=()):
     K = np.array([[20.0, 0, W / 2], [0, 20.0, H / 2], [0, 0, 1]])
     cameras = tuple(Camera(f"cam{i:02d}", W, H, K, np.eye(4)) for i in range(num_cameras))
-    sources = tuple(Camera(c.name, W * scale, H * scale, c.K * [[scale], [scale], [1]], np.eye(4), distortion) for c in cameras)
+    sources = tuple(
+        Camera(c.name, W * scale, H * scale, c.K * [[scale], [scale], [1]], np.eye(4), distortion)
+        for c in cameras
+    )
     bounds = Bounds("box", ((-1.0, -1.0, 1.0), (1.0, 1.0, 3.0)), 0.1, 10.0, unit=2.0)
     return Scene("t", cameras, frames, 12.0, bounds, ("cam00",) if num_cameras > 1 else (), None, sources)
 
@@ -44,7 +47,12 @@ def test_a_box_is_six_numbers():
         with pytest.raises(ConfigError, match="--where"):
             box_of(wrong)
     region = read_region(LocalConfig(where="0,0,0,1,1,1", feather_px=5), SceneConfig(), scene(), None)
-    assert (region.box, region.masks, region.feather_px, region.match_threshold) == (((0, 0, 0), (1, 1, 1)), (), 5, 0.1)
+    assert (region.box, region.masks, region.feather_px, region.match_threshold) == (
+        ((0, 0, 0), (1, 1, 1)),
+        (),
+        5,
+        0.1,
+    )
 
 
 def test_an_object_by_name_names_what_is_missing():

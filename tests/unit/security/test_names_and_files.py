@@ -1,4 +1,6 @@
-"""What a user or a peer can hand in: names that would leave their folder, and files that would run code when read."""
+"""What a user or a peer can hand in: names that would leave their folder, and files that would run code when
+read.
+"""
 
 import json
 import os
@@ -53,9 +55,13 @@ UP = [["--out", "../../etc/.."], ["--set", "scene.name=../../x", "--out", "fine"
 
 
 @pytest.mark.parametrize("options", UP)
-def test_a_job_with_paths_that_go_up_is_refused_before_anything_is_sent(capsys, options, tmp_path, monkeypatch):
+def test_a_job_with_paths_that_go_up_is_refused_before_anything_is_sent(
+    capsys, options, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
-    code, err = told(capsys, "submit", "--scene", "demo", "--prompt", "x", "--address", "http://127.0.0.1:9", *options)
+    code, err = told(
+        capsys, "submit", "--scene", "demo", "--prompt", "x", "--address", "http://127.0.0.1:9", *options
+    )
     assert code == 2 and err.startswith("error: ") and not list(tmp_path.iterdir()), err
 
 
@@ -75,8 +81,25 @@ def test_a_checkpoint_that_is_a_pickle_is_refused_and_runs_nothing(tmp_path, cap
     evil.write_bytes(pickle.dumps(Evil(mark)))
     with pytest.raises(FitError, match="not a field checkpoint"):
         decode(evil.read_bytes())
-    code, err = told(capsys, "edit", "--scene", "demo", "--prompt", "x", "--ckpt", evil, "--out", tmp_path / "run", "--local")
-    assert code == 1 and "not a field checkpoint" in err and not mark.exists() and not (tmp_path / "run").exists()
+    code, err = told(
+        capsys,
+        "edit",
+        "--scene",
+        "demo",
+        "--prompt",
+        "x",
+        "--ckpt",
+        evil,
+        "--out",
+        tmp_path / "run",
+        "--local",
+    )
+    assert (
+        code == 1
+        and "not a field checkpoint" in err
+        and not mark.exists()
+        and not (tmp_path / "run").exists()
+    )
 
 
 @pytest.mark.parametrize("as_zip", [False, True])

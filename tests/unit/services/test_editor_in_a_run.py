@@ -28,7 +28,9 @@ class EditorRig(NullRig):
 
 
 def digests(folder, weights, editors, method="key_frame"):
-    """Return the frame tables of a run by round, what it told of, and the UNet forwards predicted and done."""
+    """Return the frame tables of a run by round, what it told of, and the UNet forwards predicted and
+    done.
+    """
     keys = {**SHORT, "restview_refine_diffusion_steps": 2, "method": method}
     plan = scheduled_plan(scene(), config(**keys), EditSettings("night", 3.0, 1.5))
     rig = EditorRig(folder, plan)
@@ -60,7 +62,13 @@ def test_a_baseline_spends_exactly_what_its_plan_says(tmp_path, tiny_editor_fold
 def test_one_camera_and_a_given_key_frame_spend_what_their_plans_say(tmp_path, tiny_editor_folder, kind):
     """With `anchor_self` the anchor's own keys are recorded once as well; a given key frame costs nothing."""
     several = kind == "reference"
-    settings = config(rounds=1, diffusion_steps=2, sequence_length=4, refine_diffusion_steps=1, restview_refine_diffusion_steps=2)
+    settings = config(
+        rounds=1,
+        diffusion_steps=2,
+        sequence_length=4,
+        refine_diffusion_steps=1,
+        restview_refine_diffusion_steps=2,
+    )
     settings.schedule.single = "effective" if several else kind
     settings.local.reference = "given.png" if several else ""
     shape = scene() if several else scene(2, 6, 1)
@@ -71,5 +79,7 @@ def test_one_camera_and_a_given_key_frame_spend_what_their_plans_say(tmp_path, t
         rig.plan = dataclasses.replace(plan, reference=rig.originals.lookup(0, 0))
     rig.weights = str(tiny_editor_folder)
     rig.go(LocalExecutor(), editors=1)
-    assert predicted_forwards(plan) == sum(e.unet_forwards for e in rig.events if isinstance(e, events.WorkDone))
+    assert predicted_forwards(plan) == sum(
+        e.unet_forwards for e in rig.events if isinstance(e, events.WorkDone)
+    )
     assert max(rig.folder.manifests()) == (2 if kind == "intended" else 1)

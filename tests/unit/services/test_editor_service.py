@@ -1,4 +1,6 @@
-"""EditorService on a toy model: answers are functions of the task, whatever was computed before and by whom."""
+"""EditorService on a toy model: answers are functions of the task, whatever was computed before and by
+whom.
+"""
 
 import dataclasses
 import math
@@ -76,7 +78,11 @@ def test_a_window_is_stored_and_its_receipt_tells_what_it_cost(scene):
     assert rows.shape == (3, HEIGHT, WIDTH, 3) and rows.dtype == np.uint8
     assert receipt.task == "r1/v02/w01" and receipt.worker == "e" and receipt.device == "cpu"
     assert receipt.unet_forwards == (1 + 3) * 3 * 2 and receipt.flow_passes == 6
-    assert 0 < receipt.kept_share <= 1 and receipt.seconds >= receipt.flow_seconds > 0 and receipt.peak_bytes > 1 << 20
+    assert (
+        0 < receipt.kept_share <= 1
+        and receipt.seconds >= receipt.flow_seconds > 0
+        and receipt.peak_bytes > 1 << 20
+    )
     assert pickle.loads(pickle.dumps(receipt)) == receipt
 
 
@@ -99,7 +105,12 @@ def test_answers_do_not_depend_on_what_was_computed_before(scene, tmp_path, tiny
 def test_seed_round_view_and_instruction_change_the_answer_the_window_number_does_not(scene):
     service = scene[3]()
     base = service.edit_window(window_task(scene)).block
-    for change in ({"run_seed": 4}, {"round": 2}, {"view": 1}, {"settings": dataclasses.replace(SETTINGS, instruction="x")}):
+    for change in (
+        {"run_seed": 4},
+        {"round": 2},
+        {"view": 1},
+        {"settings": dataclasses.replace(SETTINGS, instruction="x")},
+    ):
         assert service.edit_window(window_task(scene, **change)).block.digest != base.digest, change
     assert service.edit_window(window_task(scene, window=9)).block == base  # noise belongs to view and round
 
@@ -111,10 +122,15 @@ def test_a_later_round_joins_the_mean_of_those_before(scene):
     tasks = alone, dataclasses.replace(alone, earlier=earlier)
     single, joined = (reader.rows(service.edit_window(task).block.digest).astype(float) for task in tasks)
     before = np.stack([reader.row(address) for address in earlier]).astype(float)
-    assert np.abs(joined - (2 * before + single) / 3).max() <= 1, "two rounds before and this one, each a third"
+    assert np.abs(joined - (2 * before + single) / 3).max() <= 1, (
+        "two rounds before and this one, each a third"
+    )
     key = dataclasses.replace(key_task(scene), round=2)
     rows = tuple(FrameAddress(scene[1], row) for row in range(len(key.views)))
-    one, two = (reader.rows(service.edit_key_frame(t).block.digest).astype(float) for t in (key, dataclasses.replace(key, earlier=rows)))
+    one, two = (
+        reader.rows(service.edit_key_frame(t).block.digest).astype(float)
+        for t in (key, dataclasses.replace(key, earlier=rows))
+    )
     before = np.stack([reader.row(address) for address in rows]) / 255.0
     np.testing.assert_allclose(two, (one + before) / 2, atol=2e-3)
 
@@ -169,7 +185,9 @@ def test_a_key_frame_answers_for_every_view(scene):
     receipt = service.edit_key_frame(task)
     rows = BlockReader(scene[0]).rows(receipt.block.digest)
     assert rows.shape == (3, HEIGHT, WIDTH, 3) and rows.dtype == np.float16
-    assert receipt.task == "r1/key00" and receipt.unet_forwards == 2 * 3 * 2 and math.isnan(receipt.kept_share)
+    assert (
+        receipt.task == "r1/key00" and receipt.unet_forwards == 2 * 3 * 2 and math.isnan(receipt.kept_share)
+    )
     original = BlockReader(scene[0]).images(task.originals)
     assert all(np.abs(rows[i] - original[i]).mean() > 1e-3 for i in range(3))  # the view between is filled
     assert scene[3]().edit_key_frame(task).block == receipt.block
@@ -202,7 +220,9 @@ def test_failures_name_the_task_or_the_place(scene, monkeypatch):
     with pytest.raises(WeightsError):
         scene[3](weights="./nowhere").warm_up()
     model = service._loaded()
-    monkeypatch.setattr(model, "decoded", lambda latents, h, w: torch.full((len(latents), 3, h, w), float("nan")))
+    monkeypatch.setattr(
+        model, "decoded", lambda latents, h, w: torch.full((len(latents), 3, h, w), float("nan"))
+    )
     with pytest.raises(EditError, match="r1/v02/w01.*NaN"):
         service.edit_window(window_task(scene))
 
@@ -215,7 +235,9 @@ def test_a_gpu_that_is_not_there_is_refused():
 
 
 def test_a_local_edit_keeps_the_originals_outside_its_region(scene):
-    """An edit inside; originals, to the bit, outside, in key frame, repaint and window. A region of everything changes nothing."""
+    """An edit inside; originals, to the bit, outside, in key frame, repaint and window. A region of
+    everything changes nothing.
+    """
     store = scene[0]
     service, reader = scene[3](), BlockReader(store)
     masks = np.zeros((3, HEIGHT, WIDTH), np.uint8)
@@ -225,14 +247,23 @@ def test_a_local_edit_keeps_the_originals_outside_its_region(scene):
     rest = RepaintTask(3, 1, 0, 0, (1, 4), at, at, 3, STRENGTH, SETTINGS)
     tasks = [("edit_key_frame", key_task(scene)), ("repaint", rest), ("edit_window", window_task(scene))]
     for method, task in tasks:
-        whole = reader.images([FrameAddress(getattr(service, method)(task).block.digest, i) for i in range(len(task.originals))])
+        whole = reader.images(
+            [FrameAddress(getattr(service, method)(task).block.digest, i) for i in range(len(task.originals))]
+        )
         local_task = dataclasses.replace(task, region=region[: len(task.originals)])
-        local = reader.images([FrameAddress(getattr(service, method)(local_task).block.digest, i) for i in range(len(whole))])
+        local = reader.images(
+            [FrameAddress(getattr(service, method)(local_task).block.digest, i) for i in range(len(whole))]
+        )
         originals = reader.images(task.originals)
         inside = masks[: len(whole)] > 0
         assert np.abs(local[inside] - originals[inside]).mean() > 0.05, method
-        assert np.abs(local[~inside] - originals[~inside]).max() < 3e-4 and np.abs(whole[~inside] - originals[~inside]).max() > 0.05
+        assert (
+            np.abs(local[~inside] - originals[~inside]).max() < 3e-4
+            and np.abs(whole[~inside] - originals[~inside]).max() > 0.05
+        )
         full = write_block(store, np.full((3, HEIGHT, WIDTH), 255, np.uint8)).digest
         everywhere = dataclasses.replace(task, region=tuple(FrameAddress(full, i) for i in range(len(whole))))
-        again = reader.images([FrameAddress(getattr(service, method)(everywhere).block.digest, i) for i in range(len(whole))])
+        again = reader.images(
+            [FrameAddress(getattr(service, method)(everywhere).block.digest, i) for i in range(len(whole))]
+        )
         assert np.abs(again - whole).max() < 2e-3, method

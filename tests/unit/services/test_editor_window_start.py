@@ -1,4 +1,6 @@
-"""What a window starts from in the service: the key frame beside the last frame, other cameras by depth, blending, adaptive strength."""
+"""What a window starts from in the service: the key frame beside the last frame, other cameras by depth,
+blending, adaptive strength.
+"""
 
 import dataclasses
 
@@ -26,7 +28,9 @@ def camera(x):
 
 
 def seen(scene, threshold=0.05, frames=(1, 2, 3)):  # noqa: F811
-    """A window whose instants another camera, one step to the right, has edited already; a wall 4 units away."""
+    """A window whose instants another camera, one step to the right, has edited already; a wall 4 units
+    away.
+    """
     store, originals, _, _ = scene
     depth = write_block(store, np.full((FRAMES, HEIGHT // 3, WIDTH // 3), 4.0, np.float32)).digest
     edited = write_block(store, 255 - BlockReader(store).rows(originals)).digest
@@ -44,12 +48,16 @@ def later(scene, **changes):  # noqa: F811
 def test_each_way_of_starting_changes_the_answer_and_only_the_task_decides(scene):  # noqa: F811
     service, other = scene[3](), scene[3]()
     tasks = {
-        "plain": later(scene), "both": later(scene, settings=settings(references="both")),
-        "none": later(scene, settings=settings(references="none")), "blend": later(scene, settings=settings(blend=1)),
+        "plain": later(scene),
+        "both": later(scene, settings=settings(references="both")),
+        "none": later(scene, settings=settings(references="none")),
+        "blend": later(scene, settings=settings(blend=1)),
         "fine": later(scene, settings=settings(blend=1, blend_sigma=0.1)),
         "detail": later(scene, settings=settings(blend=1, blend_detail=True)),
-        "frame noise": later(scene, settings=settings(noise="frame")), "seen": seen(scene), "alone": window_task(scene),
-    }  # fmt: skip
+        "frame noise": later(scene, settings=settings(noise="frame")),
+        "seen": seen(scene),
+        "alone": window_task(scene),
+    }
     blocks = {name: service.edit_window(task).block.digest for name, task in tasks.items()}
     assert len(set(blocks.values())) == len(blocks)
     again = {name: other.edit_window(task).block.digest for name, task in reversed(tasks.items())}
@@ -58,7 +66,9 @@ def test_each_way_of_starting_changes_the_answer_and_only_the_task_decides(scene
 
 def test_points_that_never_meet_leave_a_window_as_it_is_without_other_cameras(scene):  # noqa: F811
     service = scene[3]()
-    assert service.edit_window(seen(scene, threshold=0.0)).block == service.edit_window(window_task(scene)).block
+    assert (
+        service.edit_window(seen(scene, threshold=0.0)).block == service.edit_window(window_task(scene)).block
+    )
 
 
 def test_other_cameras_explain_more(scene):  # noqa: F811
@@ -66,12 +76,16 @@ def test_other_cameras_explain_more(scene):  # noqa: F811
     service = scene[3]()
     alone = service.edit_window(window_task(scene, settings=broken))
     task = dataclasses.replace(seen(scene), settings=broken)
-    assert alone.kept_share == 0 and service.edit_window(task).kept_share == pytest.approx(1 - 0.5 * WIDTH / 4 / WIDTH, abs=0.05)
+    assert alone.kept_share == 0 and service.edit_window(task).kept_share == pytest.approx(
+        1 - 0.5 * WIDTH / 4 / WIDTH, abs=0.05
+    )
 
 
 def test_blending_takes_flow_of_neighbours_and_nothing_where_there_is_none(scene):  # noqa: F811
     service = scene[3]()
-    assert service.edit_window(later(scene, settings=settings(blend=1))).flow_passes == 2 * 2 + 2  # 3 to 4 and to 5, then 4 to 5
+    assert (
+        service.edit_window(later(scene, settings=settings(blend=1))).flow_passes == 2 * 2 + 2
+    )  # 3 to 4 and to 5, then 4 to 5
     none = later(scene, settings=settings(flow="none"))
     same = dataclasses.replace(none, settings=settings(flow="none", blend=2))
     assert service.edit_window(none).block == service.edit_window(same).block
@@ -80,12 +94,19 @@ def test_blending_takes_flow_of_neighbours_and_nothing_where_there_is_none(scene
 def test_what_was_left_unchanged_is_found_once_after_blending(scene):  # noqa: F811
     service, reader = scene[3](), BlockReader(scene[0])
     rows = {
-        keep: reader.rows(service.edit_window(later(scene, settings=settings(blend=1, keep_unchanged=keep))).block.digest)
+        keep: reader.rows(
+            service.edit_window(later(scene, settings=settings(blend=1, keep_unchanged=keep))).block.digest
+        )
         for keep in (False, True)
     }
-    planes = {keep: torch.from_numpy(found.astype(np.float32) / 255).permute(0, 3, 1, 2) for keep, found in rows.items()}
+    planes = {
+        keep: torch.from_numpy(found.astype(np.float32) / 255).permute(0, 3, 1, 2)
+        for keep, found in rows.items()
+    }
     originals = reader.images(later(scene).originals)
-    once = with_unchanged_given_back(planes[False], torch.from_numpy(originals).permute(0, 3, 1, 2).float(), BLENDED_COPY_ERROR)
+    once = with_unchanged_given_back(
+        planes[False], torch.from_numpy(originals).permute(0, 3, 1, 2).float(), BLENDED_COPY_ERROR
+    )
     torch.testing.assert_close(planes[True], once, atol=1.1 / 255, rtol=0)
 
 

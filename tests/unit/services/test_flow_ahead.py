@@ -1,4 +1,6 @@
-"""Flow computed ahead of the windows: to the same bits, of the right pairs, and nobody's loss when it fails."""
+"""Flow computed ahead of the windows: to the same bits, of the right pairs, and nobody's loss when it
+fails.
+"""
 
 from dataclasses import replace
 
@@ -71,7 +73,9 @@ def test_the_pairs_are_those_of_the_windows_the_first_windows_first():
     plan = make_plan(scene(3, 9, 0), config(key_frame=4, sequence_length=2, rounds=1), SETTINGS)
     originals = FrameTable.of([TableRun(view, 0, 9, f"block{view}") for view in range(3)])
     part = plan.rounds[0]
-    jobs = window_jobs(plan, part, originals, Look("", {}, ()), {view: FrameAddress("edited", view) for view in plan.views})
+    jobs = window_jobs(
+        plan, part, originals, Look("", {}, ()), {view: FrameAddress("edited", view) for view in plan.views}
+    )
     wanted = set()
     for job in jobs:
         if not job.after:
@@ -82,28 +86,33 @@ def test_the_pairs_are_those_of_the_windows_the_first_windows_first():
 
 
 @pytest.mark.parametrize(
-    ("references", "blend", "wanted"), [("last", 0, 3), ("none", 0, 0), ("none", 1, 3), ("none", 2, 5), ("last", 2, 6)]
+    ("references", "blend", "wanted"),
+    [("last", 0, 3), ("none", 0, 0), ("none", 1, 3), ("none", 2, 5), ("last", 2, 6)],
 )
 def test_the_pairs_of_a_window_are_those_that_it_pulls_and_blends(references, blend, wanted):
     """A window of three frames after its reference: 3 pulls; neighbours one apart: 3; two apart: 2 more."""
     window = WindowPlan(0, (4, 5, 6), 3)
     chain = Chain(1, "forward", (window,))
     settings = replace(SETTINGS, references=references, blend=blend)
-    plan = replace(make_plan(scene(), config(), SETTINGS), settings=settings, rounds=(RoundPlan(1, (), (), (chain,)),))
+    plan = replace(
+        make_plan(scene(), config(), SETTINGS), settings=settings, rounds=(RoundPlan(1, (), (), (chain,)),)
+    )
     originals = FrameTable.of([TableRun(1, 0, 8, "0" * 32)])
     assert len(flow_pairs(plan, originals)) == wanted
 
 
-def test_an_editor_beside_a_gpu_begins_at_once_and_the_flows_are_there_for_its_windows(tmp_path, tiny_editor_folder):
+def test_an_editor_beside_a_gpu_begins_at_once_and_the_flows_are_there_for_its_windows(
+    tmp_path, tiny_editor_folder
+):
     store, at = frames_in(tmp_path / "store")
-    service = EditorService(store.uri, weights=str(tiny_editor_folder), device="cpu", flow_method="dis", num_threads=3)
+    service = EditorService(
+        store.uri, weights=str(tiny_editor_folder), device="cpu", flow_method="dis", num_threads=3
+    )
     service._device = torch.device("cuda", 0)  # nothing of foresight itself touches it
     assert service.foresee("dis", [(at[0], frame) for frame in at[1:]]) is True
     service._ahead.wait(30)
     assert service._ahead.told() == ()
     assert all(flow_store(store).holds(at[0], frame) for frame in at[1:])
-
-
 
 
 class SeeingEditor(NullEditor):

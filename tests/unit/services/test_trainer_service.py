@@ -15,10 +15,22 @@ from i4d.types import Bounds, Camera, RenderTask, TableRun
 
 WIDTH, HEIGHT, FRAMES = 20, 14, 2
 FIELD = FieldConfig(
-    grid_start=4000, grid_end=8000, growth_at=[0.5], density_components=[4, 2, 2], colour_components=[4, 2, 2],
-    channels_per_frame=1.0, feature_dim=6, mlp_width=8, samples=12, proposals=24, shaded=6, rays=128, lr_grid=0.1, lr_mlp=0.01,
+    grid_start=4000,
+    grid_end=8000,
+    growth_at=[0.5],
+    density_components=[4, 2, 2],
+    colour_components=[4, 2, 2],
+    channels_per_frame=1.0,
+    feature_dim=6,
+    mlp_width=8,
+    samples=12,
+    proposals=24,
+    shaded=6,
+    rays=128,
+    lr_grid=0.1,
+    lr_mlp=0.01,
     refit_rate=1.0,
-)  # fmt: skip
+)
 
 
 def rig():
@@ -65,7 +77,12 @@ def test_fits_renders_and_answers_with_receipts(place):
     receipt = service.render(RenderTask(novel, (1, 0), FRAMES, ("rgb", "depth")))
     reader = BlockReader(store)
     rgb, depth = reader.rows(receipt.blocks["rgb"].digest), reader.rows(receipt.blocks["depth"].digest)
-    assert (rgb.shape, rgb.dtype, depth.shape, depth.dtype) == ((2, 8, 10, 3), np.uint8, (2, 8, 10), np.float32)
+    assert (rgb.shape, rgb.dtype, depth.shape, depth.dtype) == (
+        (2, 8, 10, 3),
+        np.uint8,
+        (2, 8, 10),
+        np.float32,
+    )
     assert abs(rgb.astype(float).mean() - 200) < 25
     assert depth.min() >= 0.5 and depth.max() <= 20
     half = service.render(RenderTask(novel, (1,), FRAMES, ("rgb",), "float16")).blocks["rgb"]
@@ -86,7 +103,9 @@ def test_a_trained_camera_can_be_shown_in_its_own_exposure(tmp_path):
         return float(reader.rows(receipt.blocks["rgb"].digest).mean())
 
     assert abs(shown(0, 0) - 200) < 12 and abs(shown(2, 2) - 120) < 12
-    assert abs(shown(1, None) - (200 * 120) ** 0.5) < 12  # a camera that was not trained on: neutral, the mean of logarithms
+    assert (
+        abs(shown(1, None) - (200 * 120) ** 0.5) < 12
+    )  # a camera that was not trained on: neutral, the mean of logarithms
     with pytest.raises(FitError, match="view 1 has no exposure"):
         shown(1, 1)
 
@@ -132,7 +151,10 @@ def test_mistakes_are_named(place):
         service.advance((), 1)
     with pytest.raises(FitError, match="rows"):
         service.advance((TableRun(2, 0, FRAMES + 1, runs[1].digest),), 1)
-    for wrong in (RenderTask(SCENE.cameras[0], (5,), FRAMES), RenderTask(SCENE.cameras[0], (0,), FRAMES, ("normals",))):
+    for wrong in (
+        RenderTask(SCENE.cameras[0], (5,), FRAMES),
+        RenderTask(SCENE.cameras[0], (0,), FRAMES, ("normals",)),
+    ):
         with pytest.raises(FitError, match="render"):
             service.render(wrong)
     with pytest.raises(BlockError):

@@ -18,7 +18,9 @@ from i4d.types import FrameAddress
 def remote(folder):
     """A store that behaves like an object store: no local paths."""
     folder.mkdir()
-    return RemoteStore(pafs.SubTreeFileSystem(str(folder), pafs.LocalFileSystem()), "run", "test://bucket/run")
+    return RemoteStore(
+        pafs.SubTreeFileSystem(str(folder), pafs.LocalFileSystem()), "run", "test://bucket/run"
+    )
 
 
 @pytest.fixture(params=["folder", "remote"])
@@ -36,7 +38,12 @@ def test_a_block_comes_back_as_it_was(store, tmp_path, dtype, shape):
     assert not rows.flags.writeable
     with pytest.raises(ValueError):
         rows[0] = 0
-    assert (ref.num_rows, ref.row_shape, ref.dtype, ref.size_bytes) == (shape[0], shape[1:], dtype, array.nbytes)
+    assert (ref.num_rows, ref.row_shape, ref.dtype, ref.size_bytes) == (
+        shape[0],
+        shape[1:],
+        dtype,
+        array.nbytes,
+    )
     assert BlockReader(store, cache_dir=tmp_path / "cache").ref(ref.digest) == ref
 
 
@@ -148,7 +155,9 @@ def tiny_disk(tmp_path):
         pytest.skip("mounting a small tmpfs needs root")
     mount = tmp_path / "tiny"
     mount.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(mount)], capture_output=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(mount)], capture_output=True
+    )
     if done.returncode:
         pytest.skip(f"cannot mount a tmpfs: {done.stderr.decode().strip()}")
     yield mount

@@ -1,4 +1,6 @@
-"""A disk that really fills in the middle of a run: one line, nothing half-written, and a resume once there is room."""
+"""A disk that really fills in the middle of a run: one line, nothing half-written, and a resume once there is
+room.
+"""
 
 import os
 import subprocess
@@ -51,5 +53,10 @@ def test_a_disk_that_fills_stops_the_run_and_room_lets_it_resume(small_disk, tmp
     filler.unlink()
     again = NullRig(tmp_path / "run", fresh=False)
     assert again.go(executor, 1).digest == expected.digest
-    done = [e.task for run in (rig, again) for e in run.events if isinstance(e, events.WindowStored) and not e.reused]
+    done = [
+        e.task
+        for run in (rig, again)
+        for e in run.events
+        if isinstance(e, events.WindowStored) and not e.reused
+    ]
     assert len(done) == len(set(done))

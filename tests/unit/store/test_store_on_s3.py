@@ -1,4 +1,6 @@
-"""Blocks and whole runs on a local S3 server, also while it fails: waited for, or stopped with one line and resumed."""
+"""Blocks and whole runs on a local S3 server, also while it fails: waited for, or stopped with one line and
+resumed.
+"""
 
 import numpy as np
 import pyarrow.fs as pafs

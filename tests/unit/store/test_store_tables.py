@@ -13,7 +13,9 @@ from i4d.types import FrameAddress, TableRun
 def random_runs(rng, count):
     for _ in range(count):
         start = rng.randrange(10)
-        yield TableRun(rng.randrange(3), start, start + rng.randrange(1, 6), rng.choice("abcd"), rng.randrange(4))
+        yield TableRun(
+            rng.randrange(3), start, start + rng.randrange(1, 6), rng.choice("abcd"), rng.randrange(4)
+        )
 
 
 def as_dict(runs):
@@ -49,7 +51,11 @@ def test_a_table_says_what_its_runs_say(seed):
 def test_the_digest_does_not_depend_on_how_the_runs_were_cut_or_ordered(seed):
     rng = random.Random(seed)
     table = FrameTable.of(random_runs(rng, 8))
-    single = [TableRun(r.view, f, f + 1, r.digest, r.row + f - r.start) for r in table.runs for f in range(r.start, r.stop)]
+    single = [
+        TableRun(r.view, f, f + 1, r.digest, r.row + f - r.start)
+        for r in table.runs
+        for f in range(r.start, r.stop)
+    ]
     rng.shuffle(single)
     assert FrameTable.of(single).digest() == table.digest()
     assert FrameTable.of(single[1:]).digest() != table.digest()
