@@ -76,21 +76,26 @@ class FieldConfig:
 
     grid_start: int = opt(2097152, "voxels at the start (128^3)", low=512)
     grid_end: int = opt(262144000, "voxels at the end (640^3)", low=512)
-    growth_at: list = opt([0.02, 0.04, 0.08, 0.1], "growth points as shares of `fit_steps`")
-    density_components: list = opt([16, 4, 4], "components per plane-line pair: xy, xz, yz")
-    colour_components: list = opt([48, 12, 12], "likewise for appearance")
-    channels_per_frame: float = opt(0.5, "new streaming channels per frame", low=0.0, high=16.0)
+    growth_at: list = opt([0.1, 0.2, 0.35, 0.5], "growth points as shares of `fit_steps`")
+    density_components: list = opt([16, 16, 16], "components per plane-line pair: xy, xz, yz")
+    colour_components: list = opt([24, 24, 24], "likewise for appearance")
+    channels_per_frame: float = opt(2.0, "new streaming channels per frame", low=0.0, high=16.0)
     feature_dim: int = opt(27, "appearance features", low=3, high=256)
     mlp_width: int = opt(128, "hidden width of the colour MLP", low=8, high=1024)
     permanent_share: float = opt(
         0.5, "share of the components that never leave; the others stream", low=0.0, high=1.0
     )
     view_frequencies: int = opt(
-        2, "frequencies of the viewing direction in colour; 0: no direction", low=0, high=8
+        0,
+        "frequencies of the viewing direction in colour; 0: none. A dozen cameras are learned by heart",
+        low=0,
+        high=8,
     )
     density: str = opt("softplus", "activation of density", choices=("relu", "softplus"))
     density_scale: float = opt(25.0, "density per field unit of an activation of 1 (distance scale)", low=0.0)
-    density_shift: float = opt(-6.0, "added before softplus", low=-100.0, high=100.0)
+    density_shift: float = opt(
+        -3.0, "added before softplus; a fit that starts as thin fog finds surfaces,", low=-100.0, high=100.0
+    )
     samples: int = opt(0, "intervals per ray; 0: from the grid's resolution", low=0, high=8192)
     proposals: int = opt(
         0, "looks at the coarse density map per ray; 0: from the grid's resolution", low=0, high=8192
@@ -110,14 +115,14 @@ class FieldConfig:
     learn_background: bool = opt(
         False, "fit the colour behind the field along, from `background` or, where that is empty, from grey"
     )
-    fit_steps: int = opt(30000, "steps of the reconstruction", low=1)
-    refit_steps: int = opt(5000, "steps of the refit in each round", low=0)
-    rays: int = opt(4096, "rays per step", low=16)
+    fit_steps: int = opt(20000, "steps of the reconstruction", low=1)
+    refit_steps: int = opt(3000, "steps of the refit in each round", low=0)
+    rays: int = opt(8192, "rays per step", low=16)
     lr_grid: float = opt(0.05, "Adam rate of planes and lines", low=0.0)
     lr_mlp: float = opt(0.001, "Adam rate of the MLP", low=0.0)
     lr_decay: float = opt(0.1, "rate at the end of a phase relative to its start", low=0.0, high=1.0)
     refit_rate: float = opt(0.4, "rates of a refit relative to the fit's", low=0.0)
-    tv_weight: float = opt(1.0, "total variation weight (planes x 1e-2, lines x 1e-3)", low=0.0)
+    tv_weight: float = opt(5.0, "total variation weight (planes x 1e-2, lines x 1e-3)", low=0.0)
     distortion: float = opt(
         0.0,
         "weight of the distortion loss in a fit: draws the weight of a ray together (mip-NeRF 360)",

@@ -21,13 +21,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
 from i4d import config as cfg
 from i4d.config import Config, SceneConfig
@@ -100,7 +99,10 @@ def read(config: Config, data: str | None) -> Footage:
     footage, root = Footage(scene, rows), Path(config.scene.root)
     unit = scene_unit(scene, config)
     for view, camera in enumerate(scene.cameras):
-        for path in (Path(scene.exact or root) / f"{camera.name}.npz", root / "gt" / f"depth_{camera.name}.npz"):
+        for path in (
+            Path(scene.exact or root) / f"{camera.name}.npz",
+            root / "gt" / f"depth_{camera.name}.npz",
+        ):
             if not path.exists():
                 continue
             with np.load(path) as exact:
@@ -150,7 +152,11 @@ def measured(
                 exact = torch.from_numpy(footage.depth[view, frame]).to(device)
                 close.append(((image.depth_z / exact - 1).abs() < 0.02).float().mean().item())
     a, b, moves = torch.cat(shown), torch.cat(truth), torch.cat(moving)
-    found = {"psnr_db": psnr(a, b), "ssim": float(np.mean(likeness)), "moving_share": moves.float().mean().item()}
+    found = {
+        "psnr_db": psnr(a, b),
+        "ssim": float(np.mean(likeness)),
+        "moving_share": moves.float().mean().item(),
+    }
     for name, mask in (("moving_db", moves), ("still_db", ~moves)):
         found[name] = psnr(a, b, mask) if mask.any() else float("nan")
     if perceived:
@@ -167,9 +173,7 @@ def fits(
     scene, device = footage.scene, torch.device("cuda" if torch.cuda.is_available() else "cpu")
     workers = Workers(1 if device.type == "cuda" else torch.get_num_threads())
     space = space_for(scene.bounds, scene.cameras)
-    fitter = Fitter(
-        config.field, space, scene.num_frames, seed, device, workers, views=scene.train_views
-    )
+    fitter = Fitter(config.field, space, scene.num_frames, seed, device, workers, views=scene.train_views)
     bank = FrameBank(scene.cameras, scene.train_views, scene.num_frames)
     for view in scene.train_views:
         bank.put(view, 0, footage.rows[view])
@@ -213,7 +217,12 @@ def run(args: argparse.Namespace) -> int:
         lpips = None
         print(f"no LPIPS: {err.message}", flush=True)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    results: dict[str, Any] = {"command": sys.argv[1:], "device": device, "torch": torch.__version__, "rows": []}
+    results: dict[str, Any] = {
+        "command": sys.argv[1:],
+        "device": device,
+        "torch": torch.__version__,
+        "rows": [],
+    }
     failed = 0
     with tempfile.TemporaryDirectory() as scratch:
         for name in args.scenes:

@@ -74,6 +74,13 @@ def grow_line(line: Tensor, length: int) -> Tensor:
     return F.interpolate(line[None], length, mode="linear", align_corners=True)[0]
 
 
+def grow_lines(lines: Tensor, length: int) -> Tensor:
+    """Return lines of every frame (frame, slot, length) resampled to another vertex count."""
+    if lines.shape[1] == 0:
+        return lines.new_zeros(*lines.shape[:2], length)
+    return F.interpolate(lines, length, mode="linear", align_corners=True)
+
+
 def total_variation(planes: list[Tensor], lines: list[Tensor]) -> Tensor:
     """Return mean squared differences of neighbours, planes x 1e-2 and lines x 1e-3 (method, section 6)."""
     total = planes[0].new_zeros(())

@@ -54,6 +54,7 @@ def shape_from(config: FieldConfig, num_frames: int, views: Sequence[int] = ()) 
         density_scale=config.density_scale,
         density=config.density,
         density_shift=config.density_shift,
+        frame_lines=True,
         learned_background=config.learn_background,
         exposures=tuple(views) if config.exposure == "camera" else (),
     )
@@ -390,6 +391,8 @@ class Fitter:
                     add_plane_variation_grad(leaf.tensor.grad, leaf.tensor.detach(), 1e-2 * weight)
                 elif weight and leaf.name.endswith(".line"):
                     add_line_variation_grad(leaf.tensor.grad, leaf.tensor.detach(), 1e-3 * weight)
+                elif weight and leaf.name.endswith(".own"):
+                    add_line_variation_grad(leaf.tensor.grad[0], leaf.tensor.detach()[0], 1e-3 * weight)
             self.adam.step(parts[0][mine], rates)
 
         if len(parts) > 1:

@@ -19,7 +19,8 @@ from i4d.geometry.cameras import rays_through
 from i4d.types import Camera
 
 MOTION = 20  # of 255, in any channel: more than the noise of a camera
-MOTION_FRAMES = 6  # looked at
+MEDIAN_FRAMES = 9  # of a video, for what stands still
+MOST_MOVING = 50_000  # pixels of a frame that are remembered as moving; an eighth of all at most
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ class FrameBank:
         self._per_view = num_frames if moving else 1  # lenses
         poses = [cameras[v].at(f).world_from_camera for v in self.views for f in range(self._per_view)]
         self._poses = torch.tensor(np.stack(poses), dtype=torch.float32)
-        self._moving: np.ndarray | None = None
+        self._moving_at: dict[int, np.ndarray] = {}
+        self._medians: dict[int, np.ndarray] = {}
         self._lock = Lock()
         self._lenses: dict[torch.device, Lenses] = {}
         areas = np.array([h * w for h, w in self._sizes.values()], dtype=np.int64)
@@ -148,14 +150,16 @@ class FrameBank:
         """
         total = int(self._ends[-1])
         count = num_rays // patch**2
-        found = self._moving_pixels() if motion_share and self.num_frames > 1 else np.zeros(0, np.int32)
+        found = np.zeros(0, np.int64)
+        if motion_share and self.num_frames > 1:
+            found = self._moving_in(frame)
         moving = int(count * motion_share) if len(found) else 0
         pixels = torch.randint(total, (count - moving,), generator=generator).numpy()
         if moving:
             pixels = np.concatenate(
                 [pixels, found[torch.randint(len(found), (moving,), generator=generator).numpy()]]
             )
-        pixels.sort()
+        pixels = np.sort(pixels.astype(np.int64))
         slot, inside = self._gather(pixels)
         if patch > 1:
             slot, inside = self._patches(slot, inside, patch)
@@ -180,27 +184,32 @@ class FrameBank:
         pixels = (y[:, None, None] + step[:, None]) * width[:, None, None] + x[:, None, None] + step
         return np.repeat(slot, patch**2), pixels.reshape(-1)
 
-    def _moving_pixels(self) -> np.ndarray:
-        """Return the flat numbers over all views of the pixels that change somewhere in the video; found
-        once, and kept.
+    def _moving_in(self, frame: int) -> np.ndarray:
+        """Return the flat numbers over all views of the pixels of a frame that move: that differ from the
+        median of their video by more than MOTION; MOST_MOVING of them at most.
 
-        They differ by more than MOTION among a few frames spread over the video. Edited frames that come
-        later change nothing: an edit does not move things.
+        Found at the first call for a frame, and kept: edited frames that come later change nothing, an edit
+        does not move things. Pixels that move at other times teach little here: they show what stands still.
         """
+        if frame not in self._moving_at:
+            starts, found = np.concatenate([[0], self._ends[:-1]]), []
+            for view, start in zip(self.views, starts, strict=True):
+                away = np.abs(self._frames[view, frame].astype(np.int16) - self._median(view)).max(-1)
+                found.append(start + np.flatnonzero(away > MOTION))
+            pixels = np.concatenate(found)
+            most, small = min(MOST_MOVING, int(self._ends[-1]) // 8), int(self._ends[-1]) < 2**32
+            if len(pixels) > most:
+                pixels = np.random.default_rng(frame).choice(pixels, most, replace=False)
+            self._moving_at[frame] = pixels.astype(np.uint32 if small else np.int64)
+        return self._moving_at[frame]
+
+    def _median(self, view: int) -> np.ndarray:
         with self._lock:
-            if self._moving is None:
-                frames = np.unique(
-                    np.linspace(0, self.num_frames - 1, min(self.num_frames, MOTION_FRAMES)).astype(int)
-                )
-                starts, found = np.concatenate([[0], self._ends[:-1]]), []
-                for view, start in zip(self.views, starts, strict=True):
-                    least = most = self._frames[view, int(frames[0])]
-                    for frame in frames[1:]:
-                        image = self._frames[view, int(frame)]
-                        least, most = np.minimum(least, image), np.maximum(most, image)
-                    found.append((start + np.flatnonzero((most - least).max(-1) > MOTION)).astype(np.int32))
-                self._moving = np.concatenate(found)
-            return self._moving
+            if view not in self._medians:
+                looked = np.linspace(0, self.num_frames - 1, min(self.num_frames, MEDIAN_FRAMES)).astype(int)
+                rows = np.stack([self._frames[view, int(f)] for f in np.unique(looked)])
+                self._medians[view] = np.median(rows, 0).astype(np.int16)
+            return self._medians[view]
 
     def lenses(self, device: torch.device) -> Lenses:
         """Return the trained cameras on a device, made once."""

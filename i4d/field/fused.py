@@ -53,17 +53,27 @@ class Channels:
 
     `table` (sum of sizes,) holds their indices, `weight` their weights (0: padding), `group` one over the
     channels of the group they belong to (permanent or streaming; 0: padding), `slots` their rows of the
-    feature basis. `host` are the tables of the real ones by pair.
+    feature basis. `frame` (2,) are the frames whose own lines are blended, `part` (1,) the second's share.
+    `host` are the tables of the real ones by pair.
+    `offsets`: the first slot of each pair.
     """
 
-    TENSORS: ClassVar = ("table", "weight", "group", "slots")
+    TENSORS: ClassVar = ("table", "weight", "group", "slots", "frame", "part")
 
     sizes: tuple[int, ...]
     table: Tensor
     weight: Tensor
     group: Tensor
     slots: Tensor
+    frame: Tensor
+    part: Tensor
     host: tuple[np.ndarray, ...]
+    offsets: tuple[int, ...]
+
+    def slots_of(self, pair: int) -> Tensor:
+        """Return the slots of a pair's channels among those of that pair alone."""
+        first = sum(self.sizes[:pair])
+        return self.slots[first : first + self.sizes[pair]] - self.offsets[pair]
 
 
 def channels_at(streams: list[Stream], frame: float, device: torch.device) -> Channels:
@@ -81,11 +91,16 @@ def channels_at(streams: list[Stream], frame: float, device: torch.device) -> Ch
         tables.append(F.pad(index, pad))
         weights.append(F.pad(piece.weights, pad))
         groups.append(F.pad(share, pad))
-        slots.append(F.pad(first + piece.slots, pad))
+        slots.append(F.pad(first + piece.slots, pad, value=first))
         sizes.append(size)
         first += stream.slots
     table, weight, group = (torch.cat(parts).float().to(device) for parts in (tables, weights, groups))
-    return Channels(tuple(sizes), table, weight, group, torch.cat(slots).long().to(device), tuple(host))
+    below = math.floor(frame + 1e-9)
+    part = torch.tensor([frame - below if frame - below >= 1e-6 else 0.0], device=device)
+    pair = torch.tensor([below, below + int(part.item() > 0)], device=device)
+    slots_ = torch.cat(slots).long().to(device)
+    offsets = tuple(sum(s.slots for s in streams[:i]) for i in range(3))
+    return Channels(tuple(sizes), table, weight, group, slots_, pair, part, tuple(host), offsets)
 
 
 class Gradients:
@@ -99,6 +114,8 @@ class Gradients:
                 for part in ("plane", "line"):
                     name = f"{kind}{pair}.{part}"
                     shapes[name] = (size, *field.tensors[name].shape[1:])
+                if field.shape.frame_lines:
+                    shapes[f"{kind}{pair}.own"] = tuple(field.tensors[f"{kind}{pair}.own"].shape[1:])
         shapes |= {name: tuple(field.tensors[name].shape) for name in field.network_names}
         lengths = [_ceil(math.prod(shape), 4) * 4 for shape in shapes.values()]  # kernels like 16 bytes
         self.flat = torch.empty(sum(lengths), device=field.device)
@@ -114,16 +131,32 @@ class FusedMoment:
     ) -> None:
         self.field, self.shape, self.gradients = field, field.shape, gradients
         self.channels = channels
+        self._lines: dict[str, list[Tensor]] = {}
         self.mlp = {name: field.tensors[name].detach() for name in field.network_names}
         if gradients is not None:
             for leaf in self.mlp.values():
                 leaf.requires_grad_(True)
         self.cells = field.cells
 
-    def factors(self, kind: str) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the whole planes and lines of the three pairs."""
-        tensors = self.field.tensors
-        return [tensors[f"{kind}{p}.plane"] for p in range(3)], [tensors[f"{kind}{p}.line"] for p in range(3)]
+    def planes(self, kind: str) -> list[Tensor]:
+        """Return the whole planes of the three pairs."""
+        return [self.field.tensors[f"{kind}{p}.plane"] for p in range(3)]
+
+    def lines(self, kind: str) -> list[Tensor]:
+        """Return what this frame reads as lines, by pair: (channel of the table, length), contiguous."""
+        if kind not in self._lines:
+            self._lines[kind] = [self._lines_of(kind, pair) for pair in range(3)]
+        return self._lines[kind]
+
+    @torch.no_grad()
+    def _lines_of(self, kind: str, pair: int) -> Tensor:
+        chosen, tensors = self.channels[kind], self.field.tensors
+        first, size = sum(chosen.sizes[:pair]), chosen.sizes[pair]
+        line = tensors[f"{kind}{pair}.line"].index_select(0, chosen.table[first : first + size].long())
+        if not self.shape.frame_lines or not size:
+            return line
+        own = tensors[f"{kind}{pair}.own"].index_select(0, chosen.frame)
+        return line + torch.lerp(own[0], own[1], chosen.part).index_select(0, chosen.slots_of(pair))
 
     def gradient(self, kind: str, part: str) -> list[Tensor]:
         """Return the gradient buffers of the three pairs' planes or lines."""
@@ -135,7 +168,7 @@ class FusedMoment:
         raw = None
         first = 0
         chosen = self.channels["density"]
-        for pair, (plane, line) in enumerate(zip(*self.factors("density"), strict=True)):
+        for pair, (plane, line) in enumerate(zip(self.planes("density"), self.lines("density"), strict=True)):
             size = chosen.sizes[pair]
             if not size:
                 continue
@@ -201,7 +234,7 @@ def _lattice(
         _ceil(width, columns) + 1,
         256,
     )
-    thin = F.adaptive_avg_pool1d(line[table.long()][None], shape[line_axis])[0] * weight[:, None]
+    thin = F.adaptive_avg_pool1d(line[None], shape[line_axis])[0] * weight[:, None]
     cells = (thin.T @ small).view(shape[line_axis], rows, columns)
     names = [line_axis, height_axis, width_axis]
     return cells.permute(names.index(2), names.index(1), names.index(0))
@@ -227,7 +260,7 @@ class _RayWeights(torch.autograd.Function):
         rays, samples = lengths.shape
         raw, weights = torch.empty_like(lengths), torch.empty_like(lengths)
         chosen, shape = moment.channels["density"], moment.shape
-        planes, lines = moment.factors("density")
+        planes, lines = moment.planes("density"), moment.lines("density")
         lookup.density_forward[(_ceil(rays * samples, POINTS),)](
             points,
             raw,
@@ -279,7 +312,7 @@ class _RayWeights(torch.autograd.Function):
             _power(samples),
         )
         chosen = moment.channels["density"]
-        planes, lines = moment.factors("density")
+        planes, lines = moment.planes("density"), moment.lines("density")
         lookup.density_backward[(_ceil(rays * samples, POINTS),)](
             points,
             draw,
@@ -364,7 +397,7 @@ class _MeanProducts(torch.autograd.Function):
 
 def _colour_pairs(moment: FusedMoment) -> list[tuple]:
     """Return by pair: plane, line, their gradients, first column, channels, (width, height, length), axes."""
-    planes, lines = moment.factors("colour")
+    planes, lines = moment.planes("colour"), moment.lines("colour")
     none = [None] * 3
     dplanes, dlines = (moment.gradient("colour", p) if moment.gradients else none for p in ("plane", "line"))
     out, first = [], 0

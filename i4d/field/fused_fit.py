@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from i4d.field.exposure import recorded
+from i4d.field.factors import add_line_variation_grad
 from i4d.field.frames import Lenses, Pixels
 from i4d.field.fused import Channels, FusedMoment, Gradients, frame_channels, render_fused
 from i4d.field.losses import SQUARED, Loss
@@ -68,7 +69,7 @@ class FusedStep:
             self._gradients = Gradients(self.field, channels)
             self._inputs = _Inputs.like(pixels, offsets, channels, self.field.device)
         self._inputs.load(pixels, offsets, settings.uniform, channels)
-        self._inputs.steps = step_sizes(self.adam, self.field, channels, rates, self._inputs.steps)
+        self._inputs.steps = step_sizes(self.adam, self.field, channels, rates, self._inputs.steps, frame)
         work = (partial(self._descend, lenses, fixed, variation, loss), self._move)
         if self._graphs is None and self._steps >= 2 and self.record:
             self._graphs = tuple(_recorded(part) for part in work)
@@ -106,6 +107,7 @@ class FusedStep:
         value.backward()
         for name, leaf in moment.mlp.items():
             self._gradients.of[name].copy_(leaf.grad)
+        share_lines(moment, variation)
 
     def _move(self) -> None:
         move(self.adam, self.field, self._inputs.channels, self._gradients, self._inputs.steps)
@@ -158,21 +160,45 @@ def start_gradients(moment: FusedMoment, variation: float) -> None:
     for kind, chosen in moment.channels.items():
         first = 0
         for pair, size in enumerate(chosen.sizes):
-            for part, share in (("plane", 1e-2), ("line", 1e-3)):
-                name = f"{kind}{pair}.{part}"
+            if size:
+                name = f"{kind}{pair}.plane"
                 value = moment.field.tensors[name]
-                height, width = value.shape[1:] if part == "plane" else (1, value.shape[1])
-                if size:
-                    update.variation_grad[(-(-height * width // BLOCK), size)](
-                        value,
-                        moment.gradients.of[name],
-                        chosen.table[first:],
-                        chosen.group[first:],
-                        float(share * variation),
-                        height,
-                        width,
-                        BLOCK,
-                    )
+                height, width = value.shape[1:]
+                update.variation_grad[(-(-height * width // BLOCK), size)](
+                    value,
+                    moment.gradients.of[name],
+                    chosen.table[first:],
+                    chosen.group[first:],
+                    float(1e-2 * variation),
+                    height,
+                    width,
+                    BLOCK,
+                )
+                moment.gradients.of[f"{kind}{pair}.line"].zero_()
+            first += size
+
+
+@torch.no_grad()
+def share_lines(moment: FusedMoment, variation: float) -> None:
+    """Hand the gradients of the lines that the frame read on to its own lines, and add total variation to
+    both: each channel's line is the sum of its own and the frame's.
+    """
+    for kind, chosen in moment.channels.items():
+        first = 0
+        for pair, size in enumerate(chosen.sizes):
+            if not size:
+                continue
+            name, of = f"{kind}{pair}", moment.gradients.of
+            table, group = chosen.table[first : first + size].long(), chosen.group[first : first + size]
+            lines = moment.field.tensors[f"{name}.line"].index_select(0, table)
+            if moment.shape.frame_lines:
+                own = moment.field.tensors[f"{name}.own"].index_select(0, chosen.frame[:1])[0]
+                into = of[f"{name}.own"]
+                into.zero_().index_add_(0, chosen.slots_of(pair), of[f"{name}.line"])
+                add_line_variation_grad(into, own, 1e-3 * variation)
+            step = lines.diff(dim=1) * (2e-3 * variation / (lines.shape[1] - 1) * group[:, None])
+            of[f"{name}.line"][:, 1:].add_(step)
+            of[f"{name}.line"][:, :-1].sub_(step)
             first += size
 
 
@@ -182,6 +208,7 @@ def step_sizes(
     channels: dict[str, Channels],
     rates: dict[str, float],
     out: Tensor | None,
+    frame: int,
 ) -> Tensor:
     """Count the step and return (2, entries) on the device, in `out` if given: rate / (1 - b1^n) and sqrt(1 -
     b2^n) of the channels of every factor, padded with rates of 0, then of every tensor of the network."""
@@ -194,6 +221,11 @@ def step_sizes(
             line[index] += 1
             counts.append(np.concatenate([plane[index], np.ones(size - len(index))]))
             scale.append(np.repeat([rates[f"{kind}{pair}.plane"], 0.0], [len(index), size - len(index)]))
+            if field.shape.frame_lines:
+                own = adam.counts[f"{kind}{pair}.own"].numpy()
+                own[frame] += 1
+                counts.append(own[frame : frame + 1])
+                scale.append(np.array([rates[f"{kind}{pair}.own"]]))
     for name in field.network_names:
         adam.counts[name] += 1
         counts.append(adam.counts[name][:1].numpy())
@@ -238,6 +270,11 @@ def move(
                 if size:
                     run(name, chosen.table[first:], at, size, field.tensors[name][0].numel())
             first, at = first + size, at + size
+            if field.shape.frame_lines:
+                name = f"{kind}{pair}.own"
+                if size:
+                    run(name, chosen.frame, at, 1, field.tensors[name][0].numel())
+                at += 1
     zero = torch.zeros(1, device=field.device)
     for name in field.network_names:
         run(name, zero, at, 1, field.tensors[name].numel())

@@ -7,6 +7,7 @@ memory, so that gradients and optimiser work are as small as the frame's slice, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -16,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from i4d.field.factors import factor_size, grow_line, grow_plane, lattice, plane_line, resolution
+from i4d.field.factors import factor_size, grow_line, grow_lines, grow_plane, lattice, plane_line, resolution
 from i4d.field.spaces import Space, extents, space_from_dict, space_to_dict
 from i4d.field.streaming import Slice, Stream, split_permanent
 
@@ -70,6 +71,7 @@ class FieldShape:
     density_scale: float  # TensoRF's distance scale
     density: str  # "relu" or "softplus"
     density_shift: float  # softplus(x + shift)
+    frame_lines: bool = False  # every frame adds lines of its own to those of its channels
     learned_background: bool = False  # tensor "behind" (3,): the colour behind the field before a sigmoid
     exposures: tuple[
         int, ...
@@ -114,6 +116,7 @@ class Moment:
         self.mlp: dict[str, Tensor] = {}
         self._tensors, self._grad = field.tensors, grad
         self._factors: dict[str, tuple[Tensor, Tensor]] = {}
+        self._frame = frame
         self._slices = {key: stream.at(frame, field.device) for key, stream in field.streams.items()}
         for name in field.network_names:
             self.mlp[name] = self._leaf(name, 0, len(field.tensors[name]), True)
@@ -139,8 +142,17 @@ class Moment:
             piece = self._slices[key]
             with torch.set_grad_enabled(self._grad):  # also when a coarse map is the first to ask
                 plane, line = self._cut(f"{key}.plane", piece), self._cut(f"{key}.line", piece)
+                if self.shape.frame_lines and len(line):
+                    line = line + self._own_lines(key).index_select(0, piece.slots)
                 self._factors[key] = (plane, line * piece.weights[:, None])
         return self._factors[key]
+
+    def _own_lines(self, key: str) -> Tensor:
+        """Return what this frame adds to the lines of each slot (slot, length); between frames, blended."""
+        name, first = f"{key}.own", math.floor(self._frame + 1e-9)
+        if self._frame - first < 1e-6:
+            return self._leaf(name, first, first + 1, False)[0]
+        return torch.lerp(*self._tensors[name][first : first + 2], self._frame - first)
 
     def _activated(self, raw: Tensor) -> Tensor:
         return activate(self.shape, raw)
@@ -251,6 +263,8 @@ class StreamingField:
             height, width, length = factor_size(cells, int(key[-1]))
             tensors[f"{key}.plane"] = normal(stream.channels, height, width, std=0.1)
             tensors[f"{key}.line"] = normal(stream.channels, length, std=0.1)
+            if shape.frame_lines:
+                tensors[f"{key}.own"] = torch.zeros(shape.num_frames, stream.slots, length)
         slots = sum(shape.colour_components)
         widths = [shape.feature_dim + shape.direction_dim, shape.mlp_width, shape.mlp_width, 3]
         tensors["basis"] = normal(slots, shape.feature_dim, std=slots**-0.5)
@@ -293,7 +307,9 @@ class StreamingField:
             return tensor
         pair = int(name.split(".")[0][-1])
         height, width, length = factor_size(resolution(num_voxels, extents(self.space)), pair)
-        return grow_plane(tensor, height, width) if name.endswith(".plane") else grow_line(tensor, length)
+        if name.endswith(".plane"):
+            return grow_plane(tensor, height, width)
+        return grow_line(tensor, length) if tensor.dim() == 2 else grow_lines(tensor, length)
 
     def grow(self, num_voxels: int) -> None:
         """Resample all factors, in place, to a grid of about `num_voxels` voxels."""

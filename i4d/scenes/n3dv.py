@@ -135,7 +135,8 @@ def read_n3dv(config: SceneConfig, root: Path) -> Scene:
     if config.bounds in ("auto", "ndc"):
         bounds = ndc_bounds(cameras, near, far)
     else:
-        bounds = frustum_bounds(cameras, config.bounds, config.near, config.far, config.aabb)
+        reach = config.near or near, config.far or far
+        bounds = frustum_bounds(cameras, config.bounds, *reach, config.aabb)
     exact = root / "exact"
     return Scene(
         config.name,

@@ -1,7 +1,8 @@
 """Plane-line lookups of all three pairs at once (TensoRF, section 4.2), forward and backward.
 
-The torch twin is `factors.plane_line`. Planes are (channel, height, width), lines (channel, length), whole,
-however many channels of them a frame reads: `table` names those channels and `weight` scales their lines.
+The torch twin is `factors.plane_line`. Planes are (channel, height, width), whole, however many channels of
+them a frame reads: `table` names those channels. Lines are those of the table alone, in its order (channel of
+the table, length); `weight` scales them.
 Gradients go by atomic adds into buffers that hold only the channels of the table.
 """
 
@@ -55,8 +56,8 @@ def _pair_sum(plane, line, table, weight, u, v, t, width, height, length, mask, 
     for c in range(CHANNELS):
         channel = tl.load(table + c).to(tl.int64)
         p00, p01, p10, p11 = _corners(plane + channel * width * height, at, width, mask)
-        one = tl.load(line + channel * length + it, mask, 0.0)
-        two = tl.load(line + channel * length + it + 1, mask, 0.0)
+        one = tl.load(line + c * length + it, mask, 0.0)
+        two = tl.load(line + c * length + it + 1, mask, 0.0)
         total += _blend(p00, p01, p10, p11, fu, fv) * (one + ft * (two - one)) * tl.load(weight + c)
     return total
 
@@ -105,8 +106,8 @@ def _pair_grad(
     for c in range(CHANNELS):
         channel, scale = tl.load(table + c).to(tl.int64), tl.load(weight + c)
         p00, p01, p10, p11 = _corners(plane + channel * width * height, at, width, mask)
-        one = tl.load(line + channel * length + it, mask, 0.0)
-        two = tl.load(line + channel * length + it + 1, mask, 0.0)
+        one = tl.load(line + c * length + it, mask, 0.0)
+        two = tl.load(line + c * length + it + 1, mask, 0.0)
         local = c * width.to(tl.int64) * height
         _add_corners(dplane + local, at, width, g * scale * (one + ft * (two - one)), fu, fv, mask)
         along = g * scale * _blend(p00, p01, p10, p11, fu, fv)
@@ -192,6 +193,7 @@ def features_forward(
     columns = tl.program_id(1) * CB + tl.arange(0, CB)
     inside = columns < CHANNELS
     channel = tl.load(table + columns, inside, 0.0).to(tl.int64)[None, :]
+    row = columns[None, :]
     scale = tl.load(weight + columns, inside, 0.0)
     mean = tl.zeros([CB], tl.float32)
     for first in range(0, SAMPLES, K):
@@ -204,8 +206,8 @@ def features_forward(
         it, ft = _vertex(tl.load(points + 3 * sample + T, k < SAMPLES, 0.0), length)
         at = (iv * width + iu)[:, None]
         p00, p01, p10, p11 = _corners(plane + channel * width * height, at, width, read)
-        one = tl.load(line + channel * length + it[:, None], read, 0.0)
-        two = tl.load(line + channel * length + it[:, None] + 1, read, 0.0)
+        one = tl.load(line + row * length + it[:, None], read, 0.0)
+        two = tl.load(line + row * length + it[:, None] + 1, read, 0.0)
         product = _blend(p00, p01, p10, p11, fu[:, None], fv[:, None]) * (one + ft[:, None] * (two - one))
         mean += tl.sum(share[:, None] * product, 0)
     tl.store(out + ray.to(tl.int64) * total + columns, mean * scale, inside)
@@ -240,6 +242,7 @@ def features_backward(
     columns = tl.program_id(1) * CB + tl.arange(0, CB)
     inside = columns < CHANNELS
     channel = tl.load(table + columns, inside, 0.0).to(tl.int64)[None, :]
+    row = columns[None, :]
     scale = tl.load(weight + columns, inside, 0.0)
     g = (scale * tl.load(dout + ray.to(tl.int64) * total + columns, inside, 0.0))[None, :]
     local = columns[None, :].to(tl.int64)
@@ -254,8 +257,8 @@ def features_backward(
         fu, fv, ft, it = fu[:, None], fv[:, None], ft[:, None], it[:, None]
         at = (iv * width + iu)[:, None]
         p00, p01, p10, p11 = _corners(plane + channel * width * height, at, width, read)
-        one = tl.load(line + channel * length + it, read, 0.0)
-        two = tl.load(line + channel * length + it + 1, read, 0.0)
+        one = tl.load(line + row * length + it, read, 0.0)
+        two = tl.load(line + row * length + it + 1, read, 0.0)
         on_plane, on_line = _blend(p00, p01, p10, p11, fu, fv), one + ft * (two - one)
         tl.atomic_add(
             dshares + sample, tl.sum(g * on_plane * on_line, 1), (k < SAMPLES) & (share != 0.0), sem="relaxed"
