@@ -90,11 +90,12 @@ def compare(
     options: Mapping[str, Any],
     sets: Sequence[str],
     ckpt: Path | None,
+    seeds: int = 1,
 ) -> int:
-    """Carry out every prompt by every method and write the tables; returns the exit code. What is finished is
-    not done again.
+    """Carry out every prompt by every method with each of `seeds` seeds and write the tables; returns the
+    exit code. What is finished is not done again.
     """
-    study = Study(out, Layers(scene, presets, files, options, sets), ckpt)
+    study = Study(out, Layers(scene, presets, files, options, sets), ckpt, seeds)
     study.add_all(sentences(prompts, prompts_file), chosen(methods, METHODS, "--methods"))
     return study.carry_out(
         "comparison", "What each method makes of the same scene, sentence and network passes"
@@ -113,9 +114,9 @@ def sentences(prompts: Sequence[str], prompts_file: Path | None) -> list[str]:
 class Study:
     """Cells (prompt, method) under one folder that share a reconstruction and a store."""
 
-    def __init__(self, out: Path, layers: Layers, ckpt: Path | None) -> None:
-        self._out, self._layers, self._ckpt = out.absolute(), layers, ckpt
-        self._cells: list[tuple[str, Method, Path]] = []
+    def __init__(self, out: Path, layers: Layers, ckpt: Path | None, seeds: int = 1) -> None:
+        self._out, self._layers, self._ckpt, self._seeds = out.absolute(), layers, ckpt, seeds
+        self._cells: list[tuple[str, Method, Path, int]] = []
         self._prompts: list[str] = []
         self._console = Console()
 
@@ -123,22 +124,25 @@ class Study:
         """Plan every prompt by every method, prompt after prompt."""
         for prompt in prompts:
             for method in methods:
-                self.add(prompt, method)
+                for seed in range(self._seeds):
+                    self.add(prompt, method, seed)
 
-    def add(self, prompt: str, method: Method) -> None:
-        """Plan one cell; ConfigError where its settings are wrong or its folder holds a cell of something
-        else.
+    def add(self, prompt: str, method: Method, seed: int = 0) -> None:
+        """Plan one cell, whose seed is that of the configuration plus `seed`; ConfigError where its settings
+        are wrong or its folder holds a cell of something else.
         """
         if prompt not in self._prompts:
             self._prompts.append(prompt)
-        place = self._out / run_name(self._prompts.index(prompt) + 1, prompt) / method.name
+        name = method.name + (f"-seed-{seed}" if seed else "")
+        place = self._out / run_name(self._prompts.index(prompt) + 1, prompt) / name
         config = self._layers.of(method)
+        config.seed += seed
         asked = {"prompt": prompt, "ckpt": str(self._ckpt or ""), "config": cfg.to_dict(config)}
         if (place / "request.json").exists() and RunFolder.open(place).read_json("asked.json") != asked:
             raise ConfigError(
                 f"{place} holds a run of another prompt, field or settings", "choose another --out"
             )
-        self._cells.append((prompt, method, place))
+        self._cells.append((prompt, method, place, seed))
 
     def carry_out(self, name: str, title: str) -> int:
         """Run what is not finished, cell after cell, and write the tables after each; returns the exit
@@ -148,11 +152,11 @@ class Study:
             field_run = self._ckpt or self._reconstruct()
             if field_run is None:
                 return STOPPED
-            for number, (prompt, method, place) in enumerate(self._cells, 1):
-                self._console.line(f"cell {number} of {len(self._cells)}: {method.name}, {prompt}")
-                if not self._finish(prompt, method, place, field_run):
+            for number, (prompt, method, place, seed) in enumerate(self._cells, 1):
+                self._console.line(f"cell {number} of {len(self._cells)}: {place.name}, {prompt}")
+                if not self._finish(prompt, method, place, field_run, seed):
                     return STOPPED
-                done = [Cell(p, m.name, RunFolder.open(at)) for p, m, at in self._cells[:number]]
+                done = [Cell(p, m.name, RunFolder.open(at), s) for p, m, at, s in self._cells[:number]]
                 places = write_comparison(self._out, name, title, done, pictures=number == len(self._cells))
         except KeyboardInterrupt:
             return STOPPED
@@ -172,12 +176,13 @@ class Study:
         result = self._run(place, Request("train"), self._layers.of(METHODS["i4d"]), None)
         return None if result.stopped else place
 
-    def _finish(self, prompt: str, method: Method, place: Path, field_run: Path) -> bool:
+    def _finish(self, prompt: str, method: Method, place: Path, field_run: Path, seed: int) -> bool:
         """Bring one cell to its figures; False when it was stopped."""
         if (place / "metrics.json").exists():
             self._console.line("  finished before")
             return True
         config = self._layers.of(method)
+        config.seed += seed
         asked = {"prompt": prompt, "ckpt": str(self._ckpt or ""), "config": cfg.to_dict(config)}
         if self._run(place, Request("edit", prompt), config, field_run, asked).stopped:
             self._console.line("stopped; the same command goes on")

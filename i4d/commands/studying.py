@@ -42,6 +42,9 @@ def compare(
     prompt: Prompts = [],
     prompts_file: PromptsFile = None,
     methods: Methods = "i4d,per-frame,in2n,authors",
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, help="Runs of each cell, with seeds of the editor")
+    ] = 1,
     scene: Scene = "",
     data: Data = "",
     config: Configs = [],
@@ -66,7 +69,7 @@ def compare(
     use_data(data)
     options = {"editor.weights": weights, **who(address, local, editors, device)}
     raise typer.Exit(
-        carry_out(prompt, prompts_file, methods, out, scene, preset, config, options, set_, ckpt)
+        carry_out(prompt, prompts_file, methods, out, scene, preset, config, options, set_, ckpt, seeds)
     )
 
 

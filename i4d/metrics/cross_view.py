@@ -10,6 +10,7 @@ import torch
 
 from i4d.geometry.cameras import unproject
 from i4d.geometry.warps import warp_by_depth
+from i4d.metrics.interval import Origin
 from i4d.metrics.temporal import Unsteadiness, mean_gradient
 from i4d.types import Camera
 
@@ -28,7 +29,7 @@ def cross_view_error(
     """
     total = weight = 0.0
     pixels = 0
-    each, areas = [], []
+    each, areas, origins = [], [], []
     points = [unproject(depth, camera) for depth, camera in zip(depths, cameras, strict=True)]
     for target, image in enumerate(images):
         for source, other in enumerate(images):
@@ -43,7 +44,7 @@ def cross_view_error(
             if area:
                 each.append(found / area)
                 areas.append(area)
+                origins.append(Origin(cameras=(target, source)))
     gradient = sum(mean_gradient(image) for image in images) / len(images)
-    return Unsteadiness(
-        total / max(weight, 1.0), gradient, weight / max(pixels, 1), tuple(each), tuple(areas)
-    )
+    share = weight / max(pixels, 1)
+    return Unsteadiness(total / max(weight, 1.0), gradient, share, tuple(each), tuple(areas), tuple(origins))

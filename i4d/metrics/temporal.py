@@ -14,7 +14,7 @@ import torch
 
 from i4d.flow.find import FlowEstimator
 from i4d.flow.warp import consistency_mask, warp
-from i4d.metrics.interval import bootstrap_interval
+from i4d.metrics.interval import Origin, Samples, bootstrap_interval, levels
 
 FLOOR = 1 / 255  # one grey level: below it two 8-bit videos cannot be told apart
 
@@ -26,6 +26,7 @@ class Unsteadiness:
 
     `compared` is the share of pixels that could be compared; `each` the errors of the frames (or pairs of
     views) by themselves, `areas` the pixels that each was found on: `error` is their mean, weighted so.
+    `origins`: which frame, which pair (by position) each was found on; empty: frames in order.
     """
 
     error: float
@@ -33,20 +34,28 @@ class Unsteadiness:
     compared: float
     each: tuple[float, ...] = ()
     areas: tuple[float, ...] = ()
+    origins: tuple[Origin, ...] = ()
 
     @property
     def relative(self) -> float:
         """Return the error divided by the mean gradient: roughly, by how many pixels things seem to jump."""
         return self.error / max(self.gradient, 1e-8)
 
+    def samples(self) -> Samples:
+        """Return the relative errors of single frames or pairs and what each was found on."""
+        origins = self.origins or tuple(Origin(i) for i in range(len(self.each)))
+        return Samples(tuple(error / max(self.gradient, 1e-8) for error in self.each), origins)
+
     def interval(self) -> tuple[float, float] | None:
-        """Return the 95 % bootstrap interval of the relative error over frames or pairs; None where they are
-        not known.
+        """Return the 95 % bootstrap interval of the relative error; None where single errors are not known,
+        or are of one pair of cameras alone.
         """
         if not self.each:
             return None
-        low, high = bootstrap_interval(self.each, weights=self.areas or None)
-        return low / max(self.gradient, 1e-8), high / max(self.gradient, 1e-8)
+        found = self.samples()
+        if len(self.each) > 1 and not levels(found.origins):
+            return None
+        return bootstrap_interval(found.values, weights=self.areas or None, origins=found.origins)
 
     def ratio_to(self, unedited: Unsteadiness) -> float:
         """Return this relative error over that of the unedited scene, whose error counts as at least one grey

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from i4d.metrics.interval import bootstrap_interval
+from i4d.metrics.interval import Samples, bootstrap_interval, levels
 from i4d.report.footage import Footage
 from i4d.report.shots import after
 from i4d.report.videos import NO_VIDEOS, Clip, enlarged, write_clip
@@ -31,6 +31,7 @@ class Cell:
     prompt: str
     method: str
     run: RunFolder
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Figure:
     digits: int
     read: Callable[[dict], Any]
     interval: Callable[[dict], Any] = lambda metrics: None
-    each: Callable[[dict], Any] = lambda metrics: None  # what it is a mean of, frame by frame or pair by pair
+    each: Callable[[dict], Any] = lambda metrics: None  # what it is a mean of, as `Samples.to_json`
 
 
 def _look(name: str, part: str) -> Callable[[dict], Any]:
@@ -117,7 +118,13 @@ FIGURES = (
         lambda m: m["edit"].get("known_answer_each_db"),
     ),
     Figure(
-        "object_db", "inside the object, dB", 1, 2, lambda m: (m["edit"].get("object") or {}).get("inside_db")
+        "object_db",
+        "inside the object, dB",
+        1,
+        2,
+        lambda m: (m["edit"].get("object") or {}).get("inside_db"),
+        lambda m: (m["edit"].get("object") or {}).get("inside_interval_db"),
+        lambda m: (m["edit"].get("object") or {}).get("inside_each_db"),
     ),
     Figure(
         "known_answer_lpips",
@@ -126,6 +133,7 @@ FIGURES = (
         3,
         _look("known_answer_lpips", "value"),
         _look("known_answer_lpips", "interval"),
+        _look("known_answer_lpips", "each"),
     ),
     Figure("unet_forwards", "forwards", 0, 0, lambda m: m["unet_forwards"]),
     Figure("seconds", "seconds", 0, 0, lambda m: own_seconds(m["timing"])),
@@ -143,7 +151,7 @@ def write_comparison(
     """Write NAME.md, NAME.tex and NAME.csv under `out`, and NAME.mp4 where asked for; returns them by what
     they are.
     """
-    rows = [(cell, cell.run.read_json("metrics.json")) for cell in cells]
+    rows = rows_of([(cell, cell.run.read_json("metrics.json")) for cell in cells])
     texts = {"md": markdown(title, rows), "tex": latex(rows), "csv": as_csv(rows)}
     places = {}
     for suffix, text in texts.items():
@@ -158,16 +166,53 @@ def write_comparison(
     return places
 
 
-Rows = Sequence[tuple[Cell, dict]]
+@dataclass(frozen=True)
+class Row:
+    """A method's runs of one prompt, one per seed."""
+
+    prompt: str
+    method: str
+    runs: tuple[tuple[int, dict], ...]  # seed, metrics
+
+    def read(self, figure: Figure) -> float | None:
+        """Return a figure's mean over the seeds that have it."""
+        found = [v for _, m in self.runs if (v := figure.read(m)) is not None]
+        return float(np.mean(found)) if found else None
+
+    def samples(self, figure: Figure) -> Samples | None:
+        """Return what the figure is a mean of, over all seeds; None where any of them does not tell."""
+        parts = [(seed, figure.each(metrics)) for seed, metrics in self.runs]
+        if not all(isinstance(part, dict) and part["values"] for _, part in parts):
+            return None
+        found = [Samples.from_json(part, seed) for seed, part in parts]
+        return sum(found[1:], found[0])
+
+    def interval(self, figure: Figure) -> Sequence[float] | None:
+        """Return a figure's 95 % interval: of a single run its own, of several seeds over all of them."""
+        if len(self.runs) == 1:
+            return figure.interval(self.runs[0][1])
+        found = self.samples(figure)
+        return found and bootstrap_interval(found.values, origins=found.origins)
+
+
+Rows = Sequence[Row]
+
+
+def rows_of(cells: Sequence[tuple[Cell, dict]]) -> list[Row]:
+    """Return the rows of a table: the runs of each prompt and method together, whatever their seeds."""
+    found: dict[tuple[str, str], list[tuple[int, dict]]] = {}
+    for cell, metrics in cells:
+        found.setdefault((cell.prompt, cell.method), []).append((cell.seed, metrics))
+    return [Row(*names, tuple(runs)) for names, runs in found.items()]
 
 
 def _shown(rows: Rows) -> list[Figure]:
     """Return the figures that at least one row has; the others are named under the table."""
-    return [figure for figure in FIGURES if any(figure.read(metrics) is not None for _, metrics in rows)]
+    return [figure for figure in FIGURES if any(row.read(figure) is not None for row in rows)]
 
 
-def _text(figure: Figure, metrics: dict) -> str:
-    value, interval = figure.read(metrics), figure.interval(metrics)
+def _text(figure: Figure, row: Row) -> str:
+    value, interval = row.read(figure), row.interval(figure)
     if value is None:
         return "-"
     text = f"{value:.{figure.digits}f}"
@@ -175,77 +220,92 @@ def _text(figure: Figure, metrics: dict) -> str:
 
 
 def _best(figure: Figure, rows: Rows, prompt: str) -> set[str]:
-    """Return the methods with the best figure of a prompt, as it is printed; none where no direction is
-    better.
+    """Return the method whose figure of a prompt is better than each other's, beyond the 95 % interval of
+    the difference; empty where none is, or where it cannot be told.
     """
-    found = {c.method: figure.read(m) for c, m in rows if c.prompt == prompt and figure.read(m) is not None}
-    if not figure.better or len(found) < 2:
+    others = [row for row in rows if row.prompt == prompt and row.read(figure) is not None]
+    if not figure.better or len(others) < 2:
         return set()
-    rounded = {method: round(value, figure.digits) for method, value in found.items()}
-    best = max(rounded.values()) if figure.better > 0 else min(rounded.values())
-    return {method for method, value in rounded.items() if value == best}
+    best = max(others, key=lambda row: figure.better * row.read(figure))
+    sure = all(_is_better(figure, best, row) for row in others if row is not best)
+    return {best.method} if sure else set()
+
+
+def _is_better(figure: Figure, ours: Row, theirs: Row) -> bool:
+    found = _paired(figure, ours, theirs)
+    return found is not None and figure.better * (found[1] if figure.better > 0 else found[2]) > 0
+
+
+def _paired(figure: Figure, ours: Row, theirs: Row) -> tuple[float, float, float] | None:
+    """Return the mean difference of what both rows measured and its 95 % interval; None where they measured
+    different things, or too few cameras to tell.
+    """
+    one, other = ours.samples(figure), theirs.samples(figure)
+    each = one.minus(other) if one and other else None
+    if each is None or not levels(each.origins):
+        return None
+    return float(np.mean(each.values)), *bootstrap_interval(each.values, origins=each.origins)
 
 
 def _prompts(rows: Rows) -> list[str]:
-    return list(dict.fromkeys(cell.prompt for cell, _ in rows))
+    return list(dict.fromkeys(row.prompt for row in rows))
 
 
 def markdown(title: str, rows: Rows) -> str:
-    """Return the table in Markdown, the best of each prompt in bold."""
+    """Return the table in Markdown; bold where a method is better than each other one of its prompt beyond
+    the interval of the difference.
+    """
     figures = _shown(rows)
     arrow = {-1: " ↓", 0: "", 1: " ↑"}
-    lines = [
-        f"**{title}**",
-        "",
-        "| prompt | method | " + " | ".join(f.title + arrow[f.better] for f in figures) + " |",
-    ]
-    lines.append("|---|---|" + "---:|" * len(figures))
-    for cell, metrics in rows:
+    heads = " | ".join(f.title + arrow[f.better] for f in figures)
+    lines = [f"**{title}**", "", f"| prompt | method | {heads} |", "|---|---|" + "---:|" * len(figures)]
+    for row in rows:
         texts = [
-            f"**{_text(f, metrics)}**" if cell.method in _best(f, rows, cell.prompt) else _text(f, metrics)
+            f"**{_text(f, row)}**" if row.method in _best(f, rows, row.prompt) else _text(f, row)
             for f in figures
         ]
-        lines.append(f"| {cell.prompt} | {cell.method} | " + " | ".join(texts) + " |")
+        lines.append(f"| {row.prompt} | {row.method} | " + " | ".join(texts) + " |")
     return "\n".join([*lines, "", _notes(rows), "", *differences(rows)])
 
 
 def differences(rows: Rows) -> list[str]:
-    """Return lines of a second table: the first method of a prompt minus each other, frame by frame, with the
-    interval of the mean.
+    """Return lines of a second table: the first method of a prompt minus each other, with the interval of the
+    mean.
 
     Frames (or pairs of cameras) are the same for all methods, so their differences are surer than the figures
-    themselves. A difference is bold where its 95 % bootstrap interval leaves zero out and the first method is
-    the better one. Empty for a single method.
+    themselves. A difference is bold where its 95 % interval leaves zero out and the first method is the
+    better one. Empty for a single method.
     """
-    figures = [f for f in FIGURES if any(f.each(metrics) for _, metrics in rows)]
+    figures = [f for f in FIGURES if any(row.samples(f) for row in rows)]
     lines = []
     for prompt in _prompts(rows):
-        (first, ours), *others = [(cell.method, metrics) for cell, metrics in rows if cell.prompt == prompt]
-        for method, theirs in others:
-            texts = [_difference(figure, figure.each(ours), figure.each(theirs)) for figure in figures]
-            lines.append(f"| {prompt} | {first} - {method} | " + " | ".join(texts) + " |")
+        first, *others = [row for row in rows if row.prompt == prompt]
+        for other in others:
+            texts = [_difference(figure, first, other) for figure in figures]
+            lines.append(f"| {prompt} | {first.method} - {other.method} | " + " | ".join(texts) + " |")
     if not lines or not figures:
         return []
     heads = "| prompt | difference | " + " | ".join(f.title for f in figures) + " |"
     note = (
-        "Differences of the same frames (pairs of cameras) with 95 % bootstrap intervals; bold: the "
-        "first method is better beyond it."
+        "Differences of the same frames (pairs of cameras) with their 95 % intervals; bold: the first method "
+        "is better beyond it."
     )
     return [heads, "|---|---|" + "---:|" * len(figures), *lines, "", note, ""]
 
 
-def _difference(figure: Figure, ours: Sequence[float] | None, theirs: Sequence[float] | None) -> str:
-    if not ours or not theirs or len(ours) != len(theirs):
+def _difference(figure: Figure, ours: Row, theirs: Row) -> str:
+    found = _paired(figure, ours, theirs)
+    if found is None:
         return "-"
-    each = [a - b for a, b in zip(ours, theirs, strict=True)]
-    low, high = bootstrap_interval(each)
-    text = f"{np.mean(each):+.{figure.digits}f} [{low:+.{figure.digits}f}, {high:+.{figure.digits}f}]"
-    return f"**{text}**" if figure.better * (low if figure.better > 0 else high) > 0 else text
+    mean, low, high = (f"{value:+.{figure.digits}f}" for value in found)
+    text = f"{mean} [{low}, {high}]"
+    return f"**{text}**" if _is_better(figure, ours, theirs) else text
 
 
 def _notes(rows: Rows) -> str:
-    cameras = ", ".join(rows[0][1]["cameras"])
-    kind = "held-out" if rows[0][1]["held_out"] else "trained"
+    _, first = rows[0].runs[0]
+    cameras, kind = ", ".join(first["cameras"]), "held-out" if first["held_out"] else "trained"
+    seeds = max(len(row.runs) for row in rows)
     text = (
         f"Renders: of {kind} camera {cameras}. Frames: as the editor left them, before any field; "
         "temporal error of the middle edited "
@@ -254,7 +314,11 @@ def _notes(rows: Rows) -> str:
         "camera, cross-view error at the key instant (averaged through depth) and at first and last, "
         "known answer of all cameras. "
     )
-    text += "In brackets: 95 % bootstrap interval over frames (cross-view: over pairs of cameras). "
+    text += (
+        f"In brackets: 95 % interval, drawing {'seeds, ' if seeds > 1 else ''}cameras and stretches of time "
+        "anew. Bold: better than each other method of the prompt beyond the interval of the difference. "
+        f"{seeds} seed{'s' if seeds > 1 else ''} of the editor. "
+    )
     text += "Seconds: without decoding and reconstruction."
     absent = [f.title for f in FIGURES if f not in _shown(rows)]
     return text + (
@@ -263,7 +327,7 @@ def _notes(rows: Rows) -> str:
 
 
 def latex(rows: Rows) -> str:
-    """Return the table in LaTeX (booktabs), the best of each prompt in bold."""
+    """Return the table in LaTeX (booktabs), bold as in Markdown."""
     figures = _shown(rows)
     arrow = {-1: r" $\downarrow$", 0: "", 1: r" $\uparrow$"}
     lines = [r"\begin{tabular}{ll" + "r" * len(figures) + "}", r"\toprule"]
@@ -272,12 +336,12 @@ def latex(rows: Rows) -> str:
         r"\midrule",
     ]
     for prompt in _prompts(rows):
-        for cell, metrics in (row for row in rows if row[0].prompt == prompt):
+        for row in (row for row in rows if row.prompt == prompt):
             texts = []
             for figure in figures:
-                text = _text(figure, metrics)
-                texts.append(rf"\textbf{{{text}}}" if cell.method in _best(figure, rows, prompt) else text)
-            lines.append(" & ".join([_escaped(prompt), _escaped(cell.method), *texts]) + r" \\")
+                text = _text(figure, row)
+                texts.append(rf"\textbf{{{text}}}" if row.method in _best(figure, rows, prompt) else text)
+            lines.append(" & ".join([_escaped(prompt), _escaped(row.method), *texts]) + r" \\")
         lines.append(r"\midrule" if prompt != _prompts(rows)[-1] else r"\bottomrule")
     return "\n".join([*lines, r"\end{tabular}", ""])
 
@@ -292,10 +356,10 @@ def as_csv(rows: Rows) -> str:
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
     columns = [name for f in FIGURES for name in (f.key, f"{f.key}_low", f"{f.key}_high")]
-    table.writerow(["prompt", "method", *columns])
-    for cell, metrics in rows:
-        values = [v for f in FIGURES for v in (f.read(metrics), *(f.interval(metrics) or (None, None)))]
-        table.writerow([cell.prompt, cell.method, *("" if v is None else v for v in values)])
+    table.writerow(["prompt", "method", "seeds", *columns])
+    for row in rows:
+        values = [v for f in FIGURES for v in (row.read(f), *(row.interval(f) or (None, None)))]
+        table.writerow([row.prompt, row.method, len(row.runs), *("" if v is None else v for v in values)])
     return out.getvalue()
 
 
@@ -305,7 +369,7 @@ def grid(cells: Sequence[Cell]) -> Clip:
     """
     prompts = list(dict.fromkeys(cell.prompt for cell in cells))
     methods = list(dict.fromkeys(cell.method for cell in cells))
-    by_place = {(cell.prompt, cell.method): Footage(cell.run) for cell in cells}
+    by_place = {(cell.prompt, cell.method): Footage(cell.run) for cell in reversed(cells)}  # the first seed
     first = Footage(cells[0].run)
     view = first.watched[0]
     name = after(first.camera(view).name)

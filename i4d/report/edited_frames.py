@@ -93,7 +93,7 @@ def _known_answer(footage: Footage, name: str | None) -> dict:
         originals = [footage.original(view, frame) for frame in frames]
         answers = answers_of(footage.scene.exact, footage.camera(view), name, originals, source)
         for frame, answer in zip(frames, answers, strict=True):
-            near.add(image_psnr(footage.edited_frame(view, frame), answer))
+            near.add(image_psnr(footage.edited_frame(view, frame), answer), view, frame)
     return {
         "known_answer_psnr_db": near.value(3),
         "known_answer_interval_db": near.interval(3),

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
 import numpy as np
-import torch
 
 from i4d import __version__
 from i4d.metrics.image import ssim
@@ -88,11 +87,9 @@ def reconstruction(footage: Footage) -> dict:
     for view in watched:
         for i, (rendered, original) in enumerate(_pairs(footage, view, before(footage.camera(view).name))):
             frames += 1
-            quality.add(image_psnr(rendered, original))
-            if (
-                min(rendered.shape[:2]) >= _SMALLEST_FOR_SSIM and i % 4 == 0
-            ):  # SSIM is slow: every fourth frame
-                likeness.add(ssim(*(torch.from_numpy(x.copy()).float() / 255 for x in (rendered, original))))
+            quality.add(image_psnr(rendered, original), view, i)
+            if min(rendered.shape[:2]) >= _SMALLEST_FOR_SSIM:
+                likeness.add(ssim(*(look.on_device(x) for x in (rendered, original))), view, i)
     figures = {"psnr_db": quality.value(3), "psnr_interval_db": quality.interval(3), "ssim": likeness.value()}
     figures["ssim_interval"] = likeness.interval()
     if watched:
@@ -181,14 +178,13 @@ def _known_answer(footage: Footage, name: str | None, views: list[int], reasons:
         source = _source_frames(footage, count)
         for i, answer in enumerate(_answers(footage, exact, name, view, source)):
             edited, original = footage.rendered(after(camera.name), i), footage.original(view, i)
-            near.add(image_psnr(edited, answer))
-            far.add(image_psnr(original, answer))
+            near.add(image_psnr(edited, answer), view, i)
+            far.add(image_psnr(original, answer), view, i)
             frames += 1
             if exact:
                 unedited = footage.rendered(before(camera.name), i)
-                inside.add(
-                    edited, original, unedited, answer, exact.inside(source[i]), exact.outside(source[i])
-                )
+                regions = exact.inside(source[i]), exact.outside(source[i])
+                inside.add((view, i), edited, original, unedited, answer, *regions)
     out: dict = {
         "known_answer_psnr_db": near.value(3),
         "known_answer_interval_db": near.interval(3),
@@ -224,6 +220,7 @@ class _ObjectFigures:
 
     def add(
         self,
+        place: tuple[int, int],
         edited: np.ndarray,
         original: np.ndarray,
         unedited: np.ndarray,
@@ -233,17 +230,19 @@ class _ObjectFigures:
     ) -> None:
         self._frames += 1
         if inside.any():  # the object may be hidden or out of the picture
-            self._means["inside_db"].add(image_psnr(edited, answer, inside))
-            self._means["unedited_inside_db"].add(image_psnr(original, answer, inside))
+            self._means["inside_db"].add(image_psnr(edited, answer, inside), *place)
+            self._means["unedited_inside_db"].add(image_psnr(original, answer, inside), *place)
         if outside.any():
-            self._means["outside_db"].add(image_psnr(edited, original, outside))
-            self._means["unedited_field_outside_db"].add(image_psnr(unedited, original, outside))
+            self._means["outside_db"].add(image_psnr(edited, original, outside), *place)
+            self._means["unedited_field_outside_db"].add(image_psnr(unedited, original, outside), *place)
 
     def to_json(self) -> dict:
         sure = {
             f"{name.removesuffix('_db')}_interval_db": mean.interval(3) for name, mean in self._means.items()
         }
-        return {**{name: mean.value(3) for name, mean in self._means.items()}, **sure, "frames": self._frames}
+        each = {"inside_each_db": self._means["inside_db"].each(3)}
+        values = {name: mean.value(3) for name, mean in self._means.items()}
+        return {**values, **sure, **each, "frames": self._frames}
 
 
 # ------------------------------------------------------------------------------------------------ agreement

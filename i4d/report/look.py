@@ -16,7 +16,7 @@ import torch
 
 from i4d.errors import WeightsError
 from i4d.flow.classical import DisFlow
-from i4d.metrics.interval import bootstrap_interval
+from i4d.metrics.interval import Origin, Samples, bootstrap_interval
 from i4d.metrics.perceptual import Lpips, find_lpips
 from i4d.metrics.sharpness import gradient_psnr, sharpness_kept
 from i4d.metrics.temporal import long_range_error
@@ -35,13 +35,25 @@ Cell = dict[str, Any]
 
 
 def cell(values: Sequence[float], digits: int = 4) -> Cell:
-    """Return the mean of per-frame values with its bootstrap interval."""
+    """Return the mean of one video's figures, in order of time, with its bootstrap interval."""
     low, high = bootstrap_interval(values)
     return {
         "value": round(float(np.mean(values)), digits),
         "interval": [round(low, digits), round(high, digits)],
         "frames": len(values),
+        "each": Samples(tuple(map(float, values)), tuple(Origin(i) for i in range(len(values)))).to_json(),
     }
+
+
+@cache
+def device() -> torch.device:
+    """Return where pictures are looked at: a GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def on_device(frame: np.ndarray) -> torch.Tensor:
+    """Return a uint8 picture (h, w, 3) as float32 in [0, 1] on `device`."""
+    return torch.from_numpy(frame.copy()).to(device()).float() / 255
 
 
 def missing(reason: str) -> Cell:
@@ -64,7 +76,7 @@ def batch(read: Reader, indices: Sequence[int]) -> torch.Tensor:
 @cache
 def _lpips() -> Lpips | str:
     try:
-        return find_lpips()
+        return find_lpips(device())
     except WeightsError as err:
         return str(err)
 
@@ -72,7 +84,7 @@ def _lpips() -> Lpips | str:
 @cache
 def _clip() -> ClipEmbedder | str:
     try:
-        return find_clip()
+        return find_clip(device())
     except WeightsError as err:
         return str(err)
 
@@ -87,7 +99,7 @@ def lpips_cell(read: Reader, reference: Reader, count: int) -> Cell:
     with torch.inference_mode():
         for i in spread(count):
             try:
-                values.append(float(network(batch(read, [i]), batch(reference, [i]))))
+                values.append(float(network(*(batch(r, [i]).to(device()) for r in (read, reference)))))
             except ValueError as err:
                 return missing(str(err))
     return cell(values)

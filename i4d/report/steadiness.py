@@ -5,6 +5,7 @@ scene.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -47,7 +48,7 @@ def figure(found: Unsteadiness) -> dict:
         "relative": round(found.relative, 4),
         "compared": round(found.compared, 4),
         "interval": [round(bound, 4) for bound in found.interval() or ()] or None,
-        "each": [round(error / max(found.gradient, 1e-8), 4) for error in found.each],
+        "each": found.samples().to_json(),
     }
 
 
@@ -75,9 +76,10 @@ def joined(parts: Sequence[tuple[Unsteadiness, int]]) -> Unsteadiness:
     error = sum(part.error * part.compared * n for part, n in parts) / max(compared, 1e-12)
     each = tuple(value for part, _ in parts for value in part.each)
     areas = tuple(area for part, _ in parts for area in part.areas)
-    return Unsteadiness(
-        error, sum(part.gradient * n for part, n in parts) / frames, compared / frames, each, areas
-    )
+    gradient = sum(part.gradient * n for part, n in parts) / frames
+    # pairs of cameras of several instants; frames of a video are in order by themselves
+    origins = tuple(replace(o, time=at) for at, (part, _) in enumerate(parts) for o in part.origins)
+    return Unsteadiness(error, gradient, compared / frames, each, areas, origins)
 
 
 def view_errors(

@@ -17,7 +17,7 @@ from i4d.commands.compare import METHODS, Layers, Method, Study, chosen, sentenc
 from i4d.driver.plan import predicted_forwards
 from i4d.driver.schedules import scheduled_plan
 from i4d.errors import ConfigError
-from i4d.report.comparison import Cell, as_csv, differences, grid, latex, markdown
+from i4d.report.comparison import Cell, as_csv, differences, grid, latex, markdown, rows_of
 from i4d.types import EditSettings
 
 
@@ -33,40 +33,64 @@ def metrics(temporal, psnr, interval=None, forwards=100, **edit):
     }
 
 
-ROWS = [
-    (Cell("50 % & more", "i4d", None), metrics(0.3004, 24.0, [23.5, 24.5])),
-    (Cell("50 % & more", "in2n", None), metrics(0.3001, 22.0)),
+def each(values, camera=0):
+    return {"values": list(values), "times": list(range(len(values))), "cameras": [[camera]] * len(values)}
+
+
+CALM, LIVELY = [24.0, 24.1, 23.9, 24.0, 24.05, 23.95], [22.0, 22.1, 21.9, 22.2, 21.8, 22.0]
+CELLS = [
+    (Cell("50 % & more", "i4d", None), metrics(0.3004, 24.0, [23.5, 24.5], known_answer_each_db=each(CALM))),
+    (Cell("50 % & more", "in2n", None), metrics(0.3001, 22.0, known_answer_each_db=each(LIVELY))),
     (Cell("night", "i4d", None), metrics(None, 20.0)),
 ]
+ROWS = rows_of(CELLS)
 
 
-def test_markdown_marks_the_best_of_each_prompt_as_printed():
+def test_markdown_marks_what_is_better_beyond_the_interval_of_the_difference():
     lines = markdown("title", ROWS).splitlines()
-    assert lines[4] == "| 50 % & more | i4d | **0.300** | **24.00 [23.50, 24.50]** | 100 | 40 |", (
-        "a tie in print is a tie"
+    assert lines[4] == "| 50 % & more | i4d | 0.300 | **24.00 [23.50, 24.50]** | 100 | 40 |", (
+        "nothing tells whether 0.3004 and 0.3001 differ"
     )
-    assert lines[5] == "| 50 % & more | in2n | **0.300** | 22.00 | 100 | 40 |"
+    assert lines[5] == "| 50 % & more | in2n | 0.300 | 22.00 | 100 | 40 |"
     assert lines[6] == "| night | i4d | - | 20.00 | 100 | 40 |", "alone, nothing is best"
-    assert "Not measured here" in lines[8] and "cross-view error" in lines[8]
+    assert "Not measured here" in lines[8] and "cross-view error" in lines[8] and "1 seed of" in lines[8]
 
 
 def test_differences_are_of_the_same_frames_and_bold_where_they_are_sure():
     drift = [24.0, 26.0, 22.0, 25.0, 23.0]
+    moved = {"per-frame": 0, "in2n": (1, -1, 1, -1, 0.2)}
     rows = [
-        (Cell("p", "i4d", None), metrics(0.3, 24.0, known_answer_each_db=[x + 0.1 for x in drift])),
-        (Cell("p", "per-frame", None), metrics(0.3, 24.0, known_answer_each_db=drift)),
-        (
-            Cell("p", "in2n", None),
-            metrics(0.3, 24.0, known_answer_each_db=list(np.add(drift, (1, -1, 1, -1, 0.2)))),
+        (Cell("p", "i4d", None), metrics(0.3, 24.0, known_answer_each_db=each(np.add(drift, 0.1)))),
+        *(
+            (Cell("p", name, None), metrics(0.3, 24.0, known_answer_each_db=each(np.add(drift, by))))
+            for name, by in moved.items()
         ),
+        (Cell("p", "other camera", None), metrics(0.3, 24.0, known_answer_each_db=each(drift, 1))),
         (Cell("p", "authors", None), metrics(0.3, 24.0)),
     ]
-    lines = differences(rows)
+    lines = differences(rows_of(rows))
     assert lines[2] == "| p | i4d - per-frame | **+0.10 [+0.10, +0.10]** |", (
         "beyond what the frames differ by among themselves"
     )
-    assert lines[3].startswith("| p | i4d - in2n | +0.06 [-") and lines[4] == "| p | i4d - authors | - |"
-    assert differences(rows[:1]) == [] and "Differences of the same frames" in markdown("title", rows)
+    assert lines[3].startswith("| p | i4d - in2n | +0.06 [-") and lines[5] == "| p | i4d - authors | - |"
+    assert lines[4] == "| p | i4d - other camera | - |", "not the same frames"
+    assert differences(rows_of(rows[:1])) == []
+    assert "Differences of the same frames" in markdown("title", rows_of(rows))
+
+
+def test_a_method_that_wins_with_one_seed_only_is_not_bold():
+    """In frames alone the difference is sure; between seeds it is not."""
+    better = {0: 1.0, 1: -0.9, 2: 0.2}
+    cells = [
+        (Cell("p", name, None, seed), metrics(0.3, 24.0, known_answer_each_db=each(np.add(CALM, by * ours))))
+        for name, ours in (("i4d", 1), ("other", 0))
+        for seed, by in better.items()
+    ]
+    one = rows_of([cell for cell in cells if cell[0].seed == 0])
+    assert differences(one)[2].startswith("| p | i4d - other | **+1.00")
+    all_ = rows_of(cells)
+    assert differences(all_)[2].startswith("| p | i4d - other | +0.10 [-")
+    assert [len(row.runs) for row in all_] == [3, 3] and "3 seeds" in markdown("t", all_)
 
 
 def test_latex_escapes_and_csv_keeps_what_latex_rounds():

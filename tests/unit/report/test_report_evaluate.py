@@ -113,9 +113,10 @@ def test_edited_frames_are_measured_before_any_field(tmp_path, demo):
     exact = evaluate(build(tmp_path / "exact", scene, shown, renders, answers, None, NIGHT))["edit"][
         "edited_frames"
     ]
-    assert exact["known_answer_psnr_db"] == 100 and exact["known_answer_each_db"] == [100.0] * FRAMES * len(
-        scene.train_views
-    )
+    single = exact["known_answer_each_db"]
+    assert exact["known_answer_psnr_db"] == 100
+    assert single["values"] == [100.0] * FRAMES * len(scene.train_views)
+    assert [tuple(c) for c in single["cameras"]] == [(v,) for v in scene.train_views for _ in range(FRAMES)]
     flickering = {
         v: np.stack([darker(f, 40 * (i % 2)) for i, f in enumerate(shown[v])]) for v in scene.train_views
     }
@@ -124,7 +125,7 @@ def test_edited_frames_are_measured_before_any_field(tmp_path, demo):
     assert part["edited"]["error"] > 0.05 > part["originals"]["error"], (
         "the renders are steady, the edited frames are not"
     )
-    assert len(part["edited"]["each"]) == FRAMES - 1 and edit["temporal_ratio"] <= 1
+    assert len(part["edited"]["each"]["values"]) == FRAMES - 1 and edit["temporal_ratio"] <= 1
     keys = np.stack([shown[v][1] for v in scene.train_views])
     apart = {
         v: darker(shown[v], 40 * place) for place, v in enumerate(scene.train_views)
@@ -136,9 +137,11 @@ def test_edited_frames_are_measured_before_any_field(tmp_path, demo):
         ]["edited_frames"]
         for name, edited in (("alike", {v: shown[v] for v in scene.train_views}), ("unlike", apart))
     )
-    assert (
-        alike["cross_view"]["instants"] == [0, FRAMES - 1] and len(alike["cross_view"]["edited"]["each"]) == 4
-    ), "two pairs each"
+    pairs = alike["cross_view"]["edited"]["each"]
+    assert alike["cross_view"]["instants"] == [0, FRAMES - 1]
+    assert list(zip(pairs["times"], map(tuple, pairs["cameras"]), strict=True)) == [
+        (at, pair) for at in (0, 1) for pair in ((0, 1), (1, 0))
+    ]
     assert unlike["cross_view"]["edited"]["error"] > alike["cross_view"]["edited"]["error"] + 0.05
     other = evaluate(
         edited_run(tmp_path / "other", scene, shown, shown[0], Request("edit", "a new thing", editor="tiny"))
