@@ -10,7 +10,7 @@
     extra.json        {"fps": 30}, may be absent
 
 Axes are OpenCV's. The camera of the training ids is edited and fitted to. A validation camera is used where
-`scene.held_out` names it (cam01, ...), and must then have every instant that is used. Depth and covisibility
+`scene.held_out` names it (cam01, ...), at the instants that it has. Depth and covisibility
 are not read.
 """
 
@@ -58,14 +58,9 @@ def read_dycheck(config: SceneConfig, root: Path) -> Scene:
         if number not in trained and name not in config.held_out:
             continue
         by_time = {of[i][1]: i for i in of if of[i][0] == number}
-        missing = [t for t in instants if t not in by_time]
-        if missing:
-            raise SceneError(
-                f"{root}: {name} has no frame at instant {missing[0]} ({len(missing)} of "
-                f"{len(instants)} are missing)",
-                f"take {name} out of scene.held_out, or choose a range that it has",
-            )
-        captures.append(Capture(name, tuple(_shot(root, by_time[t], centre, scale) for t in instants)))
+        there = [t for t in instants if t in by_time]
+        shots = tuple(_shot(root, by_time[t], centre, scale) for t in there)
+        captures.append(Capture(name, shots, tuple(map(float, there))))
     extra = _json(root / "extra.json") if (root / "extra.json").exists() else {}
     exact = root / "exact"
     return scene_of(

@@ -14,7 +14,7 @@ from i4d.scenes.dycheck import read_dycheck
 from i4d.scenes.n3dv import read_n3dv
 from i4d.scenes.nerfstudio import read_nerfstudio
 from i4d.scenes.procedural import mono
-from i4d.scenes.procedural.demo import FPS, HEIGHT, NUM_FRAMES, WIDTH, write_demo
+from i4d.scenes.procedural.demo import HEIGHT, NUM_FRAMES, WIDTH, write_demo
 from i4d.scenes.rig import read_rig
 from i4d.types import Scene
 
@@ -78,6 +78,4 @@ def load_scene(
         if not (root / "scene.json").exists():
             root.parent.mkdir(parents=True, exist_ok=True)
             write_demo(root, width, height, frames, progress=progress)
-    scene = read_n3dv(config, root)
-    assert config.reader != "demo" or scene.fps == FPS
-    return scene
+    return read_n3dv(config, root)

@@ -214,7 +214,7 @@ def broken(change):
     "make, says",
     [
         (broken(lambda t: t["frames"][0].pop("time")), "1 of 5 frames have no time"),
-        (broken(lambda t: t["frames"][0].update(time=0.0)), "share the time 0.0"),
+        (broken(lambda t: t["frames"][0].update(time=0.0)), "frames share times"),
         (broken(lambda t: t["frames"][2].pop("transform_matrix")), "images/3.png has no transform_matrix"),
         (
             broken(lambda t: t["frames"][2].update(transform_matrix=np.diag([2.0, 2, 2, 1]).tolist())),
@@ -222,7 +222,7 @@ def broken(change):
         ),
         (broken(lambda t: t["frames"][1].update(file_path="../x.png")), "is not a file in"),
         (broken(lambda t: t["frames"][1].update(file_path="images/none.png")), "none.png: missing"),
-        (broken(lambda t: t.update(camera_model="OPENCV_FISHEYE")), "lens OPENCV_FISHEYE"),
+        (broken(lambda t: t.update(camera_model="FOV")), "lens FOV"),
         (broken(lambda t: [t.pop("fl_x")]), "no usable lens"),
         (broken(lambda t: t.update(frames=[])), "expected a list of frames"),
     ],
