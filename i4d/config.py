@@ -510,12 +510,16 @@ def merge(config: Config, tree: dict, where: str, prefix: str = "") -> None:
 def read_yaml(path: Path) -> dict:
     """Return the mapping in a YAML file; ConfigError names the file and line otherwise."""
     try:
-        tree = yaml.safe_load(path.read_text())
+        tree = yaml.safe_load(path.read_bytes())  # bytes: UTF-8 or -16, whatever the locale
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as err:
+    except OSError as err:
+        raise ConfigError(f"{path}: cannot be read ({err.strerror})") from None
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as err:
         mark = getattr(err, "problem_mark", None)
         raise ConfigError(f"{path}{f', line {mark.line + 1}' if mark else ''}: not valid YAML") from None
+    if tree is not None and not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected a mapping, found {type(tree).__name__}")
     return tree or {}
 
 
