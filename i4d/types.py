@@ -70,8 +70,14 @@ class Bounds:
 class FrameSource(Protocol):
     """Decoded frames of one rig by instant of its clock, read once by `prepare`."""
 
-    def read(self, camera: str, start: int, stop: int) -> Iterator[np.ndarray]:
-        """Yield frames start..stop-1 of a camera as uint8 (height, width, 3) sRGB, at the *source* size."""
+    def read(self, camera: str, start: int, stop: int, stride: int = 1) -> Iterator[np.ndarray]:
+        """Yield what a camera shows at instants start, start+stride, ... below stop, as uint8 (height, width,
+        3) sRGB, at the *source* size.
+        """
+        ...
+
+    def stamp(self, camera: str) -> list:
+        """Return plain values that change when the camera's pixels do."""
         ...
 
 

@@ -295,7 +295,9 @@ BARREL, RATIONAL = (-0.08, 0.02, 0.0, 0.0), (0.1, 0.05, 0.001, -0.002, 0.01, 0.1
 FISHEYE = (0.05, -0.01, 0.002, 0.0)
 CASES = {
     "cameras cam1 ... cam10": Case(counted, "by name (cam1, cam10, cam2, cam3 ...)", {}, {"order": "number"}),
-    "pictures 1.png ... 24.png": Case(lambda c, r: write_pictures(c, r, lambda i: f"{i + 1}.png"), ""),
+    "pictures 1.png ... 24.png": Case(
+        lambda c, r: write_pictures(c, r, lambda i: f"{i + 1}.png"), "pictures are ordered by the number"
+    ),
     "a picture missing": Case(
         lambda c, r: write_pictures(c, r, lambda i: f"{i + 1}.png", [11]),
         "cam03: 1 of 24 frames missing (11)",
@@ -312,9 +314,15 @@ CASES = {
     "a rotation, and the stored size declared": Case(
         rig(turned_but_declared_stored), "is declared 36x48, as its video is stored", RIG, refused=True
     ),
-    "lens OPENCV_FISHEYE": Case(rig(lens("OPENCV_FISHEYE", FISHEYE)), "", RIG, psnr_db=34),
-    "lens FULL_OPENCV": Case(rig(lens("FULL_OPENCV", RATIONAL)), "", RIG, psnr_db=34),
-    "lens OPENCV": Case(rig(lens("OPENCV", BARREL)), "", RIG, psnr_db=34),
+    "lens OPENCV_FISHEYE": Case(
+        rig(lens("OPENCV_FISHEYE", FISHEYE)), "cam03: undistorted by OpenCV's fisheye model", RIG, psnr_db=34
+    ),
+    "lens FULL_OPENCV": Case(
+        rig(lens("FULL_OPENCV", RATIONAL)), "cam03: undistorted by OpenCV's lens model", RIG, psnr_db=34
+    ),
+    "lens OPENCV": Case(
+        rig(lens("OPENCV", BARREL)), "cam03: undistorted by OpenCV's lens model", RIG, psnr_db=34
+    ),
     "lens FOV": Case(
         rig(lambda p, f: write_video(p, f) or {"model": "FOV", "distortion": [0.9]}),
         "lens FOV",

@@ -85,7 +85,7 @@ def _probed(path: Path, size: int, changed: int) -> VideoFacts:
             f"{path}: not a readable video ({type(err).__name__})", "replace the file or drop the camera"
         ) from None
     count = len(pts)
-    times = (pts - pts[0]) * float(base) if timed else np.arange(count) / (rate or 30.0)
+    times = (pts - pts[0]) * float(base or 0) if timed else np.arange(count) / (rate or 30.0)
     width, height = first.width, first.height
     shown = (height, width) if rotation % 2 else (width, height)
     square = aspect is None or aspect in (0, 1)
@@ -105,7 +105,12 @@ def _time_stamps(container: Any, stream: Any) -> tuple[np.ndarray, bool]:
         if hides and not bytes(packet)[0] & 0x10:  # VP8 marks frames that are only referred to
             continue
         stamps.append(packet.pts)
-    timed = container.format.name not in _UNTIMED and None not in stamps and len(set(stamps)) == len(stamps)
+    timed = (
+        bool(stream.time_base)
+        and container.format.name not in _UNTIMED
+        and None not in stamps
+        and len(set(stamps)) == len(stamps)
+    )
     return (np.sort(np.array(stamps, dtype=np.int64)), True) if timed else (np.arange(len(stamps)), False)
 
 

@@ -12,6 +12,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -117,10 +118,7 @@ def _rig(frames: Sequence[dict], times: Sequence[float] | None, path: Path) -> t
         ("folder", lambda i: str(PurePosixPath(str(frames[i]["file_path"])).parent), -2)
     ]
     if len({len(s) for s in stems}) == 1:
-        rules += [
-            ("name", lambda i, at=at: tuple(stems[i][:at] + stems[i][at + 1 :]), at)
-            for at in range(len(stems[0]) - 2, 0, -2)
-        ]
+        rules += [("name", partial(_without, stems, at), at) for at in range(len(stems[0]) - 2, 0, -2)]
     if times is not None:
         rules.append(("pose", lambda i: str(frames[i].get("transform_matrix")), 0))
     for what, key, at in rules:
@@ -137,6 +135,10 @@ def _rig(frames: Sequence[dict], times: Sequence[float] | None, path: Path) -> t
         f"{path}: {shared}, and neither folders nor names nor poses tell several cameras apart",
         "give every camera a folder: file_path cam00/0001.png",
     )
+
+
+def _without(stems: Sequence[list[str]], at: int, i: int) -> Hashable:
+    return tuple(stems[i][:at] + stems[i][at + 1 :])
 
 
 def _numbers(stems: Sequence[list[str]], at: int) -> list[float] | None:

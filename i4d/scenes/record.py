@@ -14,7 +14,10 @@ from i4d.types import Bounds, Camera, Scene
 class NoSource:
     """Stands where the videos were: a prepared scene is read from its blocks."""
 
-    def read(self, camera: str, start: int, stop: int) -> Iterator[np.ndarray]:
+    def stamp(self, camera: str) -> list:
+        return []
+
+    def read(self, camera: str, start: int, stop: int, stride: int = 1) -> Iterator[np.ndarray]:
         raise SceneError(
             f"{camera}: this scene is known from its prepared blocks only", "run `i4d prepare` on the videos"
         )

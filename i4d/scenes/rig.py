@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from i4d.errors import SceneError
 from i4d.scenes.bounds import frustum_bounds
 from i4d.scenes.json_file import read_json
 from i4d.scenes.lens import lens_of_list
-from i4d.scenes.names import camera_name, file_inside
+from i4d.scenes.names import camera_name, file_inside, some
 from i4d.scenes.sources import VideoFiles, working_size
 from i4d.scenes.timeline import timeline
 from i4d.types import Camera, Scene
@@ -72,8 +73,17 @@ def read_rig(config: SceneConfig, root: Path) -> Scene:
         tuple(originals),
         first=line.first,
         missing=line.missing(kept),
-        notes=line.notes,
+        notes=(*line.notes, *_lens_notes(originals)),
     )
+
+
+def _lens_notes(cameras: Sequence[Camera]) -> list[str]:
+    """Return one line for each kind of lens that frames are rid of."""
+    lenses = {
+        kind: [c.name for c in cameras if c.distortion and c.lens == kind] for kind in ("opencv", "fisheye")
+    }
+    said = {"opencv": "OpenCV's lens model", "fisheye": "OpenCV's fisheye model"}
+    return [f"{some(names)}: undistorted by {said[kind]}" for kind, names in lenses.items() if names]
 
 
 def _check_size(camera: Camera, source: VideoFiles, path: Path) -> None:

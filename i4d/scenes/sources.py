@@ -142,8 +142,10 @@ class ImageFolders:
         return (image_file(self._files[camera][n]) for n in numbers)
 
     def notes(self, cameras: Sequence[str]) -> list[str]:
-        """Return one line about pictures that are shown turned."""
-        return turned([(name, self._files[name][0]) for name in cameras])
+        """Return a line about pictures whose order by number is not that by name, and about turned ones."""
+        other = [n for n in cameras if self._files[n] != sorted(self._files[n])]
+        ordered = [f"{some(other)}: pictures are ordered by the number in their names"] if other else []
+        return ordered + turned([(name, self._files[name][0]) for name in cameras])
 
 
 def turned(pictures: Sequence[tuple[str, Path]]) -> list[str]:

@@ -50,12 +50,13 @@ class Recordings(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """Frames of one camera on the clock: the number of the frame that stands at each instant, and whether
-    it is that instant's own.
+    """Frames of one camera on the clock: the number of the frame that stands at each instant, whether it is
+    that instant's own, and how far off it such frames lie.
     """
 
     numbers: np.ndarray
     own: np.ndarray
+    off: float = 0.0  # ticks that frames lie off their own instants, at most
 
     def span(self) -> tuple[int, int]:
         """Return the first instant with a frame of its own, and one past the last."""
@@ -161,7 +162,7 @@ def timeline(config: SceneConfig, source: Recordings, names: Sequence[str], root
     fps = source.fps or clock or 30.0
     notes = [
         *source.notes(names),
-        *_rate_notes(rates, clock, placed, source),
+        *_rate_notes(rates, clock, tracks, source),
         *(
             f"{n}: its first frame is taken as instant {o:g} (scene.offsets)"
             for n, o in offsets.items()
@@ -205,7 +206,7 @@ def _track(x: np.ndarray, length: int) -> Track:
     for i in np.flatnonzero((at >= 0) & (at < length)):
         if abs(x[i] - at[i]) < away[at[i]]:
             own[at[i]], numbers[at[i]], away[at[i]] = True, i, abs(x[i] - at[i])
-    return Track(np.maximum.accumulate(numbers), own)
+    return Track(np.maximum.accumulate(numbers), own, float(away[own].max(initial=0.0)))
 
 
 def _range(config: SceneConfig, tracks: Mapping[str, Track], root: Path) -> tuple[int, int]:
@@ -246,19 +247,18 @@ def _range(config: SceneConfig, tracks: Mapping[str, Track], root: Path) -> tupl
 
 
 def _rate_notes(
-    rates: Mapping[str, float], clock: float, placed: Mapping[str, np.ndarray], source: Recordings
+    rates: Mapping[str, float], clock: float, tracks: Mapping[str, Track], source: Recordings
 ) -> list[str]:
     """Return one line a camera of another rate, and one about cameras whose frames lie off the clock."""
     notes, unit = [], " frames a second" if not source.fps else " a picture number"
     for name, rate in rates.items():
         if rate and abs(rate - clock) > _SAME_RATE * clock:
             notes.append(f"{name}: {rate:.4g}{unit}, brought onto the scene's clock of {clock:.4g}")
-    off = {n: float(np.abs(x - np.round(x)).max()) for n, x in placed.items()}
-    loose = [n for n in off if off[n] > _OFF]
+    loose = [n for n, track in tracks.items() if track.off > _OFF]
     if loose:
-        most = max(off[n] for n in loose)
+        most = max(tracks[n].off for n in loose)
         notes.append(
-            f"{some(loose)}: frames lie up to {min(most, 0.5):.2f} of a frame off the scene's clock "
+            f"{some(loose)}: frames lie up to {most:.2f} of a frame off the scene's clock "
             "(variable rate, another rate or a fractional offset); the nearest ones are taken"
         )
     return notes
