@@ -78,12 +78,13 @@ def read_poses(path: Path, names: list[str]) -> tuple[list[np.ndarray], np.ndarr
 
 def average_pose(poses: list[np.ndarray]) -> np.ndarray:
     """Return the rig's average world_from_camera: mean position, mean optical axis, mean down direction made
-    orthogonal.
+    orthogonal. SceneError where the axes cancel.
     """
-    forward = sum(p[:3, 2] for p in poses)
-    forward = forward / np.linalg.norm(forward)
-    right = np.cross(sum(p[:3, 1] for p in poses), forward)
-    right = right / np.linalg.norm(right)
+    forward = np.sum([p[:3, 2] for p in poses], 0)
+    right = np.cross(np.sum([p[:3, 1] for p in poses], 0), forward)
+    if np.linalg.norm(forward) < 1e-6 or np.linalg.norm(right) < 1e-6:
+        raise SceneError("the cameras have no common direction to look in", "use scene.reader: rig")
+    forward, right = forward / np.linalg.norm(forward), right / np.linalg.norm(right)
     average = np.eye(4)
     average[:3] = np.stack(
         [right, np.cross(forward, right), forward, np.mean([p[:3, 3] for p in poses], 0)], 1
