@@ -4,7 +4,7 @@ input comes (tests/capture_inputs.py), beside the clean input.
 The camera is compared with its clean frames, whatever was made of the input. Missing frames are not trained
 on. The figures of docs/captures.md are of
 
-    python scripts/capture_figures.py --steps 500
+    python scripts/capture_figures.py --steps 500 --seeds 3
 """
 
 from __future__ import annotations
@@ -63,12 +63,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=1, help="fits a way; their mean is the figure")
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--only", default="", help="names of ways, separated by ';'; empty: all mended ones")
     parser.add_argument("--json", type=Path, help="results are added here as they come")
     args = parser.parse_args()
     ways = [n for n, c in CASES.items() if not c.refused]
     ways = [n for n in args.only.split(";") if n] or ["clean", "clean, cameras.json", *ways]
     found = json.loads(args.json.read_text()) if args.json and args.json.exists() else {}
+    seeds = range(args.first_seed, args.first_seed + args.seeds)
     with tempfile.TemporaryDirectory() as place:
         clean = clean_demo(Path(place) / "clean", WIDTH, HEIGHT)
         size = {"width": WIDTH, "height": HEIGHT}
@@ -89,9 +91,9 @@ def main() -> None:
                 settings |= size if settings.get("reader") == "rig" else {}
                 settings |= {"bounds": "ndc"} if settings.get("reader") == LISTED["reader"] else {}
             folder = Path(place) / f"store{number}"
-            each = [figure(clean, root, settings, args.steps, seed, folder) for seed in range(args.seeds)]
-            found[name] = [round(psnr, 2) for psnr in each]
-            mean, seconds = np.mean(each), time.monotonic() - began
+            each = [figure(clean, root, settings, args.steps, seed, folder) for seed in seeds]
+            found[name] = found.get(name, []) + [round(psnr, 2) for psnr in each]
+            mean, seconds = np.mean(found[name]), time.monotonic() - began
             print(f"{name}: {mean:.2f} dB, by seed {found[name]} ({seconds:.0f} s)", flush=True)
             if args.json:
                 args.json.write_text(json.dumps(found, indent=1))

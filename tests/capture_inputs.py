@@ -167,6 +167,16 @@ def write_pictures(clean: Clean, root: Path, name: Callable[[int], str], without
     np.save(root / "poses_bounds.npy", clean.rows)
 
 
+def turned_pictures(clean: Clean, root: Path) -> None:
+    """Pictures of one camera as a phone held upside down stores them: EXIF orientation 3."""
+    write_pictures(clean, root, "{:05d}.png".format)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    for i, image in enumerate(clean.frames[CAMERA]):
+        path = root / "frames" / CAMERA / f"{i:05d}.png"
+        Image.fromarray(np.ascontiguousarray(image[::-1, ::-1])).save(path, exif=exif)
+
+
 def write_transforms(
     clean: Clean, root: Path, times: bool, cameras: Sequence[str], frames: Sequence[int]
 ) -> None:
@@ -302,6 +312,7 @@ CASES = {
         lambda c, r: write_pictures(c, r, lambda i: f"{i + 1}.png", [11]),
         "cam03: 1 of 24 frames missing (11)",
     ),
+    "pictures with an EXIF orientation": Case(turned_pictures, "cam03: pictures are turned as their EXIF"),
     "frames dropped inside a video": Case(n3dv(dropped), "cam03: 3 of 24 frames missing (8-9, 15)"),
     "a camera of twice the rate": Case(n3dv(twice_the_rate), "cam03: 24 frames a second, brought onto"),
     "a camera of half the rate": Case(n3dv(half_the_rate), "cam03: 6 frames a second, brought onto"),

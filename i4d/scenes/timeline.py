@@ -250,10 +250,15 @@ def _rate_notes(
     rates: Mapping[str, float], clock: float, tracks: Mapping[str, Track], source: Recordings
 ) -> list[str]:
     """Return one line a camera of another rate, and one about cameras whose frames lie off the clock."""
-    notes, unit = [], " frames a second" if not source.fps else " a picture number"
+    notes = []
     for name, rate in rates.items():
         if rate and abs(rate - clock) > _SAME_RATE * clock:
-            notes.append(f"{name}: {rate:.4g}{unit}, brought onto the scene's clock of {clock:.4g}")
+            pace = f"{rate:.4g} frames a second, brought onto the scene's clock of {clock:.4g}"
+            if source.fps:
+                pace = (
+                    f"numbered in steps of {1 / rate:.4g}, on a clock that goes in steps of {1 / clock:.4g}"
+                )
+            notes.append(f"{name}: {pace}")
     loose = [n for n, track in tracks.items() if track.off > _OFF]
     if loose:
         most = max(tracks[n].off for n in loose)

@@ -118,10 +118,17 @@ def image_file(path: Path) -> np.ndarray:
     """Return a picture as displayed, uint8 (height, width, 3) sRGB; SceneError where it cannot be read."""
     from PIL import ImageOps
 
-    return _opened(path, lambda image: np.array(ImageOps.exif_transpose(image).convert("RGB")))
+    def pixels(image: Any) -> np.ndarray:
+        upright = image if orientation_of(image) == 1 else ImageOps.exif_transpose(image)
+        return np.array(upright.convert("RGB"))
+
+    return _opened(path, pixels)
 
 
 def orientation_of(image: Any) -> int:
+    """Return the EXIF orientation of a picture that was opened, without decoding it."""
+    if image.format == "PNG" and not {"exif", "Raw profile type exif"} & set(image.info):
+        return 1  # Pillow would decode the whole picture to look behind its pixels
     value = image.getexif().get(0x0112, 1)
     return value if value in range(1, 9) else 1
 

@@ -7,6 +7,7 @@ from capture_inputs import write_video
 
 from i4d.errors import SceneError
 from i4d.scenes.decode import probe, read_frames, read_video
+from i4d.scenes.sources import VideoFiles
 
 COLOURS = [(220, 30, 30), (30, 200, 40), (25, 40, 210), (235, 235, 235), (20, 20, 20), (128, 128, 128)]
 
@@ -92,6 +93,20 @@ def test_rotation_is_applied_as_opencv_does(rotation, tmp_path):
     assert np.array_equal(found, np.rot90(image, rotation // 90))
 
 
+def test_a_display_that_mirrors_is_refused(tmp_path):
+    import av
+
+    container = av.open(str(tmp_path / "x.mp4"), "w")
+    stream = container.add_stream("libx264rgb", rate=12)
+    stream.width, stream.height, stream.pix_fmt = 96, 32, "rgb24"
+    stream.set_display_matrix([-65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30])
+    for packet in [*stream.encode(av.VideoFrame.from_ndarray(chart(), format="rgb24")), *stream.encode()]:
+        container.mux(packet)
+    container.close()
+    with pytest.raises(SceneError, match="mirrors the picture"):
+        probe(tmp_path / "x.mp4")
+
+
 def numbered_frames(count):
     return [np.full((32, 32, 3), 8 * i, np.uint8) for i in range(count)]
 
@@ -133,6 +148,21 @@ def test_a_video_that_is_cut_off_says_so(tmp_path):
     assert 0 < facts.num_frames < 12
     with pytest.raises(SceneError, match="ends after|corrupt at|cannot be decoded"):
         list(read_frames(tmp_path / "y.mkv", range(12)))
+    import av
+
+    with av.open(str(tmp_path / "x.mkv")) as source:  # the index first, so that it survives the cut
+        options = {"movflags": "faststart"}
+        with av.open(str(tmp_path / "x.mp4"), "w", container_options=options) as target:
+            stream = target.add_stream_from_template(source.streams.video[0])
+            for packet in source.demux(source.streams.video[0]):
+                if packet.size:
+                    packet.stream = stream
+                    target.mux(packet)
+    whole = (tmp_path / "x.mp4").read_bytes()
+    (tmp_path / "x.mp4").write_bytes(whole[: len(whole) * 2 // 3])
+    facts, source = probe(tmp_path / "x.mp4"), VideoFiles({"cam03": tmp_path / "x.mp4"})
+    assert 0 < facts.num_frames < facts.declared_frames == 12
+    assert f"cam03: cut off: {facts.num_frames} of 12 frames are there" in source.notes(["cam03"])
     (tmp_path / "z.mp4").write_bytes(b"no video")
     with pytest.raises(SceneError, match="not a readable video"):
         probe(tmp_path / "z.mp4")
