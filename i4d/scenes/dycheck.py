@@ -16,6 +16,7 @@ are not read.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def read_dycheck(config: SceneConfig, root: Path) -> Scene:
         of = {
             i: (int(metadata[i]["camera_id"]), int(metadata[i]["warp_id"])) for i in [*ids[True], *ids[False]]
         }
-    except (KeyError, TypeError, ValueError) as err:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as err:
         raise SceneError(
             f"{root}: dataset.json, metadata.json or scene.json lacks {err}", "DyCheck's layout is wanted"
         ) from None
@@ -62,6 +63,12 @@ def read_dycheck(config: SceneConfig, root: Path) -> Scene:
         shots = tuple(_shot(root, by_time[t], centre, scale) for t in there)
         captures.append(Capture(name, shots, tuple(map(float, there))))
     extra = _json(root / "extra.json") if (root / "extra.json").exists() else {}
+    try:
+        fps = float(extra.get("fps") or 30.0)
+    except (TypeError, ValueError):
+        fps = math.nan
+    if not 0 < fps < 1e5 or not np.isfinite([*centre, scale, near, far]).all() or scale <= 0:
+        raise SceneError(f"{root}: extra.json or scene.json holds a number that cannot be")
     exact = root / "exact"
     return scene_of(
         config,
@@ -69,7 +76,7 @@ def read_dycheck(config: SceneConfig, root: Path) -> Scene:
         captures,
         near,
         far,
-        float(extra.get("fps") or 30.0),
+        fps,
         str(exact) if exact.is_dir() else "",
     )
 
@@ -100,7 +107,7 @@ def _shot(root: Path, id: str, centre: np.ndarray, scale: float) -> Shot:
             np.array(entry["position"], float).reshape(3),
         )
         K = np.array([[focal, float(entry.get("skew", 0.0)), cx], [0, focal * aspect, cy], [0, 0, 1.0]])
-    except (KeyError, TypeError, ValueError) as err:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as err:
         raise SceneError(f"{path}: lacks {err}", "DyCheck's camera files are wanted") from None
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = R.T, (position - centre) * scale

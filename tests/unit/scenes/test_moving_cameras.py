@@ -3,6 +3,7 @@ kind of bad input.
 """
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -240,6 +241,19 @@ def test_bad_dycheck_folders_are_named(tmp_path, capture):
         read_dycheck(config(held_out=["cam07"]), capture)
     with pytest.raises(SceneError, match="every camera is held out"):
         read_dycheck(config(held_out=["cam00"]), capture)
+
+
+def test_instants_that_a_validation_camera_lacks_are_missing_there(tmp_path, capture):
+    root = shutil.copytree(capture, tmp_path / "scene")
+    dataset = json.loads((root / "dataset.json").read_text())
+    dataset["val_ids"].remove("1_00002")
+    (root / "dataset.json").write_text(json.dumps(dataset))
+    scene = read_dycheck(config(held_out=["cam01"]), root)
+    assert scene.num_frames == FRAMES and scene.missing == ((1, 2, 3),)
+    assert any("cam01: 1 of 5 frames missing (2)" in note for note in scene.notes)
+    (root / "extra.json").write_text('{"fps": [1]}')
+    with pytest.raises(SceneError, match="cannot be"):
+        read_dycheck(config(), root)
 
 
 def test_the_demo_makes_itself_and_measures_on_the_still_camera(tmp_path):
