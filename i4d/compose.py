@@ -89,6 +89,8 @@ def prepare_scene(
 ) -> Prepared:
     """Decode a scene into a run's store and write down what the run keeps of it."""
     total = len(scene.cameras) * scene.num_frames
+    for text in scene.notes:
+        emit(events.Noted(text))
     with stage(emit, "prepare", total):
         region = read_region(config.local, config.scene, scene, folder.store)
         reference = read_reference(
@@ -99,6 +101,7 @@ def prepare_scene(
     folder.write_json("scene.json", scene_to_dict(scene))
     folder.write_json("region.json", region and region_to_dict(region))
     folder.write_json("reference.json", plain(reference))
+    folder.write_json("capture.json", {"notes": list(scene.notes)})
     return Prepared(scene, originals, region, reference)
 
 
@@ -401,7 +404,7 @@ def _specs(
     settings: EditSettings | None,
     in_process: bool,
 ) -> list:
-    known = TrainerScene(scene.cameras, scene.bounds, scene.num_frames, scene.train_views)
+    known = TrainerScene(scene.cameras, scene.bounds, scene.num_frames, scene.train_views, scene.missing)
     cap = config.editor.memory_cap_gb
     store = folder.store.uri
     common: dict[str, Any] = {"store": store, "memory_cap_gb": cap}

@@ -58,9 +58,26 @@ class SceneConfig:
     downsample: float = opt(1.0, "divide the source size by this", low=1.0, high=64.0)
     width: int = opt(0, "working width in pixels; 0: source width / downsample", low=0, high=8192)
     height: int = opt(0, "working height in pixels; 0: follows width", low=0, high=8192)
-    start: int = opt(0, "first frame of the source videos", low=0)
-    num_frames: int = opt(0, "frames to use; 0: all", low=0)
-    stride: int = opt(1, "use every stride-th source frame", low=1)
+    start: int = opt(0, "first instant of the scene's clock that is used: first frame of the videos", low=0)
+    num_frames: int = opt(0, "frames to use; 0: all instants that every camera has", low=0)
+    stride: int = opt(1, "use every stride-th instant", low=1)
+    order: str = opt(
+        "auto",
+        "poses of an n3dv folder follow its cameras by name (cam1, cam10, cam2) or by number (cam1, cam2, "
+        "cam10); auto: where that differs, stop and ask",
+        choices=("auto", "name", "number"),
+    )
+    offsets: dict = opt(
+        {},
+        "frames of the scene's clock by which cameras started late, by name: {cam03: 7} says that cam03's "
+        "first frame shows instant 7; may be fractional or negative",
+    )
+    capture: str = opt(
+        "auto",
+        "transforms.json: film, one camera's frames in order; rig, several cameras told apart by folder or "
+        "name; auto: as its times say, and stop where it has none",
+        choices=("auto", "film", "rig"),
+    )
     drop: list = opt([], "cameras left out, by name")
     held_out: list = opt([], "cameras never trained on nor edited, by name; may be empty")
     bounds: str = opt("auto", "field space", choices=("auto", "ndc", "box", "contracted"))
@@ -493,12 +510,16 @@ def merge(config: Config, tree: dict, where: str, prefix: str = "") -> None:
 def read_yaml(path: Path) -> dict:
     """Return the mapping in a YAML file; ConfigError names the file and line otherwise."""
     try:
-        tree = yaml.safe_load(path.read_text())
+        tree = yaml.safe_load(path.read_bytes())  # bytes: UTF-8 or -16, whatever the locale
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as err:
+    except OSError as err:
+        raise ConfigError(f"{path}: cannot be read ({err.strerror})") from None
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as err:
         mark = getattr(err, "problem_mark", None)
         raise ConfigError(f"{path}{f', line {mark.line + 1}' if mark else ''}: not valid YAML") from None
+    if tree is not None and not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected a mapping, found {type(tree).__name__}")
     return tree or {}
 
 

@@ -28,8 +28,9 @@ class Camera:
     height: int
     K: np.ndarray
     world_from_camera: np.ndarray
-    distortion: tuple[float, ...] = ()  # OpenCV k1 k2 p1 p2 [k3]; empty after `prepare`, which undistorts
+    distortion: tuple[float, ...] = ()  # OpenCV k1 k2 p1 p2 [k3 ..]; empty after `prepare`, which undistorts
     path: np.ndarray | None = None  # None: it stands still
+    lens: Literal["opencv", "fisheye"] = "opencv"  # what `distortion` is of; fisheye: cv2.fisheye's k1..k4
 
     @property
     def centre(self) -> np.ndarray:
@@ -67,10 +68,16 @@ class Bounds:
 
 
 class FrameSource(Protocol):
-    """Decoded frames of one rig, read once by `prepare`."""
+    """Decoded frames of one rig by instant of its clock, read once by `prepare`."""
 
-    def read(self, camera: str, start: int, stop: int) -> Iterator[np.ndarray]:
-        """Yield frames start..stop-1 of a camera as uint8 (height, width, 3) sRGB, at the *source* size."""
+    def read(self, camera: str, start: int, stop: int, stride: int = 1) -> Iterator[np.ndarray]:
+        """Yield what a camera shows at instants start, start+stride, ... below stop, as uint8 (height, width,
+        3) sRGB, at the *source* size.
+        """
+        ...
+
+    def stamp(self, camera: str) -> list:
+        """Return plain values that change when the camera's pixels do."""
         ...
 
 
@@ -89,6 +96,9 @@ class Scene:
         Camera, ...
     ]  # same order, as the files have them (size and distortion of the videos)
     exact: str = ""  # folder with exact answers (procedural scenes); empty otherwise
+    first: int = 0  # instant of the source's clock that frame 0 is
+    missing: tuple[tuple[int, int, int], ...] = ()  # runs (view, first, stop) of frames that nobody took
+    notes: tuple[str, ...] = ()  # what the reader decided, one line each
 
     @property
     def held_out_views(self) -> tuple[int, ...]:

@@ -87,7 +87,7 @@ def main() -> None:
     frames = list(range(0, scene.num_frames, args.every))
     originals = [footage.original(held_out, f) for f in frames]
     answers = answers_of(scene.exact, scene.cameras[held_out], edit, originals, frames)
-    bank = FrameBank(scene.cameras, scene.train_views, scene.num_frames)
+    bank = FrameBank(scene.cameras, scene.train_views, scene.num_frames, scene.missing)
     for view in scene.train_views:
         for frame in range(scene.num_frames):
             bank.put(view, frame, footage.edited_frame(view, frame)[None])

@@ -174,7 +174,7 @@ def fits(
     workers = Workers(1 if device.type == "cuda" else torch.get_num_threads())
     space = space_for(scene.bounds, scene.cameras)
     fitter = Fitter(config.field, space, scene.num_frames, seed, device, workers, views=scene.train_views)
-    bank = FrameBank(scene.cameras, scene.train_views, scene.num_frames)
+    bank = FrameBank(scene.cameras, scene.train_views, scene.num_frames, scene.missing)
     for view in scene.train_views:
         bank.put(view, 0, footage.rows[view])
     held_out = tuple(v for v in range(len(scene.cameras)) if v not in scene.train_views)

@@ -77,8 +77,8 @@ def examine(config: Config) -> Iterator[Finding]:
     cards = visible_cards()
     device = "cuda" if cards and config.cluster.device != "cpu" else "cpu"
     yield devices(config, cards)
-    size, scene = _scene(config)
-    yield scene
+    size, findings = _scene(config)
+    yield from findings
     place, weights = _weights(config, device)
     yield weights
     yield _flow(config)
@@ -126,8 +126,8 @@ def devices(config: Config, cards: Sequence[tuple[str, int]]) -> Finding:
     return Finding("ok", "devices", f"{names or 'no GPU'}, {cores} cores")
 
 
-def _scene(config: Config) -> tuple[tuple[int, int, int, int] | None, Finding]:
-    """Return (cameras, frames, width, height) of the scene, where it can be read, and the finding about
+def _scene(config: Config) -> tuple[tuple[int, int, int, int] | None, list[Finding]]:
+    """Return (cameras, frames, width, height) of the scene, where it can be read, and the findings about
     it.
     """
     root = Path(config.scene.root)
@@ -136,23 +136,19 @@ def _scene(config: Config) -> tuple[tuple[int, int, int, int] | None, Finding]:
         config.scene.height or HEIGHT,
         config.scene.num_frames or NUM_FRAMES,
     )
+    made = [Finding("ok", "scene", "the demo is made on first use")]
     if config.scene.reader == "demo" and not (root / f"{width}x{height}x{frames}").exists():
-        return (NUM_CAMERAS, frames, width, height), Finding("ok", "scene", "the demo is made on first use")
+        return (NUM_CAMERAS, frames, width, height), made
     if config.scene.reader == "demo_mono" and not root.exists():
-        return (2, config.scene.num_frames or mono.NUM_FRAMES, width, height), Finding(
-            "ok", "scene", "the demo is made on first use"
-        )
+        return (2, config.scene.num_frames or mono.NUM_FRAMES, width, height), made
     try:
         scene = load_scene(config.scene)
     except I4DError as err:
-        return None, Finding("fail", "scene", err.message, err.hint)
+        return None, [Finding("fail", "scene", err.message, err.hint)]
     camera = scene.cameras[0]
     shape = (len(scene.cameras), scene.num_frames, camera.width, camera.height)
-    return shape, Finding(
-        "ok",
-        "scene",
-        f"{scene.name}: {shape[0]} cameras, {shape[1]} frames of {camera.width}x{camera.height}",
-    )
+    found = f"{scene.name}: {shape[0]} cameras, {shape[1]} frames of {camera.width}x{camera.height}"
+    return shape, [Finding("ok", "scene", found), *(Finding("ok", "input", text) for text in scene.notes)]
 
 
 def _weights(config: Config, device: str) -> tuple[str, Finding]:

@@ -136,7 +136,7 @@ class SharedEdits:
                 prepared = compose.prepare_scene(scene, config, folder, emit, console.progress)
                 self._first = folder
             else:
-                for name in ("originals.json", "scene.json", "region.json", "reference.json"):
+                for name in ("originals.json", "scene.json", "region.json", "reference.json", "capture.json"):
                     folder.write_json(name, self._first.read_json(name))
                 prepared = compose.prepared_scene(folder)
                 request = replace(request, start=self._first.manifests()[0]["checkpoint"])

@@ -200,6 +200,13 @@ class Warned(Event):
 
 
 @dataclass(frozen=True)
+class Noted(Event):
+    """How the input was read: one decision."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class RunFailed(Event):
     """The run ended with an error; `kind` as in the retry policy. It can be resumed once the cause is
     gone.

@@ -251,6 +251,7 @@ class Fitter:
         return rates
 
     def _frame(self, num_frames: int, step: int) -> int:
+        """Return the place, among so many frames, of the one that a step draws from."""
         epoch, place = divmod(step, num_frames)
         generator = torch.Generator().manual_seed(
             seed_for(self.seed, self.phase_index, None, epoch, "frame order")
@@ -272,7 +273,7 @@ class Fitter:
 
     def draw(self, bank: FrameBank, step: int) -> tuple[int, Pixels]:
         """Return frame and pixels of a step of this phase."""
-        frame = self._frame(bank.num_frames, step)
+        frame = int(bank.drawn[self._frame(len(bank.drawn), step)])
         generator = torch.Generator().manual_seed(
             seed_for(self.seed, self.phase_index, None, step, self._mine("rays"))
         )

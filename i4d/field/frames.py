@@ -71,9 +71,23 @@ class FrameBank:
     counts.
     """
 
-    def __init__(self, cameras: Sequence[Camera], views: Sequence[int], num_frames: int) -> None:
+    def __init__(
+        self,
+        cameras: Sequence[Camera],
+        views: Sequence[int],
+        num_frames: int,
+        missing: Sequence[tuple[int, int, int]] = (),
+    ) -> None:
+        """`missing`: runs (view, first, stop) of frames that others stand in for: never drawn."""
         self.views = tuple(views)
         self.num_frames = num_frames
+        self._there = np.ones((num_frames, len(self.views)), bool)
+        for view, first, stop in missing:
+            if view in self.views:
+                self._there[first:stop, self.views.index(view)] = False
+        if not self._there.any():
+            raise FitError("every frame of the trained views is missing")
+        self.drawn = np.flatnonzero(self._there.any(1))  # frames that rays can be drawn from
         self._frames: dict[tuple[int, int], np.ndarray] = {}
         self._sizes = {v: (cameras[v].height, cameras[v].width) for v in self.views}
         self._K = torch.stack([torch.tensor(cameras[v].K, dtype=torch.float32) for v in self.views])
@@ -148,13 +162,14 @@ class FrameBank:
         of their area. With a `side`, one more patch of `side` x `side` pixels comes last, beside the
         `num_rays`.
         """
-        total = int(self._ends[-1])
         count = num_rays // patch**2
         found = np.zeros(0, np.int64)
         if motion_share and self.num_frames > 1:
             found = self._moving_in(frame)
+        if len(found) and not self._there[frame].all():
+            found = found[self._there[frame][self._gather(found)[0]]]
         moving = int(count * motion_share) if len(found) else 0
-        pixels = torch.randint(total, (count - moving,), generator=generator).numpy()
+        pixels = self._random(frame, count - moving, generator)
         if moving:
             pixels = np.concatenate(
                 [pixels, found[torch.randint(len(found), (moving,), generator=generator).numpy()]]
@@ -165,11 +180,24 @@ class FrameBank:
             slot, inside = self._patches(slot, inside, patch)
         rgb = self._colours(frame, slot, inside)
         if side:
-            corner = torch.randint(total, (1,), generator=generator).numpy()
+            corner = self._random(frame, 1, generator)
             last = self._patches(*self._gather(corner), side)
             parts = (slot, inside, rgb), (*last, self._colours(frame, *last))
             slot, inside, rgb = (np.concatenate(pair) for pair in zip(*parts, strict=True))
         return Pixels(slot if self._per_view == 1 else slot * self._per_view + frame, inside, rgb)
+
+    def _random(self, frame: int, count: int, generator: torch.Generator) -> np.ndarray:
+        """Return random flat pixel numbers of the views that have the frame."""
+        there = self._there[frame]
+        if there.all():
+            return torch.randint(int(self._ends[-1]), (count,), generator=generator).numpy()
+        starts = np.concatenate([[0], self._ends[:-1]])[there]
+        ends = np.cumsum((self._ends - np.concatenate([[0], self._ends[:-1]]))[there])
+        if not len(ends):
+            raise FitError(f"no trained view has frame {frame}", "draw from the bank's `drawn` frames")
+        pixels = torch.randint(int(ends[-1]), (count,), generator=generator).numpy()
+        slot = np.searchsorted(ends, pixels, side="right")
+        return pixels - np.concatenate([[0], ends[:-1]])[slot] + starts[slot]
 
     @property
     def smallest_side(self) -> int:

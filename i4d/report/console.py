@@ -148,6 +148,9 @@ class Console:
     def _on_Warned(self, event: events.Warned) -> None:
         self.line(f"note: {event.text}", "yellow")
 
+    def _on_Noted(self, event: events.Noted) -> None:
+        self.line(f"input: {event.text}")
+
     def _on_WorkerReady(self, event: events.WorkerReady) -> None:
         where = (
             f"{event.worker} on {event.device} ({event.device_name}), ready after {duration(event.seconds)}"

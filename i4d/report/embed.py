@@ -10,7 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from i4d.scenes.video import VideoWriter, probe, read_video
+from i4d.scenes.decode import probe, read_video
+from i4d.scenes.video import VideoWriter
 
 SMALLEST = 64  # pixels of the shorter side, below which a video is not shrunk any further
 _SHEET_WIDTH = 480  # pixels: pictures wider than this are shrunk

@@ -116,13 +116,14 @@ def reconstruction(footage: Footage) -> dict:
 
 def _distance(footage: Footage, view: int) -> look.Cell:
     name = before(footage.camera(view).name)
+    taken = footage.taken(view, footage.num_rendered(name))
     return look.lpips_cell(
-        lambda i: footage.rendered(name, i), lambda i: footage.original(view, i), footage.num_rendered(name)
+        lambda i: footage.rendered(name, taken[i]), lambda i: footage.original(view, taken[i]), len(taken)
     )
 
 
 def _pairs(footage: Footage, view: int, name: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for frame in range(footage.num_rendered(name)):
+    for frame in footage.taken(view, footage.num_rendered(name)):
         yield footage.rendered(name, frame), footage.original(view, frame)
 
 
@@ -176,7 +177,10 @@ def _known_answer(footage: Footage, name: str | None, views: list[int], reasons:
         count = min(footage.num_rendered(after(camera.name)), footage.num_rendered(before(camera.name)))
         exact = ObjectAnswers(footage.scene.exact, camera, name) if name in OBJECTS else None
         source = _source_frames(footage, count)
+        taken = set(footage.taken(view, count))
         for i, answer in enumerate(_answers(footage, exact, name, view, source)):
+            if i not in taken:
+                continue
             edited, original = footage.rendered(after(camera.name), i), footage.original(view, i)
             near.add(image_psnr(edited, answer), view, i)
             far.add(image_psnr(original, answer), view, i)

@@ -115,6 +115,11 @@ class Footage:
     def camera(self, view: int) -> Camera:
         return self.scene.cameras[view]
 
+    def taken(self, view: int, count: int) -> list[int]:
+        """Return which of the first frames a camera took; others stand in for the rest, and prove nothing."""
+        gone = {f for v, a, b in self.scene.missing if v == view for f in range(a, b)}
+        return [frame for frame in range(count) if frame not in gone]
+
     def has(self, name: str) -> bool:
         """Return whether a set of renders was made."""
         return bool(self._renders.get(name))

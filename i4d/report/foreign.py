@@ -25,8 +25,10 @@ from i4d.report.footage import Footage
 from i4d.report.mean import image_psnr
 from i4d.report.shots import KEY_BEFORE
 from i4d.report.steadiness import FLOW, temporal_errors, view_errors
+from i4d.scenes.decode import probe, read_video
+from i4d.scenes.order import by_number
 from i4d.scenes.repertoire.phrases import edit_named_by
-from i4d.scenes.video import image_file, probe, read_video
+from i4d.scenes.video import image_file
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
 PICTURES = (".png", ".jpg", ".jpeg")
@@ -61,7 +63,8 @@ def video_files(folder: Path) -> dict[str, Path]:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES)
+    found = (p for p in folder.iterdir() if p.suffix.lower() in PICTURES)
+    return sorted(found, key=lambda p: by_number(p.name))
 
 
 def frames_of(path: Path) -> np.ndarray:

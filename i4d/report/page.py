@@ -11,6 +11,7 @@ from typing import Any
 from i4d import __version__
 from i4d import config as cfg
 from i4d.report.by_round import curves
+from i4d.report.capture import capture_section
 from i4d.report.embed import picture_uri, video_uri
 from i4d.report.evaluate import evaluate
 from i4d.report.evolution import evolution, flow_overlays, shown_view
@@ -68,6 +69,7 @@ def page(footage: Footage, load: Workload, metrics: dict, camera: str = "") -> s
             curves(metrics.get("rounds", ()), footage.plan.get("stop_change", 0.0)),
             figures_table(groups(metrics), footage.run.path.name),
             timeline(load, notices(footage)),
+            capture_section(footage.run),
             settings(footage),
             reproduce(footage),
         ]

@@ -10,12 +10,13 @@
     extra.json        {"fps": 30}, may be absent
 
 Axes are OpenCV's. The camera of the training ids is edited and fitted to. A validation camera is used where
-`scene.held_out` names it (cam01, ...), and must then have every instant that is used. Depth and covisibility
+`scene.held_out` names it (cam01, ...), at the instants that it has. Depth and covisibility
 are not read.
 """
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def read_dycheck(config: SceneConfig, root: Path) -> Scene:
         of = {
             i: (int(metadata[i]["camera_id"]), int(metadata[i]["warp_id"])) for i in [*ids[True], *ids[False]]
         }
-    except (KeyError, TypeError, ValueError) as err:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as err:
         raise SceneError(
             f"{root}: dataset.json, metadata.json or scene.json lacks {err}", "DyCheck's layout is wanted"
         ) from None
@@ -58,15 +59,16 @@ def read_dycheck(config: SceneConfig, root: Path) -> Scene:
         if number not in trained and name not in config.held_out:
             continue
         by_time = {of[i][1]: i for i in of if of[i][0] == number}
-        missing = [t for t in instants if t not in by_time]
-        if missing:
-            raise SceneError(
-                f"{root}: {name} has no frame at instant {missing[0]} ({len(missing)} of "
-                f"{len(instants)} are missing)",
-                f"take {name} out of scene.held_out, or choose a range that it has",
-            )
-        captures.append(Capture(name, tuple(_shot(root, by_time[t], centre, scale) for t in instants)))
+        there = [t for t in instants if t in by_time]
+        shots = tuple(_shot(root, by_time[t], centre, scale) for t in there)
+        captures.append(Capture(name, shots, tuple(map(float, there))))
     extra = _json(root / "extra.json") if (root / "extra.json").exists() else {}
+    try:
+        fps = float(extra.get("fps") or 30.0)
+    except (TypeError, ValueError):
+        fps = math.nan
+    if not 0 < fps < 1e5 or not np.isfinite([*centre, scale, near, far]).all() or scale <= 0:
+        raise SceneError(f"{root}: extra.json or scene.json holds a number that cannot be")
     exact = root / "exact"
     return scene_of(
         config,
@@ -74,7 +76,7 @@ def read_dycheck(config: SceneConfig, root: Path) -> Scene:
         captures,
         near,
         far,
-        float(extra.get("fps") or 30.0),
+        fps,
         str(exact) if exact.is_dir() else "",
     )
 
@@ -105,7 +107,7 @@ def _shot(root: Path, id: str, centre: np.ndarray, scale: float) -> Shot:
             np.array(entry["position"], float).reshape(3),
         )
         K = np.array([[focal, float(entry.get("skew", 0.0)), cx], [0, focal * aspect, cy], [0, 0, 1.0]])
-    except (KeyError, TypeError, ValueError) as err:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as err:
         raise SceneError(f"{path}: lacks {err}", "DyCheck's camera files are wanted") from None
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = R.T, (position - centre) * scale

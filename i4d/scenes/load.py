@@ -8,13 +8,15 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from i4d import config as cfg
 from i4d.errors import ConfigError, SceneError
 from i4d.scenes.dycheck import read_dycheck
-from i4d.scenes.n3dv import read_n3dv
+from i4d.scenes.n3dv import LARGEST, read_n3dv
 from i4d.scenes.nerfstudio import read_nerfstudio
 from i4d.scenes.procedural import mono
-from i4d.scenes.procedural.demo import FPS, HEIGHT, NUM_FRAMES, WIDTH, write_demo
+from i4d.scenes.procedural.demo import HEIGHT, NUM_FRAMES, WIDTH, write_demo
 from i4d.scenes.rig import read_rig
 from i4d.types import Scene
 
@@ -52,12 +54,31 @@ def scene_folder(config: cfg.SceneConfig, data: str | None = None) -> Path:
     return Path(config.root) if config.root else data_root(data) / config.name
 
 
+def check_lists(config: cfg.SceneConfig) -> None:
+    """Raise ConfigError where a list of a scene's configuration holds what it cannot."""
+    for key, listed in (("drop", config.drop), ("held_out", config.held_out)):
+        if not all(isinstance(name, str) for name in listed):
+            raise ConfigError(f"scene.{key}: {str(listed)[:80]} is no list of names", "write names in quotes")
+    if not config.aabb:
+        return
+    try:
+        box = np.array(config.aabb, dtype=float)
+    except (TypeError, ValueError, OverflowError):
+        box = np.zeros(0)
+    if box.shape != (2, 3) or not (np.abs(box) < LARGEST).all() or not (box[0] < box[1]).all():
+        raise ConfigError(
+            f"scene.aabb: {str(config.aabb)[:80]} is no box",
+            "[[x0,y0,z0],[x1,y1,z1]], each x0 < x1 and so on",
+        )
+
+
 def load_scene(
     config: cfg.SceneConfig, data: str | None = None, progress: Callable[[int, int], None] | None = None
 ) -> Scene:
     """Return the scene that a configuration describes; makes the demo where it is not there yet (`progress`:
     frames).
     """
+    check_lists(config)
     root = scene_folder(config, data)
     if config.reader in READERS:
         return READERS[config.reader](config, root)
@@ -78,6 +99,4 @@ def load_scene(
         if not (root / "scene.json").exists():
             root.parent.mkdir(parents=True, exist_ok=True)
             write_demo(root, width, height, frames, progress=progress)
-    scene = read_n3dv(config, root)
-    assert config.reader != "demo" or scene.fps == FPS
-    return scene
+    return read_n3dv(config, root)

@@ -19,8 +19,10 @@ from i4d.config import SceneConfig
 from i4d.errors import SceneError
 from i4d.geometry.paths import standing
 from i4d.scenes.bounds import frustum_bounds, ndc_bounds, swept_bounds
+from i4d.scenes.lens import Kind, pull_maps
 from i4d.scenes.n3dv import NEAR_MARGIN, average_pose
-from i4d.scenes.sources import checked_timeline, file_stamp, working_size
+from i4d.scenes.sources import file_stamp, turned, working_size
+from i4d.scenes.timeline import timeline
 from i4d.scenes.video import image_file, image_size
 from i4d.types import Bounds, Camera, Scene
 
@@ -29,28 +31,33 @@ SAME_PX = 0.01  # lenses whose K differ by less are one
 
 @dataclass(frozen=True, eq=False)
 class Shot:
-    """One frame of one camera: its file, K in pixels of the file, OpenCV distortion, world_from_camera (4, 4)
-    in OpenCV axes.
+    """One frame of one camera: its file, K in pixels of the file as displayed, distortion of that kind of
+    lens, world_from_camera (4, 4) in OpenCV axes.
     """
 
     path: Path
     K: np.ndarray
     distortion: tuple[float, ...]
     pose: np.ndarray
+    lens: Kind = "opencv"
 
 
 @dataclass(frozen=True, eq=False)
 class Capture:
-    """All frames of one camera in order of time."""
+    """All frames of one camera in order of time. `instants`: when they were taken, in any unit that all
+    captures share; empty: one after another.
+    """
 
     name: str
     shots: tuple[Shot, ...]
+    instants: tuple[float, ...] = ()
 
     @property
     def one_lens(self) -> bool:
         first = self.shots[0]
         return all(
-            np.abs(s.K - first.K).max() < SAME_PX and s.distortion == first.distortion for s in self.shots
+            np.abs(s.K - first.K).max() < SAME_PX and (s.lens, s.distortion) == (first.lens, first.distortion)
+            for s in self.shots
         )
 
     @property
@@ -62,51 +69,51 @@ class Capture:
 class ListedImages:
     """The frames of captures, read from their files."""
 
+    common_zero = True
+
     def __init__(self, captures: Sequence[Capture], fps: float) -> None:
         self._captures = {c.name: c for c in captures}
-        self._fps = fps
+        self.fps = fps
 
     def size(self, camera: str) -> tuple[int, int]:
         return image_size(self._captures[camera].shots[0].path)
 
-    def num_frames(self, camera: str) -> int:
-        return len(self._captures[camera].shots)
+    def times(self, camera: str) -> np.ndarray:
+        """Return when frames were taken."""
+        capture = self._captures[camera]
+        return np.array(capture.instants or range(len(capture.shots)), dtype=float)
 
-    def fps(self, camera: str) -> float:
-        return self._fps
+    def rate(self, camera: str) -> float:
+        return 1.0
 
     def stamp(self, camera: str) -> list:
         """Return what changes when the camera's images or lenses do."""
         shots = self._captures[camera].shots
-        return [*file_stamp([s.path for s in shots]), [[s.K.tolist(), s.distortion] for s in shots]]
+        return [*file_stamp([s.path for s in shots]), [[s.K.tolist(), s.lens, s.distortion] for s in shots]]
 
-    def read(self, camera: str, start: int, stop: int, stride: int = 1) -> Iterator[np.ndarray]:
-        """Yield images start, start+stride, ... below stop; of a lens that changes, as the common pinhole
-        would see them.
-        """
+    def frames(self, camera: str, numbers: Sequence[int]) -> Iterator[np.ndarray]:
+        """Yield images by number; of a lens that changes, as the common pinhole would see them."""
         capture = self._captures[camera]
-        for shot in capture.shots[start:stop:stride]:
+        for shot in (capture.shots[n] for n in numbers):
             image = image_file(shot.path)
             yield image if capture.one_lens else to_pinhole(image, shot, capture.K)
+
+    def notes(self, cameras: Sequence[str]) -> list[str]:
+        """Return one line about pictures that are shown turned."""
+        return turned([(name, self._captures[name].shots[0].path) for name in cameras])
 
 
 def to_pinhole(image: np.ndarray, shot: Shot, K: np.ndarray) -> np.ndarray:
     """Return an image (height, width, 3) as an undistorted camera of lens `K` in the same place would see
     it.
     """
-    there, here = K.copy(), shot.K.copy()
-    there[:2, 2] -= 0.5  # OpenCV's pixel centres lie at integers
-    here[:2, 2] -= 0.5
-    size = (image.shape[1], image.shape[0])
-    maps = cv2.initUndistortRectifyMap(
-        here, np.array(shot.distortion or (0.0,) * 4), None, there, size, cv2.CV_32FC1
-    )
+    maps = pull_maps(shot.lens, shot.distortion, shot.K, K, image.shape[1], image.shape[0])
     return cv2.remap(image, *maps, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
 
 
 def checked_pose(matrix: np.ndarray, where: str) -> np.ndarray:
     """Return a 4x4 world_from_camera; SceneError where it is no rotation and position."""
-    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+    if matrix.shape != (4, 4) or not (np.abs(matrix) < 1e9).all():
         raise SceneError(f"{where}: the pose is not 4x4 finite numbers")
     R = matrix[:3, :3]
     if not np.allclose(R.T @ R, np.eye(3), atol=1e-3) or np.linalg.det(R) < 0:
@@ -124,6 +131,7 @@ def scene_of(
     far: float,
     fps: float,
     exact: str = "",
+    notes: Sequence[str] = (),
 ) -> Scene:
     """Return the scene of captures, the first of which moves as a rule. `near`, `far` in world units; 0: not
     known.
@@ -131,6 +139,7 @@ def scene_of(
     Bounds "ndc" suits captures that look one way: the world is centred on the average pose and scaled as for
     N3DV folders.
     """
+    captures = [c for c in captures if c.name not in config.drop]
     names = [c.name for c in captures]
     unknown = [n for n in config.held_out if n not in names]
     if unknown:
@@ -138,10 +147,11 @@ def scene_of(
             f"scene.held_out: no camera {', '.join(unknown)} in {root}", f"there are {', '.join(names)}"
         )
     source = ListedImages(captures, fps)
-    num_frames, rate = checked_timeline(config, source, names, root)
-    used = slice(config.start, config.start + (num_frames - 1) * config.stride + 1, config.stride)
+    line = timeline(config, source, names, root)
     near, far = config.near or near, config.far or far
-    poses = {c.name: np.stack([s.pose for s in c.shots[used]]) for c in captures}
+    poses = {
+        c.name: np.stack([c.shots[n].pose for n in line.tracks[c.name].numbers[line.used]]) for c in captures
+    }
     trained = [n for n in names if n not in config.held_out]
     unit = 1.0
     if config.bounds == "ndc":
@@ -153,17 +163,20 @@ def scene_of(
     originals = tuple(_camera(c, poses[c.name], source) for c in captures)
     size = working_size(config, originals[0].width, originals[0].height)
     cameras = tuple(_pinhole(c.resized(*size)) for c in originals)
-    stands = standing([c for c in cameras if c.name in trained], num_frames)
+    stands = standing([c for c in cameras if c.name in trained], line.num_frames)
     return Scene(
         config.name,
         cameras,
-        num_frames,
-        rate,
+        line.num_frames,
+        line.fps,
         _bounds(config, stands, near / unit, far / unit),
         tuple(config.held_out),
-        source,
+        line,
         originals,
-        exact,
+        exact if line.first == config.start else "",
+        line.first,
+        line.missing(names),
+        (*notes, *line.notes),
     )
 
 
@@ -175,7 +188,8 @@ def _moved(middle: np.ndarray, poses: np.ndarray, unit: float) -> np.ndarray:
 
 def _camera(capture: Capture, poses: np.ndarray, source: ListedImages) -> Camera:
     width, height = source.size(capture.name)
-    distortion = capture.shots[0].distortion if capture.one_lens else ()
+    first = capture.shots[0]
+    distortion, lens = (first.distortion, first.lens) if capture.one_lens else ((), "opencv")
     moves = np.abs(poses - poses[0]).max() > 1e-9
     middle = poses[len(poses) // 2]
     return Camera(
@@ -184,8 +198,9 @@ def _camera(capture: Capture, poses: np.ndarray, source: ListedImages) -> Camera
         height,
         capture.K,
         middle,
-        distortion if any(distortion) else (),
+        distortion,
         poses if moves else None,
+        lens,
     )
 
 

@@ -1,8 +1,8 @@
 """Reader of N3DV / DyNeRF folders: `cam*.mp4` (or `frames/cam*/`) beside LLFF's `poses_bounds.npy`.
 
 A row of the poses is a 3x5 matrix [down, right, back, position, (H, W, focal)] and near, far; row i belongs
-to the i-th video *sorted by name before anything is dropped*. The rig is centred on its average pose and
-scaled so that NDC's near plane is 1 (docs/conventions.md).
+to the i-th video *in order before anything is dropped* (by name or by number: `order.py`). The rig is centred
+on its average pose and scaled so that NDC's near plane is 1 (docs/conventions.md).
 """
 
 from __future__ import annotations
@@ -14,12 +14,18 @@ import numpy as np
 from i4d.config import SceneConfig
 from i4d.errors import SceneError
 from i4d.scenes.bounds import frustum_bounds, ndc_bounds
-from i4d.scenes.sources import ImageFolders, VideoFiles, checked_timeline, working_size
+from i4d.scenes.decode import SUFFIXES
+from i4d.scenes.names import camera_name
+from i4d.scenes.order import Decide, camera_order
+from i4d.scenes.sources import ImageFolders, VideoFiles, working_size
+from i4d.scenes.timeline import timeline
 from i4d.types import Camera, Scene
 
 NEAR_MARGIN = (
     1.08  # units per nearest bound: the NDC near plane (1) lies this much behind the nearest content's bound
 )
+
+LARGEST = 1e9  # in units and pixels
 
 
 def read_poses(path: Path, names: list[str]) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
@@ -35,12 +41,15 @@ def read_poses(path: Path, names: list[str]) -> tuple[list[np.ndarray], np.ndarr
             f"{path}: missing",
             "an N3DV folder holds LLFF's poses_bounds.npy; for other rigs use scene.reader: rig",
         ) from None
-    except (ValueError, OSError, EOFError):
+    except Exception:  # NumPy parses what may be anything, and raises as many things
+        rows = None
+    if not isinstance(rows, np.ndarray) or rows.dtype.kind not in "fiu":
         raise SceneError(
             f"{path}: not a NumPy array of numbers", "write it with numpy.save, without pickled objects"
-        ) from None
+        )
     if rows.ndim != 2 or rows.shape[1] != 17:
         raise SceneError(f"{path}: shape {rows.shape}, expected (cameras, 17)")
+    rows = rows.astype(np.float64)
     if len(rows) != len(names):
         raise SceneError(
             f"{path}: {len(rows)} poses for {len(names)} videos ({names[0]} .. {names[-1]})",
@@ -48,9 +57,9 @@ def read_poses(path: Path, names: list[str]) -> tuple[list[np.ndarray], np.ndarr
         )
     poses = []
     for name, row in zip(names, rows, strict=True):
-        if not np.isfinite(row).all():
+        if not (np.abs(row) < LARGEST).all():
             raise SceneError(
-                f"{path}: the pose of {name} holds NaN or infinity",
+                f"{path}: the pose of {name} holds NaN, infinity or a huge number",
                 "recalibrate, or list it in scene.drop and mend the row",
             )
         down, right, back, position = row[:15].reshape(3, 5)[:, :4].T
@@ -60,6 +69,8 @@ def read_poses(path: Path, names: list[str]) -> tuple[list[np.ndarray], np.ndarr
                 f"{path}: the pose of {name} is no rotation", "columns are [down, right, back], LLFF order"
             )
         poses.append(np.block([[R, position[:, None]], [np.zeros((1, 3)), np.ones((1, 1))]]))
+    if (rows[:, [4, 9, 14]] <= 0).any():
+        raise SceneError(f"{path}: a height, width or focal length is not positive")
     if (rows[:, 15] <= 0).any() or (rows[:, 16] <= rows[:, 15]).any():
         raise SceneError(f"{path}: bounds must satisfy 0 < near < far")
     return poses, rows[:, :15].reshape(-1, 3, 5)[:, :, 4], rows[:, 15:]
@@ -67,12 +78,13 @@ def read_poses(path: Path, names: list[str]) -> tuple[list[np.ndarray], np.ndarr
 
 def average_pose(poses: list[np.ndarray]) -> np.ndarray:
     """Return the rig's average world_from_camera: mean position, mean optical axis, mean down direction made
-    orthogonal.
+    orthogonal. SceneError where the axes cancel.
     """
-    forward = sum(p[:3, 2] for p in poses)
-    forward = forward / np.linalg.norm(forward)
-    right = np.cross(sum(p[:3, 1] for p in poses), forward)
-    right = right / np.linalg.norm(right)
+    forward = np.sum([p[:3, 2] for p in poses], 0)
+    right = np.cross(np.sum([p[:3, 1] for p in poses], 0), forward)
+    if np.linalg.norm(forward) < 1e-6 or np.linalg.norm(right) < 1e-6:
+        raise SceneError("the cameras have no common direction to look in", "use scene.reader: rig")
+    forward, right = forward / np.linalg.norm(forward), right / np.linalg.norm(right)
     average = np.eye(4)
     average[:3] = np.stack(
         [right, np.cross(forward, right), forward, np.mean([p[:3, 3] for p in poses], 0)], 1
@@ -81,13 +93,17 @@ def average_pose(poses: list[np.ndarray]) -> np.ndarray:
 
 
 def find_videos(root: Path) -> VideoFiles | ImageFolders:
-    """Return the folder's frame source; cameras are named by file stem, sorted."""
-    videos = sorted(root.glob("cam*.mp4"))
+    """Return the rig's videos, or the folders of pictures where there are none; SceneError where neither
+    is there.
+    """
+    videos = [p for p in root.glob("cam*") if p.suffix.lower() in SUFFIXES and p.is_file()]
     if videos:
-        return VideoFiles({p.stem: p for p in videos})
-    folders = (
-        sorted(p for p in (root / "frames").glob("cam*") if p.is_dir()) if (root / "frames").is_dir() else []
-    )
+        paths = {p.stem: p for p in videos}
+        if len(paths) < len(videos):
+            raise SceneError(f"{root}: two videos of one camera", "keep one file per camera")
+        return VideoFiles(paths)
+    frames = root / "frames"
+    folders = [p for p in frames.glob("cam*") if p.is_dir()] if frames.is_dir() else []
     if folders:
         return ImageFolders({p.name: p for p in folders})
     raise SceneError(
@@ -96,15 +112,35 @@ def find_videos(root: Path) -> VideoFiles | ImageFolders:
     )
 
 
-def read_n3dv(config: SceneConfig, root: Path) -> Scene:
-    """Return the scene of an N3DV folder."""
+def _check_size(name: str, source: VideoFiles | ImageFolders, hw: np.ndarray, where: str) -> None:
+    """Raise SceneError where the shape of a camera's frames is not that of its pose row."""
+    width, height = source.size(name)
+    if abs(hw[1] / hw[0] - width / height) <= 0.01 * width / height:
+        return
+    if abs(hw[0] / hw[1] - width / height) <= 0.01 * width / height and source.turned(name):
+        raise SceneError(
+            f"{where}/{name}: shown turned upright its frames are {width}x{height}, poses_bounds.npy is for "
+            f"{hw[1]:.0f}x{hw[0]:.0f} as stored",
+            "calibrate with the pictures as they are displayed, or take the rotation out: "
+            "ffmpeg -display_rotation 0 -i IN -c copy OUT",
+        )
+    raise SceneError(
+        f"{where}/{name}: frames are {width}x{height}, poses_bounds.npy says {hw[1]:.0f}x{hw[0]:.0f}",
+        "crop neither, or mend the size in the pose row",
+    )
+
+
+def read_n3dv(config: SceneConfig, root: Path, decide: Decide | None = None) -> Scene:
+    """Return the scene of an N3DV folder; `decide` as in `order.camera_order`."""
     if not root.is_dir():
         raise SceneError(
             f"{root}: no such folder",
             f"fetch it with `i4d scenes fetch {config.name}` or set scene.root / --data",
         )
     source = find_videos(root)
-    names = source.names
+    names, ordered = camera_order(source.names, config.order, str(root), decide)
+    for name in names:
+        camera_name(name, str(root))
     poses, hwf, ranges = read_poses(root / "poses_bounds.npy", names)
     for listed, option in ((config.drop, "scene.drop"), (config.held_out, "scene.held_out")):
         unknown = [n for n in listed if n not in names]
@@ -113,18 +149,14 @@ def read_n3dv(config: SceneConfig, root: Path) -> Scene:
                 f"{option}: no camera {', '.join(unknown)} in {root}", f"there are {', '.join(names)}"
             )
     keep = [i for i, n in enumerate(names) if n not in config.drop]
-    num_frames, fps = checked_timeline(config, source, [names[i] for i in keep], root)
+    kept = [names[i] for i in keep]
+    line = timeline(config, source, kept, root)
     average = np.linalg.inv(average_pose([poses[i] for i in keep]))
     unit = NEAR_MARGIN * ranges[keep, 0].min()
     cameras, originals = [], []
     for i in keep:
         width, height = source.size(names[i])
-        if abs(hwf[i, 1] / hwf[i, 0] - width / height) > 0.01 * width / height:
-            raise SceneError(
-                f"{root}/{names[i]}: frames are {width}x{height}, poses_bounds.npy says "
-                f"{hwf[i, 1]:.0f}x{hwf[i, 0]:.0f}",
-                "crop neither, or mend the size in the pose row",
-            )
+        _check_size(names[i], source, hwf[i], str(root))
         focal = hwf[i, 2] * width / hwf[i, 1]
         pose = average @ poses[i]
         pose[:3, 3] /= unit
@@ -141,11 +173,14 @@ def read_n3dv(config: SceneConfig, root: Path) -> Scene:
     return Scene(
         config.name,
         tuple(cameras),
-        num_frames,
-        fps,
+        line.num_frames,
+        line.fps,
         bounds,
         tuple(config.held_out),
-        source,
+        line,
         tuple(originals),
-        str(exact) if exact.is_dir() else "",
+        str(exact) if exact.is_dir() and line.first == config.start else "",
+        line.first,
+        line.missing(kept),
+        tuple([ordered] if ordered else []) + line.notes,
     )

@@ -17,6 +17,7 @@ import numpy as np
 
 from i4d.config import SceneConfig
 from i4d.errors import SceneError
+from i4d.scenes.lens import pull_maps
 from i4d.store.blocks import write_block
 from i4d.store.named import get_named, put_named
 from i4d.store.objects import ObjectStore
@@ -69,10 +70,11 @@ def _key(scene: Scene, config: SceneConfig, camera: Camera, original: Camera, ch
         camera.name,
         camera.width,
         camera.height,
+        original.lens,
         original.distortion,
         original.K.tolist(),
         scene.source.stamp(camera.name),
-        config.start,
+        scene.first,
         config.stride,
         *chunk,
     ]
@@ -85,8 +87,8 @@ def working_frames(scene: Scene, config: SceneConfig, view: int, first: int = 0)
     Raises SceneError naming camera and frame where what is decoded has another size than declared.
     """
     camera, original = scene.cameras[view], scene.source_cameras[view]
-    start = config.start + first * config.stride
-    stop = config.start + (scene.num_frames - 1) * config.stride + 1
+    start = scene.first + first * config.stride
+    stop = scene.first + (scene.num_frames - 1) * config.stride + 1
     maps = undistortion(original) if original.distortion else None
     for i, frame in enumerate(scene.source.read(camera.name, start, stop, config.stride)):
         if frame.shape[:2] != (original.height, original.width):
@@ -109,14 +111,8 @@ def working_frames(scene: Scene, config: SceneConfig, view: int, first: int = 0)
 
 
 def undistortion(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """Return OpenCV's pull maps from the undistorted pinhole of the same K (pixel centres at integers
-    there).
-    """
-    K = camera.K.copy()
-    K[:2, 2] -= 0.5
-    return cv2.initUndistortRectifyMap(
-        K, np.array(camera.distortion), None, K, (camera.width, camera.height), cv2.CV_32FC1
-    )
+    """Return OpenCV's pull maps from the undistorted pinhole of the same K."""
+    return pull_maps(camera.lens, camera.distortion, camera.K, camera.K, camera.width, camera.height)
 
 
 def scene_to_dict(scene: Scene) -> dict:
@@ -140,4 +136,7 @@ def scene_to_dict(scene: Scene) -> dict:
         "bounds": asdict(scene.bounds),
         "held_out": list(scene.held_out),
         "exact": scene.exact,
+        "first": scene.first,
+        "missing": [list(run) for run in scene.missing],
+        "notes": list(scene.notes),
     }

@@ -7,13 +7,17 @@ from collections.abc import Iterator
 import numpy as np
 
 from i4d.errors import SceneError
+from i4d.scenes.names import camera_name
 from i4d.types import Bounds, Camera, Scene
 
 
 class NoSource:
     """Stands where the videos were: a prepared scene is read from its blocks."""
 
-    def read(self, camera: str, start: int, stop: int) -> Iterator[np.ndarray]:
+    def stamp(self, camera: str) -> list:
+        return []
+
+    def read(self, camera: str, start: int, stop: int, stride: int = 1) -> Iterator[np.ndarray]:
         raise SceneError(
             f"{camera}: this scene is known from its prepared blocks only", "run `i4d prepare` on the videos"
         )
@@ -24,7 +28,7 @@ def scene_from_dict(tree: dict) -> Scene:
     try:
         cameras = tuple(
             Camera(
-                c["name"],
+                camera_name(c["name"], "scene.json of this run"),
                 c["width"],
                 c["height"],
                 np.array(c["K"], float),
@@ -45,6 +49,9 @@ def scene_from_dict(tree: dict) -> Scene:
             NoSource(),
             cameras,
             tree["exact"],
+            int(tree.get("first", 0)),
+            tuple((int(v), int(a), int(b)) for v, a, b in tree.get("missing", ())),
+            tuple(map(str, tree.get("notes", ()))),
         )
     except (KeyError, TypeError, ValueError) as err:
         raise SceneError("scene.json of this run is not a scene", f"{type(err).__name__}: {err}") from err

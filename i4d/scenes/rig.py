@@ -1,14 +1,14 @@
 """Reader of any calibrated rig: a JSON of OpenCV K, R, t (and distortion) per video.
 
 {"cameras": [{"name": "cam01", "video": "cam01.mp4", "width": 1080, "height": 1920, "K": [[...]],
-"distortion": [k1, k2, p1, p2],
+"model": "OPENCV", "distortion": [k1, k2, p1, p2],
               "R": [[...]], "t": [x, y, z]}, ...]}          x_camera = R x_world + t; a list alone is accepted
               too
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,13 @@ from i4d.config import SceneConfig
 from i4d.errors import SceneError
 from i4d.scenes.bounds import frustum_bounds
 from i4d.scenes.json_file import read_json
-from i4d.scenes.sources import VideoFiles, checked_timeline, working_size
+from i4d.scenes.lens import lens_of_list
+from i4d.scenes.names import camera_name, file_inside, some
+from i4d.scenes.sources import VideoFiles, working_size
+from i4d.scenes.timeline import timeline
 from i4d.types import Camera, Scene
 
-_NAME = re.compile(r"[\w-][\w. -]{0,63}")
+LARGEST = 1e9  # in pixels and world units
 _NEEDED = (
     "a camera needs K (3x3, pixels) and R (3x3), t (3) of x_camera = R x_world + t; or list it in "
     "scene.drop; see docs/scenes.md"
@@ -41,12 +44,7 @@ def read_rig(config: SceneConfig, root: Path) -> Scene:
     names = [str(e.get("name", "")) for e in entries]
     if len(set(names)) != len(names) or not all(names):
         raise SceneError(f"{path}: camera names must be present and different", f"found {names}")
-    for name in names:
-        if not _NAME.fullmatch(name):  # it becomes part of file names
-            raise SceneError(
-                f"{path}: a camera cannot be called {name!r}",
-                "letters, digits, '.', '_', '-' and blanks, the first no '.'",
-            )
+    entries = [{**e, "name": camera_name(n, str(path))} for e, n in zip(entries, names, strict=True)]
     for listed, option in ((config.drop, "scene.drop"), (config.held_out, "scene.held_out")):
         unknown = [n for n in listed if n not in names]
         if unknown:
@@ -54,23 +52,55 @@ def read_rig(config: SceneConfig, root: Path) -> Scene:
                 f"{option}: no camera {', '.join(unknown)} in {path}", f"there are {', '.join(names)}"
             )
     entries = [e for e in entries if e["name"] not in config.drop]
-    source = VideoFiles({e["name"]: _inside(root, e.get("video"), path) for e in entries})
-    num_frames, fps = checked_timeline(config, source, [e["name"] for e in entries], root)
+    source = VideoFiles({e["name"]: file_inside(root, e.get("video"), str(path)) for e in entries})
+    kept = [e["name"] for e in entries]
+    line = timeline(config, source, kept, root)
     originals = [_camera(e, path) for e in entries]
     for camera in originals:
-        if source.size(camera.name) != (camera.width, camera.height):
-            width, height = source.size(camera.name)
-            raise SceneError(
-                f"{path}: {camera.name} is declared {camera.width}x{camera.height}, its video is "
-                f"{width}x{height}",
-                "calibrate for the video's own size, or mend width and height",
-            )
+        _check_size(camera, source, path)
     width, height = working_size(config, originals[0].width, originals[0].height)
     cameras = tuple(_without_distortion(c.resized(width, height)) for c in originals)
     kind = "box" if config.bounds in ("auto", "ndc") else config.bounds
     bounds = frustum_bounds(cameras, kind, config.near, config.far, config.aabb)
     return Scene(
-        config.name, cameras, num_frames, fps, bounds, tuple(config.held_out), source, tuple(originals)
+        config.name,
+        cameras,
+        line.num_frames,
+        line.fps,
+        bounds,
+        tuple(config.held_out),
+        line,
+        tuple(originals),
+        first=line.first,
+        missing=line.missing(kept),
+        notes=(*line.notes, *_lens_notes(originals)),
+    )
+
+
+def _lens_notes(cameras: Sequence[Camera]) -> list[str]:
+    """Return one line for each kind of lens that frames are rid of."""
+    lenses = {
+        kind: [c.name for c in cameras if c.distortion and c.lens == kind] for kind in ("opencv", "fisheye")
+    }
+    said = {"opencv": "OpenCV's lens model", "fisheye": "OpenCV's fisheye model"}
+    return [f"{some(names)}: undistorted by {said[kind]}" for kind, names in lenses.items() if names]
+
+
+def _check_size(camera: Camera, source: VideoFiles, path: Path) -> None:
+    """Raise SceneError where a camera is declared for another size than its video is displayed at."""
+    width, height = source.size(camera.name)
+    if (width, height) == (camera.width, camera.height):
+        return
+    if source.turned(camera.name) and (height, width) == (camera.width, camera.height):
+        raise SceneError(
+            f"{path}: {camera.name} is declared {camera.width}x{camera.height}, as its video is stored; "
+            f"shown turned upright it is {width}x{height}",
+            "give width, height and K of the displayed picture, or take the rotation out: "
+            "ffmpeg -display_rotation 0 -i IN -c copy OUT",
+        )
+    raise SceneError(
+        f"{path}: {camera.name} is declared {camera.width}x{camera.height}, its video is {width}x{height}",
+        "calibrate for the video's own size, or mend width and height",
     )
 
 
@@ -82,31 +112,19 @@ def _entries(path: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def _inside(root: Path, name: Any, path: Path) -> Path:
-    """Return root / name, refusing names that leave the folder."""
-    video = root / str(name or "")
-    if not name or not video.resolve().is_relative_to(root.resolve()):
-        raise SceneError(f"{path}: video {name!r} is not a file in {root}")
-    if not video.is_file():
-        raise SceneError(
-            f"{video}: missing",
-            f"it is named in {path}; drop its camera with scene.drop if you do not have it",
-        )
-    return video
-
-
 def _numbers(entry: dict, key: str, shape: tuple[int, ...], path: Path) -> np.ndarray:
     try:
         value = np.array(entry[key], dtype=np.float64).reshape(shape)
     except KeyError:
         raise SceneError(f"{path}: {entry['name']} has no {key}", _NEEDED) from None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise SceneError(
             f"{path}: {key} of {entry['name']} is not {'x'.join(map(str, shape))} numbers"
         ) from None
-    if not np.isfinite(value).all():
+    if not (np.abs(value) < LARGEST).all():
         raise SceneError(
-            f"{path}: {key} of {entry['name']} holds NaN or infinity", "recalibrate, or list it in scene.drop"
+            f"{path}: {key} of {entry['name']} holds NaN, infinity or a huge number",
+            "recalibrate, or list it in scene.drop",
         )
     return value
 
@@ -122,16 +140,18 @@ def _camera(entry: dict, path: Path) -> Camera:
             f"{path}: R of {entry['name']} is no rotation", "x_camera = R x_world + t, row-major"
         )
     width, height = (int(_numbers(entry, k, (), path)) for k in ("width", "height"))
-    distortion = entry.get("distortion") or []
-    if len(distortion) not in (0, 4, 5, 8):
-        raise SceneError(
-            f"{path}: distortion of {entry['name']} has {len(distortion)} numbers",
-            "OpenCV's 4, 5 or 8: k1 k2 p1 p2 [k3 ...]",
-        )
-    values = tuple(map(float, _numbers(entry, "distortion", (len(distortion),), path))) if distortion else ()
+    where = f"{path}: {entry['name']}"
+    if width < 1 or height < 1 or K[0, 0] <= 0 or K[1, 1] <= 0 or abs(K[2] - [0, 0, 1]).max() > 1e-9:
+        raise SceneError(f"{where}: width, height and K are no camera's", _NEEDED)
+    listed = entry.get("distortion") or []
+    if not isinstance(listed, list):
+        raise SceneError(f"{where}: distortion is no list of numbers", "OpenCV's k1 k2 p1 p2 [k3 ...]")
+    numbers = _numbers(entry, "distortion", (len(listed),), path) if listed else np.zeros(0)
+    model = entry.get("model", entry.get("camera_model", "OPENCV"))
+    lens, distortion = lens_of_list(str(model), [float(v) for v in numbers], where)
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = R.T, -R.T @ t
-    return Camera(entry["name"], width, height, K, pose, values if any(values) else ())
+    return Camera(entry["name"], width, height, K, pose, distortion, lens=lens)
 
 
 def _without_distortion(camera: Camera) -> Camera:

@@ -1,16 +1,21 @@
-"""Where a rig's frames come from, and what all readers check about them."""
+"""Where a rig's frames come from: videos, or folders of numbered pictures (both `timeline.Recordings`)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from i4d.config import SceneConfig
 from i4d.errors import SceneError
-from i4d.scenes.video import VideoFacts, image_file, image_size, probe, read_video
+from i4d.scenes.decode import VideoFacts, probe, read_frames
+from i4d.scenes.names import some
+from i4d.scenes.order import numbered
+from i4d.scenes.video import image_file, image_orientation, image_size
+
+PICTURES = (".png", ".jpg", ".jpeg")
 
 
 def file_stamp(paths: list[Path]) -> list:
@@ -26,19 +31,19 @@ def file_stamp(paths: list[Path]) -> list:
 class VideoFiles:
     """One video per camera."""
 
+    fps = 0.0
+    common_zero = False
+
     def __init__(self, paths: dict[str, Path]) -> None:
         self._paths = paths
-        self._facts: dict[str, VideoFacts] = {}
 
     @property
     def names(self) -> list[str]:
         return list(self._paths)
 
     def facts(self, camera: str) -> VideoFacts:
-        """Return what the container declares (read once)."""
-        if camera not in self._facts:
-            self._facts[camera] = probe(self._paths[camera])
-        return self._facts[camera]
+        """Return what the camera's file is (read once)."""
+        return probe(self._paths[camera])
 
     def size(self, camera: str) -> tuple[int, int]:
         return self.facts(camera).width, self.facts(camera).height
@@ -46,38 +51,66 @@ class VideoFiles:
     def num_frames(self, camera: str) -> int:
         return self.facts(camera).num_frames
 
-    def fps(self, camera: str) -> float:
+    def times(self, camera: str) -> np.ndarray:
+        """Return seconds since the camera's first frame; SceneError for a video without frames."""
+        if not self.num_frames(camera):
+            raise SceneError(f"{self._paths[camera]}: no frames", "replace the file or drop the camera")
+        return self.facts(camera).times
+
+    def rate(self, camera: str) -> float:
         return self.facts(camera).fps
 
+    def turned(self, camera: str) -> bool:
+        """Return whether display exchanges the width and height that are stored."""
+        return bool(self.facts(camera).rotation % 2)
+
     def stamp(self, camera: str) -> list:
-        """Return what changes when the camera's file does: name, size, time of last change."""
-        return file_stamp([self._paths[camera]])
+        """Return what changes when the camera's file does, or how it is read."""
+        facts = self.facts(camera)
+        return [*file_stamp([self._paths[camera]]), facts.rotation, facts.colour]
 
-    def read(self, camera: str, start: int, stop: int, stride: int = 1) -> Iterator[np.ndarray]:
-        """Yield source frames start, start+stride, ... below stop."""
-        return read_video(self._paths[camera], start, stop, stride)
+    def frames(self, camera: str, numbers: Sequence[int]) -> Iterator[np.ndarray]:
+        """Yield source frames by number, ascending."""
+        return read_frames(self._paths[camera], numbers)
+
+    def notes(self, cameras: Sequence[str]) -> list[str]:
+        """Return one line for each way in which videos are read, with the cameras that it holds for."""
+        said: dict[str, list[str]] = defaultdict(list)
+        for name in cameras:
+            facts = self.facts(name)
+            for text in _told(facts):
+                said[text].append(name)
+        return [f"{some(names)}: {text}" for text, names in said.items()]
 
 
-class Frames(Protocol):
-    """What is asked of a source before anything is decoded."""
-
-    def num_frames(self, camera: str) -> int: ...
-    def fps(self, camera: str) -> float: ...
+def _told(facts: VideoFacts) -> Iterator[str]:
+    yield f"colours are read as {facts.colour}"
+    if facts.rotation:
+        yield f"shown turned by {90 * facts.rotation} degrees counter-clockwise, as the display matrix says"
+    if facts.pts is None:
+        yield "no usable time stamps: frames are taken to be evenly spaced"
+    if not facts.square:
+        yield "pixels are declared not square; they are taken as stored, and K must be too"
+    if 0 < facts.num_frames < facts.declared_frames:
+        yield f"cut off: {facts.num_frames} of {facts.declared_frames} frames are there"
 
 
 class ImageFolders:
-    """One folder of numbered images per camera."""
+    """One folder of numbered pictures per camera; their numbers are instants."""
+
+    fps = 30.0
+    common_zero = True
 
     def __init__(self, folders: dict[str, Path]) -> None:
-        self._files = {
-            n: sorted(p for p in f.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
-            for n, f in folders.items()
-        }
-        for name, files in self._files.items():
+        self._files: dict[str, list[Path]] = {}
+        self._numbers: dict[str, list[int]] = {}
+        for name, folder in folders.items():
+            files = [
+                p for p in folder.iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith(".")
+            ]
             if not files:
-                raise SceneError(
-                    f"{folders[name]}: no images", "drop the camera with scene.drop or add its frames"
-                )
+                raise SceneError(f"{folder}: no images", "drop the camera with scene.drop or add its frames")
+            self._files[name], self._numbers[name] = numbered(sorted(files), str(folder))
 
     @property
     def names(self) -> list[str]:
@@ -89,44 +122,36 @@ class ImageFolders:
     def num_frames(self, camera: str) -> int:
         return len(self._files[camera])
 
-    def fps(self, camera: str) -> float:
-        return 30.0
+    def times(self, camera: str) -> np.ndarray:
+        """Return the numbers of the pictures."""
+        return np.array(self._numbers[camera], dtype=float)
+
+    def rate(self, camera: str) -> float:
+        return 1.0
+
+    def turned(self, camera: str) -> bool:
+        """Return whether display exchanges the width and height that are stored."""
+        return image_orientation(self._files[camera][0]) >= 5
 
     def stamp(self, camera: str) -> list:
         """Return what changes when the camera's images do."""
         return file_stamp(self._files[camera])
 
-    def read(self, camera: str, start: int, stop: int, stride: int = 1) -> Iterator[np.ndarray]:
-        """Yield images start, start+stride, ... below stop."""
-        return (image_file(path) for path in self._files[camera][start:stop:stride])
+    def frames(self, camera: str, numbers: Sequence[int]) -> Iterator[np.ndarray]:
+        """Yield pictures by their place in the order of numbers."""
+        return (image_file(self._files[camera][n]) for n in numbers)
+
+    def notes(self, cameras: Sequence[str]) -> list[str]:
+        """Return a line about pictures whose order by number is not that by name, and about turned ones."""
+        other = [n for n in cameras if self._files[n] != sorted(self._files[n])]
+        ordered = [f"{some(other)}: pictures are ordered by the number in their names"] if other else []
+        return ordered + turned([(name, self._files[name][0]) for name in cameras])
 
 
-def checked_timeline(config: SceneConfig, source: Frames, names: list[str], root: Path) -> tuple[int, float]:
-    """Return the number of frames used and their rate; SceneError where the range leaves the videos or they
-    differ in length.
-    """
-    if not names:
-        raise SceneError(f"{root}: every camera is dropped", "shorten scene.drop")
-    if set(config.held_out) >= set(names):
-        raise SceneError(f"{root}: every camera is held out", "shorten scene.held_out")
-    lengths = {n: source.num_frames(n) for n in names}
-    shortest, longest = min(lengths, key=lengths.get), max(lengths, key=lengths.get)
-    span = (
-        (config.num_frames - 1) * config.stride + 1 if config.num_frames else lengths[shortest] - config.start
-    )
-    if lengths[shortest] != lengths[longest] and not config.num_frames:
-        raise SceneError(
-            f"{root}: videos of different lengths: {shortest} has {lengths[shortest]} frames, "
-            f"{longest} {lengths[longest]}",
-            "set scene.num_frames (and scene.start) to a range that all of them have",
-        )
-    if span <= 0 or config.start + span > lengths[shortest]:
-        raise SceneError(
-            f"{root}: frames {config.start}..{config.start + max(0, span - 1)} asked, {shortest} has "
-            f"{lengths[shortest]}",
-            "lower scene.start, scene.num_frames or scene.stride",
-        )
-    return config.num_frames or -(-span // config.stride), (source.fps(names[0]) or 30.0) / config.stride
+def turned(pictures: Sequence[tuple[str, Path]]) -> list[str]:
+    """Return one line about the pictures, by name, that EXIF turns."""
+    names = [name for name, path in pictures if image_orientation(path) != 1]
+    return [f"{some(names)}: pictures are turned as their EXIF orientation says"] if names else []
 
 
 def working_size(config: SceneConfig, width: int, height: int) -> tuple[int, int]:

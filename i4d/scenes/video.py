@@ -1,12 +1,12 @@
-"""Video files in and out, by PyAV (bundles its own ffmpeg libraries). PyAV is imported only when a video is
-touched.
+"""Pictures in and out and videos out, by Pillow and PyAV (bundles its own ffmpeg libraries; imported only
+when a video is touched). Videos in: `decode.py`.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import struct
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -46,6 +46,8 @@ class VideoWriter:
         self._stream.width = width + (width % 2 if self._pad else 0)
         self._stream.height = height + (height % 2 if self._pad else 0)
         self._stream.pix_fmt = pixel_format
+        self._stream.codec_context.colorspace = 5  # what RGB is converted by; unsaid, players take BT.709
+        self._stream.codec_context.color_range = 1
         self._stream.options = {"crf": crf, "preset": "medium", "threads": "1"}
         self._shape = (height, width, 3)
 
@@ -99,81 +101,48 @@ class ImageWriter:
         return None
 
 
+_TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
+
+
 def image_size(path: Path) -> tuple[int, int]:
-    """Return (width, height) of a picture; SceneError where it cannot be read."""
-    return _opened(path, lambda image: image.size)
+    """Return (width, height) of a picture as displayed; SceneError where it cannot be read."""
+    return _opened(path, lambda image: image.size[::-1] if orientation_of(image) in _TURNED else image.size)
+
+
+def image_orientation(path: Path) -> int:
+    """Return a picture's EXIF orientation, 1 (upright) to 8."""
+    return _opened(path, orientation_of)
 
 
 def image_file(path: Path) -> np.ndarray:
-    """Return a picture as uint8 (height, width, 3) sRGB; SceneError where it cannot be read."""
-    return _opened(path, lambda image: np.asarray(image.convert("RGB")))
+    """Return a picture as displayed, uint8 (height, width, 3) sRGB; SceneError where it cannot be read."""
+    from PIL import ImageOps
+
+    def pixels(image: Any) -> np.ndarray:
+        upright = image if orientation_of(image) == 1 else ImageOps.exif_transpose(image)
+        return np.array(upright.convert("RGB"))
+
+    return _opened(path, pixels)
+
+
+def orientation_of(image: Any) -> int:
+    """Return the EXIF orientation of a picture that was opened, without decoding it."""
+    if image.format == "PNG" and not {"exif", "Raw profile type exif"} & set(image.info):
+        return 1  # Pillow would decode the whole picture to look behind its pixels
+    value = image.getexif().get(0x0112, 1)
+    return value if value in range(1, 9) else 1
 
 
 def _opened(path: Path, look: Callable[[Any], Any]) -> Any:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(path) as image:
+            if image.mode[0] in "IF":
+                raise SceneError(f"{path}: a picture of mode {image.mode}", "8 bits a channel are read")
             return look(image)
-    except (OSError, UnidentifiedImageError):
+    except Image.DecompressionBombError:
+        raise SceneError(f"{path}: too large a picture", "scale it down, or replace the file") from None
+    # Pillow's plugins raise these on damaged files
+    except (OSError, ValueError, SyntaxError, EOFError, OverflowError, IndexError, KeyError, struct.error):
         raise SceneError(f"{path}: not a readable image") from None
-
-
-@dataclass(frozen=True)
-class VideoFacts:
-    """What a container declares; `num_frames` may be 0 where it does not say."""
-
-    width: int
-    height: int
-    num_frames: int
-    fps: float
-
-
-def probe(path: Path) -> VideoFacts:
-    """Return size, frame count and rate of a video; SceneError where it cannot be opened."""
-    import av
-
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            return VideoFacts(
-                stream.codec_context.width,
-                stream.codec_context.height,
-                stream.frames,
-                float(stream.average_rate or 0),
-            )
-    except (OSError, av.error.FFmpegError, IndexError) as err:
-        raise SceneError(
-            f"{path}: not a readable video ({type(err).__name__})", "replace the file or drop the camera"
-        ) from None
-
-
-def read_video(path: Path, start: int, stop: int, stride: int = 1) -> Iterator[np.ndarray]:
-    """Yield frames start, start+stride, ... below stop as uint8 (height, width, 3), decoding each frame once
-    and holding one.
-
-    Raises SceneError naming file and frame where the video is corrupt or ends early.
-    """
-    import av
-
-    index = -1
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            for frame in container.decode(stream):
-                index += 1
-                if index >= stop:
-                    return
-                if index >= start and (index - start) % stride == 0:
-                    yield frame.to_ndarray(format="rgb24")
-    except (OSError, av.error.FFmpegError, IndexError) as err:
-        raise SceneError(
-            f"{path}: corrupt at frame {index + 1} ({type(err).__name__})",
-            "replace the file or drop the camera",
-        ) from None
-    if index + 1 < stop:
-        raise SceneError(
-            f"{path}: ends after {index + 1} frames, {stop} were expected",
-            "replace the file or shorten the frame range",
-        )

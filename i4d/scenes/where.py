@@ -15,7 +15,7 @@ the videos are.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -29,6 +29,7 @@ from i4d.errors import ConfigError, SceneError
 from i4d.geometry.regions import Box
 from i4d.scenes.prepare import undistortion, working_frames
 from i4d.scenes.sources import ImageFolders, VideoFiles
+from i4d.scenes.timeline import Timeline
 from i4d.scenes.video import image_file
 from i4d.store.blocks import write_block
 from i4d.store.objects import ObjectStore
@@ -43,7 +44,7 @@ class MaskSource(Protocol):
     """What `sources.VideoFiles` and `sources.ImageFolders` have in common."""
 
     def num_frames(self, camera: str) -> int: ...
-    def read(self, camera: str, start: int, stop: int, stride: int = 1) -> Iterator[np.ndarray]: ...
+    def frames(self, camera: str, numbers: Sequence[int]) -> Iterator[np.ndarray]: ...
 
 
 class Still:
@@ -55,9 +56,9 @@ class Still:
     def num_frames(self, camera: str) -> int:
         return 0
 
-    def read(self, camera: str, start: int, stop: int, stride: int = 1) -> Iterator[np.ndarray]:
+    def frames(self, camera: str, numbers: Sequence[int]) -> Iterator[np.ndarray]:
         image = image_file(self._path)
-        return (image for _ in range(start, stop, stride))
+        return (image for _ in numbers)
 
 
 def box_of(where: str) -> Box | None:
@@ -188,14 +189,17 @@ def _source(place: Path, name: str) -> MaskSource:
 def mask_frames(source: MaskSource, config: SceneConfig, scene: Scene, view: int) -> Iterator[np.ndarray]:
     """Yield a view's masks, uint8 (height, width) at the working size, undistorted with its video."""
     camera, original = scene.cameras[view], scene.source_cameras[view]
-    stop = config.start + (scene.num_frames - 1) * config.stride + 1
-    if 0 < source.num_frames(camera.name) < stop:
+    stop = scene.first + (scene.num_frames - 1) * config.stride + 1
+    numbers: Sequence[int] = range(scene.first, stop, config.stride)
+    if isinstance(scene.source, Timeline):
+        numbers = scene.source.numbers(camera.name, scene.first, stop, config.stride)
+    if 0 < source.num_frames(camera.name) <= numbers[-1]:
         raise SceneError(
             f"--where: {source.num_frames(camera.name)} masks of {camera.name}, frames up to "
-            f"{stop - 1} are edited",
+            f"{numbers[-1]} are edited",
             "one mask per frame of the source video, or one still picture",
         )
-    for image in source.read(camera.name, config.start, stop, config.stride):
+    for image in source.frames(camera.name, numbers):
         height, width = image.shape[:2]
         if abs(width * original.height - height * original.width) > 0.02 * width * original.height:
             raise SceneError(

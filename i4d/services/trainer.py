@@ -53,6 +53,7 @@ class TrainerScene:
     bounds: Bounds
     num_frames: int
     train_views: tuple[int, ...]
+    missing: tuple[tuple[int, int, int], ...] = ()  # runs (view, first, stop) that are not trained on
 
 
 class TrainerService:
@@ -257,7 +258,8 @@ class TrainerService:
         return self._local[1]
 
     def _empty_bank(self) -> FrameBank:
-        return FrameBank(self._scene.cameras, self._scene.train_views, self._scene.num_frames)
+        scene = self._scene
+        return FrameBank(scene.cameras, scene.train_views, scene.num_frames, scene.missing)
 
     def _put(self, runs: Sequence[TableRun]) -> None:
         for run in runs:

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from i4d import cli
-from i4d.scenes.video import probe
+from i4d.scenes.decode import probe
 from i4d.store.run_folder import RunFolder
 
 SMALL = """

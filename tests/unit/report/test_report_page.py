@@ -21,7 +21,7 @@ from i4d.report.page import limits, write_report
 from i4d.report.timeline import Clock, merged, tick_step, timeline_svg
 from i4d.report.videos import Clip, enlarged, side_by_side, write_clip, write_videos
 from i4d.report.workload import Span, workload
-from i4d.scenes.video import probe, read_video
+from i4d.scenes.decode import probe, read_video
 
 EVIL = '<script>alert("x")</script> & <b>night</b>'
 VOID = {"meta", "link", "img", "input", "br"}

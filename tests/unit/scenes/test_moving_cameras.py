@@ -3,6 +3,7 @@ kind of bad input.
 """
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -214,7 +215,7 @@ def broken(change):
     "make, says",
     [
         (broken(lambda t: t["frames"][0].pop("time")), "1 of 5 frames have no time"),
-        (broken(lambda t: t["frames"][0].update(time=0.0)), "share the time 0.0"),
+        (broken(lambda t: t["frames"][0].update(time=0.0)), "frames share times"),
         (broken(lambda t: t["frames"][2].pop("transform_matrix")), "images/3.png has no transform_matrix"),
         (
             broken(lambda t: t["frames"][2].update(transform_matrix=np.diag([2.0, 2, 2, 1]).tolist())),
@@ -222,7 +223,7 @@ def broken(change):
         ),
         (broken(lambda t: t["frames"][1].update(file_path="../x.png")), "is not a file in"),
         (broken(lambda t: t["frames"][1].update(file_path="images/none.png")), "none.png: missing"),
-        (broken(lambda t: t.update(camera_model="OPENCV_FISHEYE")), "lens OPENCV_FISHEYE"),
+        (broken(lambda t: t.update(camera_model="FOV")), "lens FOV"),
         (broken(lambda t: [t.pop("fl_x")]), "no usable lens"),
         (broken(lambda t: t.update(frames=[])), "expected a list of frames"),
     ],
@@ -240,6 +241,19 @@ def test_bad_dycheck_folders_are_named(tmp_path, capture):
         read_dycheck(config(held_out=["cam07"]), capture)
     with pytest.raises(SceneError, match="every camera is held out"):
         read_dycheck(config(held_out=["cam00"]), capture)
+
+
+def test_instants_that_a_validation_camera_lacks_are_missing_there(tmp_path, capture):
+    root = shutil.copytree(capture, tmp_path / "scene")
+    dataset = json.loads((root / "dataset.json").read_text())
+    dataset["val_ids"].remove("1_00002")
+    (root / "dataset.json").write_text(json.dumps(dataset))
+    scene = read_dycheck(config(held_out=["cam01"]), root)
+    assert scene.num_frames == FRAMES and scene.missing == ((1, 2, 3),)
+    assert any("cam01: 1 of 5 frames missing (2)" in note for note in scene.notes)
+    (root / "extra.json").write_text('{"fps": [1]}')
+    with pytest.raises(SceneError, match="cannot be"):
+        read_dycheck(config(), root)
 
 
 def test_the_demo_makes_itself_and_measures_on_the_still_camera(tmp_path):

@@ -137,11 +137,6 @@ BAD_N3DV = {
         {},
         "cam01.mp4",
     ),
-    "lengths": (
-        lambda r: (n3dv_folder(r, [(0, 0, 0), (1, 0, 0)]), write_video(r / "cam01.mp4", 5)),
-        {},
-        "different lengths",
-    ),
     "range": (
         lambda r: n3dv_folder(r, [(0, 0, 0), (1, 0, 0)]),
         {"num_frames": 9},

@@ -1,5 +1,7 @@
 """`--where`: what is a box, which masks belong to which camera, and what is said of those that do not fit."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -67,7 +69,7 @@ def test_masks_follow_their_cameras_frames_and_size(tmp_path):
     place = tmp_path / "masks"
     write_masks(place / "cam01", [slice(4 * i, 4 * i + 4) for i in range(6)], 2 * W, 2 * H)
     cv2.imwrite(str(place / "cam02.png"), np.pad(np.full((H, 5), 255, np.uint8), ((0, 0), (0, W - 5))))
-    region, reader = read(place, scene(scale=2), start=1, stride=2)
+    region, reader = read(place, replace(scene(scale=2), first=1), start=1, stride=2)
     assert [(r.view, r.start, r.stop) for r in region.masks] == [(1, 0, 3), (2, 0, 3)]
     first, still = (reader.rows(run.digest) for run in region.masks)
     for frame, source in enumerate((1, 3, 5)):
