@@ -5,6 +5,7 @@ at once.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -336,6 +337,34 @@ def fetch(
     from i4d.commands.show import fetch as carry_out
 
     carry_out(name, data, yes)
+
+
+@app.command()
+def check(
+    scene: Scene = "",
+    data: Data = "",
+    config: Configs = [],
+    preset: Presets = [],
+    set_: Sets = [],
+    json_: Annotated[bool, typer.Option("--json", help="For programs")] = False,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--picture", help="Draw the worst pair: matches, lines.  Example: pair.png"
+        ),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Check that poses fit the pictures and cameras are in step.
+
+    Epipolar distances, lags, exposures, coverage. Exit code 3 where a run would stop.
+
+    Example:  i4d check --scene kitchen.yaml --picture pair.png
+    """
+    from i4d.commands.check import check as carry_out
+
+    use_data(data)
+    raise typer.Exit(carry_out(scene, preset, config, {}, set_, json_, picture))
 
 
 @app.command()

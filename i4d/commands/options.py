@@ -128,6 +128,9 @@ ReferenceCamera = Annotated[
     ),
 ]
 Rounds = Annotated[int | None, typer.Option("--rounds", help="Edit-and-refit rounds")]
+Check = Annotated[
+    bool, typer.Option("--check/--no-check", help="Stop where poses or synchronisation are certainly wrong")
+]
 Run = Annotated[Path, typer.Argument(help="A run folder.  Example: runs/demo")]
 RunOrJob = Annotated[str, typer.Argument(help="A run folder, or the id of a submitted job")]
 Dashboard = Annotated[

@@ -13,6 +13,7 @@ from i4d.types import Camera
 
 ALIKE = 0.25  # correlation at its best lag, below which a pair says nothing
 STEP = 0.05  # frames
+LEAST_SPREAD = 0.1  # frames
 RIVAL = 0.92  # of the best sum: another lag this good leaves it open
 SWEEPS = 8
 
@@ -85,7 +86,9 @@ def _lag(curves: dict[Pair, np.ndarray], late: dict[int, float], view: int, reac
     """Return a view's lag with how far its pairs disagree about it."""
     own = {pair: curve for pair, curve in curves.items() if view in pair}
     errors = np.array([curve.argmax() * STEP - reach - (late[b] - late[a]) for (a, b), curve in own.items()])
-    spread = max(0.1, float(np.sqrt(np.mean(np.clip(errors, -3, 3) ** 2)) / np.sqrt(len(errors))))
+    spread = 1.4826 * float(np.median(np.abs(errors))) / len(errors) ** 0.5
+    alike = float(np.median([curve.max() for curve in own.values()]))
+    spread = max(spread, LEAST_SPREAD / alike**2)  # motion that is less alike has blunter peaks
     total = _summed(curves, late, view, reach)
     best = int(total.argmax())
     peaks = np.nonzero((total[1:-1] >= total[:-2]) & (total[1:-1] > total[2:]))[0] + 1

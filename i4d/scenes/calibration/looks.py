@@ -9,15 +9,14 @@ import cv2
 import numpy as np
 
 from i4d.config import SceneConfig
-from i4d.errors import SceneError
 from i4d.scenes.prepare import undistortion
 from i4d.types import Camera, Scene
 
 WIDTH = 640  # pixels: features are found and distances told at this width, or the source's where it is less
-MOTION_PIXELS = 60_000  # of the picture in which motion is looked for
+MOTION_PIXELS = 80_000  # of the picture in which motion is looked for
 STILLS = 9  # frames of a burst whose median shows what stands still
 PIXELS = 2.4e9  # source pixels decoded for the whole rig: a few seconds on two cores
-BURST = 24, 72  # frames of a burst, at least and at most
+BURST = 24, 96  # frames of a burst, at least and at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +52,13 @@ def read_looks(
     """
     count, looks = burst_length(scene, config), []
     for camera in scene.source_cameras:
-        looks.append(_look(scene, camera, config.start, count))
+        looks.append(_look(scene, camera, count))
         if progress:
             progress(len(looks), len(scene.source_cameras))
     return looks
 
 
-def _look(scene: Scene, original: Camera, start: int, count: int) -> Look:
+def _look(scene: Scene, original: Camera, count: int) -> Look:
     width = min(WIDTH, original.width)
     camera = original.resized(width, round(width * original.height / original.width))
     maps = undistortion(camera) if camera.distortion else None
@@ -68,14 +67,8 @@ def _look(scene: Scene, original: Camera, start: int, count: int) -> Look:
     grey_size = grey_width, round(grey_width * camera.height / width)
     kept = set(np.linspace(0, count - 1, min(STILLS, count)).round().astype(int).tolist())
     stills, greys = [], []
-    for i, frame in enumerate(scene.source.read(original.name, start, start + count)):
-        if frame.shape[:2] != (original.height, original.width):
-            raise SceneError(
-                f"{original.name}: decoded {frame.shape[1]}x{frame.shape[0]}, declared "
-                f"{original.width}x{original.height}",
-                "re-encode the video or mend the declared size",
-            )
-        small = cv2.resize(frame, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
+    size = camera.width, camera.height
+    for i, small in enumerate(scene.source.read(original.name, scene.first, scene.first + count, size=size)):
         if maps is not None:
             small = cv2.remap(small, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
         if i in kept:

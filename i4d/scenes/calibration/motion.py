@@ -14,7 +14,7 @@ from i4d.scenes.calibration.epipolar import directions
 from i4d.scenes.calibration.looks import Look
 from i4d.types import Camera
 
-LINES = 96  # epipolar planes across what moves
+LINES = 48  # epipolar planes across what moves
 FEWEST_LINES = 12  # seen by both, below which nothing is said
 FEWEST_PIXELS = 40  # that move
 SEEN_GRID = 33

@@ -26,7 +26,8 @@ LENSES = (-0.4, -0.2, -0.1, 0.1, 0.2, 0.4)
 @dataclass(frozen=True, eq=False)
 class Suspect:
     """What would explain the evidence better: `kind` of `views`; `value` of it (focal length found over that
-    declared, k1 of a lens). `quality`: of the pairs it touches, before and after. `certain`: no doubt is left.
+    declared, k1 of a lens). `before`, `after`: mean quality of the pairs it touches. `certain`: no doubt is
+    left.
     """
 
     kind: str
@@ -170,9 +171,7 @@ def _tried(
         yield Suspect(kind, views, value, before, after, True), other
 
 
-def _focal(
-    evidence: Evidence, cameras: Cameras, views: tuple[int, ...]
-) -> Iterator[tuple[Suspect, Cameras]]:
+def _focal(evidence: Evidence, cameras: Cameras, views: tuple[int, ...]) -> Iterator[tuple[Suspect, Cameras]]:
     def quality(times: float) -> float:
         other = _changed(cameras, views, lambda c: with_focal(c, times))
         return _gain(evidence, cameras, views, other)[1]
