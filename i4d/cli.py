@@ -13,6 +13,7 @@ import typer
 from i4d.commands import looking, studying
 from i4d.commands.options import (
     Address,
+    Check,
     Ckpt,
     Configs,
     Dashboard,
@@ -119,6 +120,7 @@ def train(
     address: Address = None,
     local: Local = False,
     device: Device = None,
+    check: Check = None,
     debug: Debug = False,
 ) -> None:
     """Fit a field to a scene and measure it on held-out cameras.
@@ -130,7 +132,8 @@ def train(
     from i4d.commands.runs import train as carry_out
 
     use_data(data)
-    raise typer.Exit(carry_out(out, scene, preset, config, who(address, local, None, device), set_))
+    options = {**who(address, local, None, device), "scene.check": check}
+    raise typer.Exit(carry_out(out, scene, preset, config, options, set_))
 
 
 @app.command()
@@ -141,6 +144,7 @@ def prepare(
     config: Configs = [],
     preset: Presets = [],
     set_: Sets = [],
+    check: Check = None,
     debug: Debug = False,
 ) -> None:
     """Decode a scene's videos into blocks, once.
@@ -152,7 +156,7 @@ def prepare(
     from i4d.commands.runs import prepare as carry_out
 
     use_data(data)
-    carry_out(out, scene, preset, config, set_)
+    carry_out(out, scene, preset, config, {"scene.check": check}, set_)
 
 
 @app.command()
@@ -339,8 +343,8 @@ def fetch(
     carry_out(name, data, yes)
 
 
-@app.command()
-def check(
+@app.command("check")
+def check_(
     scene: Scene = "",
     data: Data = "",
     config: Configs = [],
@@ -349,9 +353,7 @@ def check(
     json_: Annotated[bool, typer.Option("--json", help="For programs")] = False,
     picture: Annotated[
         Path | None,
-        typer.Option(
-            "--picture", help="Draw the worst pair: matches, lines.  Example: pair.png"
-        ),
+        typer.Option("--picture", help="Draw the worst pair: matches, lines.  Example: pair.png"),
     ] = None,
     debug: Debug = False,
 ) -> None:

@@ -31,7 +31,7 @@ class Lag:
 
 
 def find_lags(evidence: Evidence, cameras: Sequence[Camera]) -> dict[int, Lag]:
-    """Return the lag of every view whose motion says one, relative to the rig's median view."""
+    """Return the lag of every view whose motion says one, relative to the majority."""
     curves = {}
     for pair in evidence.pairs:
         curve = evidence.curve(cameras, pair)
@@ -68,14 +68,16 @@ def _summed(curves: dict[Pair, np.ndarray], late: dict[int, float], view: int, r
 
 
 def _solved(curves: dict[Pair, np.ndarray], views: list[int], reach: int) -> dict[int, float]:
-    """Return lags whose pairs are most alike, by moving one view at a time; their median is 0."""
+    """Return lags whose pairs are most alike, by moving one view at a time; those within a
+    frame of the median are 0 on average."""
     tried = np.arange(-2 * reach, 2 * reach + STEP / 2, STEP)
     late = dict.fromkeys(views, 0.0)
     for _ in range(SWEEPS):
         before = dict(late)
         for view in views:
             late[view] = float(tried[_summed(curves, late, view, reach).argmax()])
-        middle = float(np.median(list(late.values())))
+        found = np.array(list(late.values()))
+        middle = float(found[np.abs(found - np.median(found)) <= 1].mean() if len(found) > 2 else found[0])
         late = {v: lag - middle for v, lag in late.items()}
         if all(abs(late[v] - before[v]) < STEP for v in views):
             break

@@ -146,7 +146,7 @@ def late(lags: dict[int, Lag], cameras: Sequence[Camera]) -> list[Problem]:
         if not lag.certain or frames < LATE or frames < SURE_OF_LAG * lag.spread:
             continue
         name, value = cameras[view].name, round(lag.frames, 1)
-        value = round(value) if abs(value - round(value)) < 0.25 else value
+        value = round(value) if abs(value - round(value)) < max(0.25, lag.spread) else value
         who = f"{name} and {cameras[1 - view].name}" if len(cameras) == 2 else name
         text = (
             f"{who}: started {frames:.1f} frames {'late' if lag.frames > 0 else 'early'}, "
