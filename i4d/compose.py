@@ -95,15 +95,17 @@ def prepare_scene(
     check = _checked(scene, config, emit, progress) if config.scene.check else None
     with stage(emit, "prepare", total):
         region = read_region(config.local, config.scene, scene, folder.store)
-        reference = read_reference(
-            config.local, scene, reference_view(scene, config.local.reference_camera), folder.store
+        reference, told = read_reference(
+            config, scene, reference_view(scene, config.local.reference_camera), folder.store
         )
         originals = FrameTable.of(prepare(scene, config.scene, folder.store, progress))
+    if told:
+        emit(events.Noted(told))
     folder.write_json("originals.json", originals.to_json())
     folder.write_json("scene.json", scene_to_dict(scene))
     folder.write_json("region.json", region and region_to_dict(region))
     folder.write_json("reference.json", plain(reference))
-    folder.write_json("capture.json", {"notes": list(scene.notes), "check": check})
+    folder.write_json("capture.json", {"notes": [*scene.notes, *([told] if told else [])], "check": check})
     return Prepared(scene, originals, region, reference)
 
 
