@@ -33,10 +33,10 @@ def check_reference(local: LocalConfig) -> None:
 
 
 def read_reference(
-    config: Config, scene: Scene, view: int, store: ObjectStore
+    config: Config, scene: Scene, view: int, frame: int, store: ObjectStore
 ) -> tuple[FrameAddress | None, str]:
-    """Return where the given key frame lies, a float16 row (height, width, 3) in [0, 1], and in words how it
-    was laid onto the original; None and nothing without `--reference`.
+    """Return where the given picture of a view's key frame lies, a float16 row (height, width, 3) in [0, 1],
+    and in words how it was laid onto the original; None and nothing without `--reference`.
 
     SceneError for a picture of another shape than the camera's video, which may be of another size, or one
     that does not show the same.
@@ -45,16 +45,15 @@ def read_reference(
     check_reference(local)
     if not local.reference:
         return None, ""
-    image, told = aligned(_at_working_size(local, scene, view), config, scene, view)
+    image, told = aligned(at_working_size(local, scene, view), config, scene, view, frame)
     row = (image[None].astype(np.float32) / 255).astype(np.float16)
     return FrameAddress(write_block(store, row).digest, 0), told
 
 
-def aligned(image: np.ndarray, config: Config, scene: Scene, view: int) -> tuple[np.ndarray, str]:
-    """Return a picture of a view's key frame laid onto the original, and that in words; SceneError with the
+def aligned(image: np.ndarray, config: Config, scene: Scene, view: int, frame: int) -> tuple[np.ndarray, str]:
+    """Return a picture of a view's frame laid onto the original, and that in words; SceneError with the
     figures where they do not show the same.
     """
-    frame = min(config.schedule.key_frame, scene.num_frames - 1)
     name, of = f"--reference {config.local.reference}", scene.cameras[view].name
     found = measure(image, next(working_frames(scene, config.scene, view, frame)))
     if not found.fits:
@@ -70,7 +69,8 @@ def aligned(image: np.ndarray, config: Config, scene: Scene, view: int) -> tuple
     return undone(image, found), f"{name} was {found}: undone"
 
 
-def _at_working_size(local: LocalConfig, scene: Scene, view: int) -> np.ndarray:
+def at_working_size(local: LocalConfig, scene: Scene, view: int) -> np.ndarray:
+    """Return the given picture as `prepare` would bring it from the view's video: undistorted, resized."""
     image, camera, original = (
         image_file(Path(local.reference)),
         scene.cameras[view],

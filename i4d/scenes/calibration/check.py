@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -112,10 +112,18 @@ def looked_at(
     looks = read_looks(scene, config, progress)
     cameras = tuple(look.camera for look in looks)
     evidence = Evidence(looks, all_matches(looks, pairs_of(list(cameras))))
+    check = judged(scene.name, evidence, cameras, scene.train_views)
+    return replace(check, seconds=round(time.monotonic() - began, 2)), Seen(looks, evidence, cameras)
+
+
+def judged(name: str, evidence: Evidence, cameras: Sequence[Camera], edited: Sequence[int]) -> Check:
+    """Return the check of declared cameras against what was seen; `edited`: the views that a field is made
+    from.
+    """
     suspects, mended = find_suspects(evidence, cameras)
     lags = find_lags(evidence, mended)
-    bright = stops(looks, evidence.matches)
-    cover = coverage(mended, scene.train_views, evidence.matches)
+    bright = stops(evidence.looks, evidence.matches)
+    cover = coverage(mended, edited, evidence.matches)
     before, after = medians(evidence, cameras), medians(evidence, mended)
     problems = [
         *verdict.suspicions(suspects, cameras, before, after),
@@ -124,19 +132,18 @@ def looked_at(
         *verdict.exposures(bright, cameras),
         *verdict.gaps(cover),
     ]
-    frames = looks[0].energy.shape[1] + 1 if len(looks[0].energy) else 1
-    check = Check(
-        scene.name,
+    first = evidence.looks[0]
+    return Check(
+        name,
         cameras[0].width,
-        frames,
+        first.frames,
         _camera_figures(evidence, cameras, before, lags, bright),
         tuple(_pair_figure(evidence, cameras, pair) for pair in evidence.pairs),
         cover,
         tuple(sorted(problems, key=lambda p: p.level != "stop")),
         tuple(_notes(evidence, cameras, lags)),
-        round(time.monotonic() - began, 2),
+        0.0,
     )
-    return check, Seen(looks, evidence, cameras)
 
 
 def medians(evidence: Evidence, cameras: Sequence[Camera]) -> dict[int, float]:

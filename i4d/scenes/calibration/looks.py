@@ -25,14 +25,14 @@ class Look:
 
     `still` (height, width, 3) uint8 is the median over the burst, `moving` (m, 2) are the centres of pixels
     that move, in pixels of the working size, and `energy` (m, frames - 1) says how much each does between two
-    frames. `frame` is one frame as it is. `per_px`: source pixels in one pixel of the working size.
+    frames. `frames` were looked at. `per_px`: source pixels in one pixel of the working size.
     """
 
     camera: Camera
     still: np.ndarray
-    frame: np.ndarray
     moving: np.ndarray
     energy: np.ndarray
+    frames: int
     per_px: float
 
 
@@ -79,9 +79,9 @@ def _look(scene: Scene, original: Camera, count: int) -> Look:
     return Look(
         replace(camera, distortion=()),
         np.median(np.stack(stills), axis=0).astype(np.uint8),
-        stills[0],
         moving * (camera.width / grey_width),
         energy,
+        len(greys),
         original.width / camera.width,
     )
 
