@@ -144,7 +144,7 @@ def _mends(evidence: Evidence, cameras: Cameras) -> Iterator[tuple[Suspect, Came
             for kind, how in ONE.items():
                 yield from _tried(evidence, cameras, kind, (view,), _changed(cameras, (view,), how))
             yield from _lens(evidence, cameras, view)
-        for a, b in combinations(level, 2):
+        for a, b in combinations(sorted(level), 2):
             if a not in bad and b not in bad:
                 continue
             yield from _tried(evidence, cameras, "swapped", (a, b), swapped(cameras, a, b))

@@ -96,7 +96,7 @@ def test_a_wrong_focal_length_is_measured(demo, name, times):
     check = check_scene(with_(scene, **{name: with_focal(by_name(scene, name), times)}), SceneConfig())
     assert told(check) == [("focal length", (name,))]
     assert check.problems[0].value == pytest.approx(1 / times, abs=0.015)
-    assert "4.8 % too long" in check.problems[0].text or times < 1
+    assert f"too {'long' if times > 1 else 'short'}" in check.problems[0].text
 
 
 @pytest.mark.parametrize("name", ["cam00", "cam06"])
@@ -235,7 +235,7 @@ def test_a_late_camera_of_a_real_rig(real, view):
     check = judge(scene, begun(looks, {view: 7}))
     assert told(check) == [("lag", (looks[view].camera.name,))]
     assert check.problems[0].value == pytest.approx(7, abs=0.5)
-    assert check.problems[0].mend == f"scene.offsets: {{{looks[view].camera.name}: 7}}"
+    assert check.problems[0].mend.startswith(f"scene.offsets: {{{looks[view].camera.name}: 7")
 
 
 @pytest.mark.parametrize("view", [0, 3])
