@@ -28,7 +28,8 @@ def lines_of(check: Check) -> list[str]:
         out += ["", f"pairs{more}", *_table(_PAIR_HEAD, [_pair_row(p) for p in shown[:PAIRS_SHOWN]])]
     out += ["", *coverage_lines(check)]
     for problem in check.problems:
-        out += _wrapped(f"{problem.level}: {problem.text} -> {problem.mend}")
+        out += _wrapped(f"{problem.level}: {problem.text}")
+        out += [f"  {line}" for line in _wrapped(f"-> {problem.mend}", WIDTH - 2)]
     for note in check.notes:
         out += _wrapped(f"note: {note}")
     return [line for i, line in enumerate(out) if line or i] + _wrapped(verdict(check))
@@ -103,8 +104,8 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
     return [line.rstrip() for line in text.getvalue().splitlines()]
 
 
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+def _wrapped(text: str, width: int = WIDTH) -> list[str]:
+    return textwrap.wrap(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def told(check: dict[str, Any]) -> list[str]:

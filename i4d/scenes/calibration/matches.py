@@ -8,7 +8,7 @@ from itertools import combinations
 import cv2
 import numpy as np
 
-from i4d.scenes.calibration.looks import Look
+from i4d.scenes.calibration.looks import Look, side_by_side
 from i4d.types import Camera
 
 FEATURES = 1500
@@ -63,6 +63,7 @@ def matched(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) 
     xa, xb, found = xa[good], xb[best[good]], len(good)
     inliers = np.zeros(found, bool)
     if found >= 8:
+        cv2.setRNGSeed(0)  # RANSAC gives the same answer every time
         try:
             mask = cv2.findFundamentalMat(xa, xb, cv2.USAC_MAGSAC, 1.0, 0.999, 5000)[1]
         except cv2.error:  # it stumbles where no model fits a handful of chance matches
@@ -86,6 +87,6 @@ def pairs_of(cameras: list[Camera]) -> list[Pair]:
 
 def all_matches(looks: list[Look], pairs: list[Pair]) -> dict[Pair, PairMatches]:
     """Return what the pairs have in common, of what stands still."""
-    cv2.setRNGSeed(0)  # RANSAC gives the same answer every time
-    found = [features(look.still) for look in looks]
-    return {(a, b): matched(found[a], found[b]) for a, b in pairs}
+    with side_by_side() as pool:
+        found = list(pool.map(features, [look.still for look in looks]))
+        return dict(zip(pairs, pool.map(lambda p: matched(found[p[0]], found[p[1]]), pairs), strict=True))

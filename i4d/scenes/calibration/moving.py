@@ -36,7 +36,6 @@ def moving_pairs(scene: Scene, original: Camera, stride: int) -> list[Compared]:
         if maps is not None:
             image = cv2.remap(image, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
         found.append(features(image))
-    cv2.setRNGSeed(0)
     out: list[Compared] = []
     for i, (a, b) in enumerate(zip(frames, frames[1:], strict=False)):
         first, second = camera.at(a), camera.at(b)
