@@ -184,7 +184,7 @@ def _refined(a: np.ndarray, b: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 def _tile_shifts(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the middles (n, 2) of tiles with edges and where in b, from there, what they show is (n, 2)."""
     height, width = a.shape
-    tile_h, tile_w = 2 * height // (TILES + 1), 2 * width // (TILES + 1)
+    tile_h, tile_w = (_tile_size(2 * n // (TILES + 1)) for n in (height, width))
     window = cv2.createHanningWindow((tile_w, tile_h), cv2.CV_32F)
     a, b = (cv2.GaussianBlur(x, (0, 0), TILE_SIGMA) for x in (a, b))
     at, off = [], []
@@ -197,6 +197,16 @@ def _tile_shifts(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             at.append((x + (tile_w - 1) / 2, y + (tile_h - 1) / 2))
             off.append(shift)
     return np.array(at).reshape(-1, 2), np.array(off).reshape(-1, 2)
+
+
+def _tile_size(size: int) -> int:
+    """Return the largest even length up to `size` that OpenCV transforms without padding: with it, or an odd
+    length, its phase correlation is off by a third of a pixel.
+    """
+    size = max(8, size - size % 2)
+    while cv2.getOptimalDFTSize(size) != size:
+        size -= 2
+    return size
 
 
 class _Offsets:
