@@ -135,8 +135,8 @@ def edge_strength(image: np.ndarray) -> np.ndarray:
     contrast and shading hardly change.
     """
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    grey = cv2.GaussianBlur(grey, (0, 0), 1.0)
-    strength = np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
+    soft = cv2.GaussianBlur(grey, (0, 0), 1.0)
+    strength = np.hypot(cv2.Sobel(soft, cv2.CV_32F, 1, 0), cv2.Sobel(soft, cv2.CV_32F, 0, 1))
     around = cv2.GaussianBlur(strength, (0, 0), max(4.0, min(grey.shape) / 12))
     return cv2.GaussianBlur(np.minimum(strength / (around + 4.0), 3.0), (0, 0), 0.7)
 
@@ -150,7 +150,8 @@ def _coarse(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     margin = round(REACH * size[0]), round(REACH * size[1])
     inner = small[margin[1] : size[1] - margin[1], margin[0] : size[0] - margin[0]]
     middle = (size[0] - 1) / 2, (size[1] - 1) / 2
-    best, found = -np.inf, np.eye(2, 3)
+    best: float = -np.inf
+    found: np.ndarray = np.eye(2, 3)
     for zoom in ZOOMS:
         for turn in TURNS:
             matrix = cv2.getRotationMatrix2D(middle, -turn, zoom)
@@ -172,9 +173,7 @@ def _refined(a: np.ndarray, b: np.ndarray, matrix: np.ndarray) -> np.ndarray:
         first, second = (cv2.GaussianBlur(x, (0, 0), sigma) for x in (a, b))
         stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 60, 1e-5)
         try:
-            _, found = cv2.findTransformECC(
-                first, second, matrix.astype(np.float32), cv2.MOTION_AFFINE, stop, None, 1
-            )
+            _, found = cv2.findTransformECC(first, second, matrix.astype(np.float32), cv2.MOTION_AFFINE, stop)
         except cv2.error:  # it found no overlap, or did not converge
             return matrix
         matrix = _similar(found.astype(np.float64), a.shape)

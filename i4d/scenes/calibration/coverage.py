@@ -44,14 +44,14 @@ def coverage(
     from_matches = len(points) >= ENOUGH
     if not from_matches:
         points = _ball(cameras, middle)
-    seen = sum(_sees(cameras[v], points).astype(int) for v in edited)
+    seen = np.sum([_sees(cameras[v], points) for v in edited], axis=0)
     rays = np.stack([cameras[v].centre - middle for v in edited])
     rays = rays / np.maximum(np.linalg.norm(rays, axis=1, keepdims=True), 1e-12)
     angles = np.degrees(np.arccos(np.clip(rays @ rays.T, -1, 1)))
     np.fill_diagonal(angles, np.inf)
     apart = float(np.median(angles.min(1))) if len(edited) > 1 else 0.0
     return Coverage(
-        len(edited), float(np.median(seen)), float((seen >= 2).mean()), round(apart, 1), from_matches
+        len(edited), float(np.median(seen)), float(np.mean(seen >= 2)), round(apart, 1), from_matches
     )
 
 

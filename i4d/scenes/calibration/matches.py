@@ -43,7 +43,7 @@ def features(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Arandjelovic and Zisserman 2012).
     """
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    points, found = cv2.SIFT_create(nfeatures=FEATURES, contrastThreshold=0.02).detectAndCompute(grey, None)
+    points, found = cv2.SIFT.create(nfeatures=FEATURES, contrastThreshold=0.02).detectAndCompute(grey, None)
     if found is None:
         return np.zeros((0, 2)), np.zeros((0, 128), np.float32)
     xy = np.array([p.pt for p in points]) + 0.5

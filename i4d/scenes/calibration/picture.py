@@ -67,8 +67,9 @@ def _spread(points: np.ndarray) -> np.ndarray:
 
 
 def _colour(i: int, count: int) -> tuple[int, int, int]:
-    hsv = np.uint8([[[round(179 * i / max(1, count)), 200, 255]]])
-    return tuple(int(v) for v in cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0])
+    hsv = np.array([[[round(179 * i / max(1, count)), 200, 255]]], np.uint8)
+    red, green, blue = (int(v) for v in cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0])
+    return red, green, blue
 
 
 def _enlarged(image: np.ndarray) -> tuple[np.ndarray, float]:
