@@ -17,8 +17,8 @@ from i4d.types import Camera, Scene
 WIDTH = 640  # pixels: features are found and distances told at this width, or the source's where it is less
 MOTION_PIXELS = 80_000  # of the picture in which motion is looked for
 STILLS = 7  # frames of a burst whose median shows what stands still
-PIXELS = 1.9e9  # source pixels decoded for the whole rig: a few seconds on two cores
-BURST = 20, 96  # frames of a burst, at least and at most
+PIXELS = 1.7e9  # source pixels decoded for the whole rig: a few seconds on two cores
+BURST = 18, 96  # frames of a burst, at least and at most
 
 
 @dataclass(frozen=True, eq=False)
