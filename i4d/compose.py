@@ -31,7 +31,7 @@ from i4d.config import Config
 from i4d.driver import events
 from i4d.driver.events import Emitter
 from i4d.driver.journal import Journal, plain
-from i4d.driver.plan import Plan, advice, predicted_forwards, useful_editors
+from i4d.driver.plan import Plan, advice, key_frame_of, predicted_forwards, useful_editors
 from i4d.driver.pool import Limits
 from i4d.driver.reference import reference_view
 from i4d.driver.renders import RenderJob, render_all
@@ -41,6 +41,7 @@ from i4d.driver.schedules import scheduled_plan
 from i4d.driver.training import TrainerSession
 from i4d.edit.card import EditorCard, read_card
 from i4d.edit.load import HUB_DEFAULT, resolve_weights
+from i4d.edit.words import notice_of
 from i4d.errors import ClusterError, ConfigError, I4DError
 from i4d.exec.placement import Peaks, Placement, place, service_specs
 from i4d.exec.protocol import Handle
@@ -48,6 +49,7 @@ from i4d.exec.together import Together
 from i4d.report.footage import kept_round
 from i4d.report.judging import RoundJudge
 from i4d.report.shots import render_jobs
+from i4d.scenes.calibration.check import check_scene, stop_unless_fit
 from i4d.scenes.load import load_scene
 from i4d.scenes.prepare import prepare, scene_to_dict
 from i4d.scenes.record import scene_from_dict
@@ -91,18 +93,37 @@ def prepare_scene(
     total = len(scene.cameras) * scene.num_frames
     for text in scene.notes:
         emit(events.Noted(text))
+    check = _checked(scene, config, emit, progress) if config.scene.check else None
     with stage(emit, "prepare", total):
         region = read_region(config.local, config.scene, scene, folder.store)
-        reference = read_reference(
-            config.local, scene, reference_view(scene, config.local.reference_camera), folder.store
+        reference, told = read_reference(
+            config,
+            scene,
+            reference_view(scene, config.local.reference_camera),
+            min(key_frame_of(scene, config), scene.num_frames - 1),
+            folder.store,
         )
         originals = FrameTable.of(prepare(scene, config.scene, folder.store, progress))
+    if told:
+        emit(events.Noted(told))
     folder.write_json("originals.json", originals.to_json())
     folder.write_json("scene.json", scene_to_dict(scene))
     folder.write_json("region.json", region and region_to_dict(region))
     folder.write_json("reference.json", plain(reference))
-    folder.write_json("capture.json", {"notes": list(scene.notes)})
+    folder.write_json("capture.json", {"notes": [*scene.notes, *([told] if told else [])], "check": check})
     return Prepared(scene, originals, region, reference)
+
+
+def _checked(scene: Scene, config: Config, emit: Emitter, progress: Progress) -> dict:
+    """Return the calibration check of a scene as plain values, and tell what it found; SceneError where the
+    scene certainly does not fit its pictures.
+    """
+    with stage(emit, "check", len(scene.source_cameras)):
+        check = check_scene(scene, config.scene, progress)
+    stop_unless_fit(check)
+    for problem in check.problems:
+        emit(events.Warned(f"{problem.text} ({problem.mend})"))
+    return check.to_json()
 
 
 def prepared_scene(folder: RunFolder) -> Prepared | None:
@@ -165,7 +186,7 @@ def choose_editor(config: Config, prompt: str, device: str) -> Chosen:
 
 def notices_of(chosen: Chosen) -> tuple[str, ...]:
     """Return what must be said of an editor: that it is a demonstration, that the prompt is outside its
-    repertoire.
+    repertoire, or longer than its text encoder reads.
     """
     out = []
     if chosen.card.demonstration:
@@ -174,8 +195,10 @@ def notices_of(chosen: Chosen) -> tuple[str, ...]:
             f"{name} is a demonstration editor: small, trained for a short list of edits; for real "
             f"work use {HUB_DEFAULT} on a GPU"
         )
-    warning = chosen.card.warning(chosen.settings.instruction)
-    return tuple([*out, warning] if warning else out)
+    prompt = chosen.settings.instruction
+    return tuple(
+        text for text in (*out, chosen.card.warning(prompt), notice_of(chosen.place, prompt)) if text
+    )
 
 
 def plan_for(scene: Scene, config: Config, request: Request, settings: EditSettings) -> Plan:

@@ -128,6 +128,10 @@ ReferenceCamera = Annotated[
     ),
 ]
 Rounds = Annotated[int | None, typer.Option("--rounds", help="Edit-and-refit rounds")]
+Check = Annotated[
+    bool | None,
+    typer.Option("--check/--no-check", help="Stop where poses or synchronisation are certainly wrong"),
+]
 Run = Annotated[Path, typer.Argument(help="A run folder.  Example: runs/demo")]
 RunOrJob = Annotated[str, typer.Argument(help="A run folder, or the id of a submitted job")]
 Dashboard = Annotated[
@@ -148,6 +152,7 @@ EDITING = {  # what `edit` and `submit` take alike: the parameter, its option, t
     "where": (Where, "local.where"),
     "reference": (Reference, "local.reference"),
     "reference_camera": (ReferenceCamera, "local.reference_camera"),
+    "check": (Check, "scene.check"),
 }
 
 
