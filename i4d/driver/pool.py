@@ -84,7 +84,8 @@ class EditorPool:
         emit: Emitter,
         clock: Callable[[], float],
     ) -> None:
-        assert handles, "a pool needs an editor"
+        if not handles:
+            raise ClusterError("0 editors are there", "1 is needed")
         self.executor = executor
         self.members = [Member(handle) for handle in handles]
         self.homes: dict[str, str] = {}

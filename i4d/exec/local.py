@@ -75,6 +75,7 @@ class LocalExecutor:
         self._numbers = itertools.count()
         self._changed = threading.Condition()
         self._workers: dict[str, _Worker] = {}
+        self._ending: list[threading.Thread] = []  # of killed workers, perhaps still in a call
         self._specs: dict[str, tuple[ServiceSpec, Mapping[str, Any]]] = {}
         self._open: dict[Ticket, str] = {}
         self._done: dict[Ticket, tuple[Any, BaseException | None]] = {}
@@ -191,6 +192,7 @@ class LocalExecutor:
                 return
             worker.alive = False
             worker.calls.put(None)
+            self._ending = [t for t in self._ending if t.is_alive()] + [worker.thread]
             for ticket in [t for t, name in self._open.items() if name == handle.name]:
                 del self._open[ticket]
                 self._done[ticket] = (
@@ -200,9 +202,8 @@ class LocalExecutor:
             self._changed.notify_all()
 
     def shutdown(self) -> None:
-        threads = [worker.thread for worker in self._workers.values()]
         for name in list(self._workers):
             self.kill(Handle(name))
         until = time.monotonic() + self._grace_s
-        for thread in threads:
+        for thread in self._ending:
             thread.join(max(0.0, until - time.monotonic()))

@@ -185,6 +185,7 @@ class EditorService:
         view.
         """
         began, model, cost = self._begin()
+        _check_counts(task)
         images = InstantImages(
             self._images(task.originals),
             self._images(task.current),
@@ -318,7 +319,8 @@ class EditorService:
 
     # ------------------------------------------------------------------------------------------ parts
     def _begin(self) -> tuple[float, EditorModel, EditCost]:
-        assert self._active, "an editor was called while its weights were off the device"
+        if not self._active:
+            raise EditError("an editor was called while its weights were off the device")
         self._fix_threads()
         measure_peak(self._device)
         self._calls, self._cost = self._calls + 1, EditCost()
@@ -407,6 +409,13 @@ class EditorService:
             notes=(*cost.notes, *self._store.told(), *(self._ahead.told() if self._ahead else ())),
             **measured,
         )
+
+
+def _check_counts(task: KeyFrameTask) -> None:
+    """Raise EditError unless all that a task says of its views is said of each of them."""
+    per_view = (task.cameras, task.originals, task.current, task.region or task.views)
+    if any(len(part) != len(task.views) for part in per_view) or not set(task.sample) <= set(task.views):
+        raise EditError(f"r{task.round}/key{task.step:02d}: views {task.views}, sampled {task.sample}")
 
 
 def _seeds(task: KeyFrameTask | RepaintTask, views: Sequence[int], index: int, purpose: str) -> list[int]:

@@ -21,6 +21,7 @@ from i4d.field.frames import FrameBank
 from i4d.field.group import Group
 from i4d.field.protocol import TrainedField
 from i4d.field.spaces import Space, space_for
+from i4d.field.view import FieldView
 from i4d.field.workers import Workers
 from i4d.metrics.perceptual import Lpips, find_lpips
 from i4d.services.device import Device
@@ -227,7 +228,8 @@ class TrainerService:
 
     # ------------------------------------------------------------------------------------------ inside
     def _enter(self) -> None:
-        assert self._active, "the trainer was called while its field was off the device"
+        if not self._active:
+            raise FitError("the trainer was called while its field was off the device")
         self._device.enter()
 
     def _field(self) -> TrainedField:
@@ -245,15 +247,9 @@ class TrainerService:
         away.
         """
         if self._local is None or self._local[0] != local:
-            unedited = Fitter(
-                self._config,
-                self._space,
-                self._scene.num_frames,
-                self._seed,
-                self._device.torch,
-                self._workers,
-            )
-            unedited.load(get_checkpoint(self._store, local.unedited))
+            data = get_checkpoint(self._store, local.unedited)
+            here = self._device.torch, self._workers
+            unedited = FieldView.open(data, self._config, self._space, self._scene.num_frames, *here)
             self._local = local, LocalScene(unedited, local.region, self._scene.cameras, self._reader)
         return self._local[1]
 

@@ -18,6 +18,7 @@ import json
 import os
 import re
 import socket
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,10 @@ from i4d.store.objects import ObjectStore, open_store, write_atomically, write_e
 from i4d.types import BlockRef, FrameAddress
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# Locks of the open file, not of the process: closing the file elsewhere in the process does not let go of
+# them and, unlike those of flock, they can be asked for without being taken.
+_SET, _ASK = fcntl.F_OFD_SETLK, fcntl.F_OFD_GETLK
+_WRITE_LOCK = struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)  # struct flock: the whole file
 _MANIFEST = re.compile(r"manifest-(\d+)\.json")
 
 
@@ -125,6 +130,10 @@ class RunFolder:
     def write_json(self, name: str, tree: Any) -> None:
         """Write a JSON file of the run, whole or not at all."""
         write_atomically(self.path / name, (json.dumps(tree, indent=1) + "\n").encode())
+
+    def write_yaml(self, name: str, tree: Any) -> None:
+        """Write a YAML file of the run, whole or not at all."""
+        write_atomically(self.path / name, yaml.safe_dump(tree, sort_keys=False).encode())
 
     def read_json(self, name: str) -> Any | None:
         """Return what a JSON file of the run says, or None if there is none; BlockError if it is corrupt."""
@@ -259,11 +268,10 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold a folder for one process, by a file `lock` in it; I4DError names the process that has it. A dead
     process holds nothing.
     """
-    with open(folder / "lock", "a+") as file:
+    with os.fdopen(_opened(folder / "lock", os.O_RDWR | os.O_CREAT), "r+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
+            fcntl.fcntl(file, _SET, _WRITE_LOCK)
+        except (BlockingIOError, PermissionError):
             raise I4DError(
                 f"{folder} is being driven by {file.read().strip() or 'another process'}"
             ) from None
@@ -274,12 +282,25 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def held(folder: Path) -> bool:
-    """Return whether a process holds a folder at this moment."""
+    """Return whether a process holds a folder at this moment. It is asked without taking the lock, so asking
+    never keeps a driver from it.
+    """
     try:
-        with open(folder / "lock") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        handle = _opened(folder / "lock", os.O_RDONLY)
     except FileNotFoundError:
         return False
-    except BlockingIOError:
-        return True
-    return False
+    try:
+        found = fcntl.fcntl(handle, _ASK, _WRITE_LOCK)
+    finally:
+        os.close(handle)
+    return struct.unpack_from("h", found)[0] != fcntl.F_UNLCK
+
+
+def _opened(path: Path, flags: int) -> int:
+    """Open a file of a run that is no link: whoever wrote the run could have pointed it anywhere."""
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    except OSError as err:
+        if err.errno == errno.ELOOP:
+            raise ConfigError(f"{path} is a link", "a run keeps its files in its own folder") from None
+        raise

@@ -64,7 +64,8 @@ class RayExecutor:
     """
 
     def __init__(self, label: str = "i4d", strategy: str = "PACK") -> None:
-        assert ray.is_initialized(), "connect to a cluster first"
+        if not ray.is_initialized():
+            raise ClusterError("Ray is not connected", "connect to a cluster first")
         self._label, self._strategy = label, strategy
         self._namespace = f"{label}-{uuid.uuid4().hex[:8]}"
         self._head = HeadWatch(ray.get_runtime_context().gcs_address)

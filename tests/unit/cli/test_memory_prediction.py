@@ -3,7 +3,7 @@
 import pytest
 
 from i4d.commands.doctor import memory
-from i4d.commands.peaks import ROOM, editor_bytes, size_batch
+from i4d.commands.peaks import ROOM, editor_bytes, field_parameters, size_batch, trainer_bytes
 from i4d.config import Config
 from i4d.edit.load import HUB_DEFAULT
 
@@ -55,3 +55,10 @@ def test_doctor_tells_the_prediction_and_the_batch():
     cards = [("small", 12 * GIB), ("large", 80 * GIB)]
     finding = memory(config(), "cuda", cards, HUB_DEFAULT, (17, 50, 1352, 1014))
     assert "predicted peaks: trainer" in finding.found and "3 of 5 frames at a time" in finding.found
+
+
+def test_a_local_edit_counts_the_unedited_field_beside_the_edited_one():
+    plain, local = config(), config()
+    local.local.where = "0,0,0,1,1,1"
+    more = trainer_bytes(local, 50) - trainer_bytes(plain, 50)
+    assert more == 4 * field_parameters(plain, 50) > 0
