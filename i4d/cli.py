@@ -28,6 +28,7 @@ from i4d.commands.options import (
     RunOrJob,
     Scene,
     Sets,
+    StoragePath,
     Weights,
     settings_of,
     takes_editing,
@@ -161,6 +162,14 @@ def resume(
     local: Local = False,
     editors: Editors = None,
     device: Device = None,
+    set_: Annotated[
+        list[str], typer.Option("--set", help="How it is computed.  Example: --set cluster.max_retries=10")
+    ] = [],
+    storage_path: StoragePath = "",
+    allow_change: Annotated[
+        bool,
+        typer.Option("--allow-change", help="Begin anew from the stage that follows from what has changed"),
+    ] = False,
     debug: Debug = False,
     job: Annotated[
         str, typer.Option("--job", help="Go on as a job of this cluster: its dashboard, http://host:8265")
@@ -183,8 +192,9 @@ def resume(
     if job:
         from i4d.commands.jobs import resubmit
 
-        raise typer.Exit(resubmit(job, run, who(address, local, editors, device), python, probe))
-    raise typer.Exit(carry_out(run, who(address, local, editors, device)))
+        options = who(address, local, editors, device)
+        raise typer.Exit(resubmit(job, run, options, python, probe, set_, storage_path, allow_change))
+    raise typer.Exit(carry_out(run, who(address, local, editors, device), set_, storage_path, allow_change))
 
 
 for _name, _command in {**looking.COMMANDS, **studying.COMMANDS}.items():

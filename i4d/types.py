@@ -207,7 +207,8 @@ class EditSettings:
     them. `references`: what is pulled into a frame of a window, the edited frame before the window ("last"),
     the average of that and of the edited key frame ("both") or nothing ("none"). `blend`: frames up to so
     many away that each edited frame is averaged with, as `i4d.edit.merge.blended` does by `blend_sigma` and
-    `blend_detail`. `adaptive`: what warps explain is repainted more weakly.
+    `blend_detail`. `adaptive`: what warps explain is repainted more weakly. `identity`: of the editor and the
+    flow that the run has settled on (see `Identity`), so that what was made by others is not taken for equal.
     """
 
     instruction: str
@@ -226,6 +227,7 @@ class EditSettings:
     blend_sigma: float = 0.0
     blend_detail: bool = False
     adaptive: bool = False
+    identity: str = ""
 
 
 @dataclass(frozen=True)
@@ -419,6 +421,17 @@ class CheckpointReceipt:
 
 
 @dataclass(frozen=True)
+class Identity:
+    """What a run's results follow from besides its frames and tasks, as texts (`i4d/services/identity.py`);
+    empty: nothing is known, as of services that compute nothing.
+    """
+
+    editor: str = ""
+    flow: str = ""
+    field: str = ""
+
+
+@dataclass(frozen=True)
 class WorkerInfo:
     """Who a service is and where it runs; answered by `warm_up`."""
 
@@ -430,3 +443,4 @@ class WorkerInfo:
     warm_up_s: float
     notes: tuple[str, ...] = ()  # e.g. "flow: DIS (no RAFT checkpoint configured)"
     extra: Mapping[str, Any] = field(default_factory=dict)
+    identity: Identity = Identity()  # of what it has loaded: an editor's or a trainer's parts of it

@@ -111,6 +111,11 @@ def sentences(prompts: Sequence[str], prompts_file: Path | None) -> list[str]:
     return read_prompts(prompts_file) if prompts_file else list(dict.fromkeys(map(checked_prompt, prompts)))
 
 
+def _computed_as(stored: Config, config: Config) -> None:
+    """Let a run that goes on be computed as this command says: its folder does not."""
+    stored.cluster = config.cluster
+
+
 class Study:
     """Cells (prompt, method) under one folder that share a reconstruction and a store."""
 
@@ -194,7 +199,7 @@ class Study:
         self, place: Path, request: Request, config: Config, start: Path | None, asked: dict | None = None
     ) -> RunResult:
         if (place / "request.json").exists():
-            return compose.resume_run(place, self._console)
+            return compose.resume_run(place, self._console, lambda stored: _computed_as(stored, config))
         (place / "config.yaml").unlink(
             missing_ok=True
         )  # of an attempt that ended before its scene was prepared

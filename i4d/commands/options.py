@@ -128,6 +128,13 @@ ReferenceCamera = Annotated[
     ),
 ]
 Rounds = Annotated[int | None, typer.Option("--rounds", help="Edit-and-refit rounds")]
+StoragePath = Annotated[
+    str,
+    typer.Option(
+        "--storage-path",
+        help="Where the run keeps its blocks, if not in its folder and you have not named that place before",
+    ),
+]
 Run = Annotated[Path, typer.Argument(help="A run folder.  Example: runs/demo")]
 RunOrJob = Annotated[str, typer.Argument(help="A run folder, or the id of a submitted job")]
 Dashboard = Annotated[

@@ -15,10 +15,10 @@ from i4d.commands.start_from import checkpoint_from
 from i4d.config import Config
 from i4d.driver.events import Emitter
 from i4d.driver.rounds import RunResult
+from i4d.errors import ConfigError
 from i4d.report.console import Console, duration
 from i4d.report.make import finish
 from i4d.scenes.load import load_scene
-from i4d.store.objects import open_store
 from i4d.store.run_folder import RunFolder
 
 STOPPED = 130
@@ -106,7 +106,7 @@ def prepare(
     console = Console()
     loaded = load_scene(config.scene, None, console.making)
     path = out.absolute()
-    folder = RunFolder(path, open_store(config.storage_path or path / "store"))
+    folder = RunFolder(path, config.storage_path)
     prepared = compose.prepare_scene(loaded, config, folder, Emitter([console]), console.progress)
     size = loaded.cameras[0]
     print(
@@ -115,9 +115,33 @@ def prepare(
     )
 
 
-def resume(run: Path, options: Options) -> int:
+def resume(
+    run: Path,
+    options: Options,
+    sets: Sequence[str] = (),
+    storage_path: str = "",
+    allow_change: bool = False,
+) -> int:
     """Go on with a run, perhaps with other workers; returns the exit code."""
-    return _carried_out(run, lambda console: compose.resume_run(run, console, changed(options)))
+    change = changed({**options, **cluster_settings(sets)})
+    return _carried_out(
+        run,
+        lambda console: compose.resume_run(
+            run, console, change, storage_path=storage_path, allow_change=allow_change
+        ),
+    )
+
+
+def cluster_settings(sets: Sequence[str]) -> dict[str, Any]:
+    """Return the settings of --set of a run that goes on; ConfigError for one that says what is computed."""
+    out = dict(cfg.parse_assignment(text) for text in sets)
+    for key in out:
+        if not key.startswith("cluster."):
+            raise ConfigError(
+                f"--set {key}: a run goes on with the settings that it was begun with",
+                "only cluster... can be set; change config.yaml and give --allow-change to begin anew",
+            )
+    return out
 
 
 def changed(options: Options) -> Callable[[Config], None]:

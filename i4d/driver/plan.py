@@ -17,7 +17,7 @@ from i4d.config import Config
 from i4d.driver.journal import inputs_digest, plain
 from i4d.errors import ConfigError
 from i4d.seeds import seed_for
-from i4d.types import Camera, EditSettings, FrameAddress, Region, Scene, Strength
+from i4d.types import Camera, EditSettings, FrameAddress, Identity, Region, Scene, Strength
 
 
 def branches(settings: EditSettings) -> int:
@@ -140,6 +140,8 @@ class Plan:
         int, ...
     ] = ()  # views whose windows go first, the others follow them; empty: no view follows another
     follow_strength: Strength = Strength(1, 1)  # of a follower's windows
+    identity: Identity = Identity()
+    trainers: int = 1  # processes that fit the field together, each with its own rays
 
     def strength_of(self, view: int) -> Strength:
         """Return the first round's strength of a view's windows."""
@@ -147,6 +149,11 @@ class Plan:
 
     def camera(self, view: int) -> Camera:
         return self.cameras[self.views.index(view)]
+
+    @property
+    def fitted_by(self) -> str:
+        """What a fit follows from besides frames, checkpoint and steps."""
+        return f"{self.identity.field}, {self.trainers} trainers, seed {self.seed}"
 
     def to_json(self) -> dict:
         """Return plain values for plan.json, the digest among them."""

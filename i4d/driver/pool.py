@@ -17,8 +17,8 @@ from typing import Any
 from i4d.driver.events import Emitter, Warned, WorkerReady, WorkerRestarted
 from i4d.driver.protocols import Executor, Handle
 from i4d.driver.retry import RetryPolicy
-from i4d.errors import ClusterError
-from i4d.types import WorkerInfo
+from i4d.errors import ClusterError, IdentityError
+from i4d.types import Identity, WorkerInfo
 
 GLANCE_S = 5.0  # calls shorter than this are not looked at
 
@@ -47,6 +47,18 @@ def ready_event(info: WorkerInfo) -> WorkerReady:
     return WorkerReady(
         info.name, info.device, info.device_name, info.node, info.pid, info.warm_up_s, tuple(info.notes)
     )
+
+
+def require_identity(info: WorkerInfo, identity: Identity, parts: Sequence[str]) -> None:
+    """Raise IdentityError where a worker has come up with other weights or settings than the run's."""
+    for part in parts:
+        ours, theirs = getattr(identity, part), getattr(info.identity, part)
+        if ours and ours != theirs:
+            raise IdentityError(
+                f"{info.name} on {info.node or 'its node'} has another {part} than the run: "
+                f"{theirs or 'it does not say which'}, not {ours}",
+                "give every node the same weights, packages and settings",
+            )
 
 
 @dataclass
@@ -87,6 +99,7 @@ class EditorPool:
         if not handles:
             raise ClusterError("0 editors are there", "1 is needed")
         self.executor = executor
+        self.identity = Identity()  # what the run has settled on
         self.members = [Member(handle) for handle in handles]
         self.homes: dict[str, str] = {}
         self._named = {member.name: member for member in self.members}
@@ -209,6 +222,7 @@ class EditorPool:
         self._sort_in(member)
 
     def warmed(self, member: Member, info: WorkerInfo) -> None:
+        require_identity(info, self.identity, ("editor", "flow"))
         member.warm = True
         self._sort_in(member)
         self._emit(ready_event(info))

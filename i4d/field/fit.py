@@ -125,7 +125,7 @@ class Fitter:
         self.fused = self.config.kernels != "off" and kernels_run_on(self.device)
         self.adam = SliceAdam(self.field.tensors, counts_on="cpu" if self.fused else None)
         self._step_fused = (
-            FusedStep(self.field, self.adam, self.config.kernels == "auto") if self.fused else None
+            FusedStep(self.field, self.adam, self.config.kernels != "eager") if self.fused else None
         )
         if self._step_fused and self.group:
             self._step_fused.reduce = self.group.average

@@ -31,6 +31,7 @@ from i4d.seeds import seed_for
 from i4d.services.device import card_name, choose_device, measure_peak
 from i4d.services.flow_ahead import FlowAhead
 from i4d.services.flow_store import FlowStore
+from i4d.services.identity import editor_identity
 from i4d.services.window_start import WindowStart
 from i4d.store.blocks import BlockReader, write_block
 from i4d.store.objects import open_store
@@ -38,6 +39,7 @@ from i4d.types import (
     EditReceipt,
     EditSettings,
     FrameAddress,
+    Identity,
     KeyFrameTask,
     RepaintTask,
     Strength,
@@ -92,7 +94,7 @@ class EditorService:
         self._num_threads = num_threads
         self._memory_cap_bytes = int(memory_cap_gb * 2**30)
         self._warm_up_size, self._warm_up_batch = warm_up_size, warm_up_batch
-        quick = mode in ("exact", "turbo")
+        self._mode, quick = mode, mode in ("exact", "turbo")
         self._compile = quick and compiled == "on"
         self._fast = quick and (self._compile or self._device.type == "cuda")
         self._settings = settings
@@ -141,7 +143,14 @@ class EditorService:
             time.time() - began,
             tuple(notes),
             {"source": model.source, "demonstration": model.card.demonstration},
+            self._identity(model),
         )
+
+    def _identity(self, model: EditorModel) -> Identity:
+        """Return what this process has loaded, in the words that the driver uses of the run."""
+        flow = "none" if self._flow_options[0] == "none" else self._flow("").estimator.identity
+        dtype, compiled = str(model.dtype).removeprefix("torch."), "on" if self._compile else "off"
+        return Identity(editor_identity(model.source, dtype, self._mode, compiled), flow)
 
     def progress(self) -> int:
         """Return a number that changes with every call and every forward of the network."""

@@ -29,14 +29,14 @@ def cache_folder(name: str) -> Path:
 
 def config_folder() -> Path:
     """Return where the user's own settings lie: XDG_CONFIG_HOME/i4d, else ~/.config/i4d. Made where it is
-    missing; StorageError where others can write there.
+    missing; StorageError where it is another user's.
     """
     path = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "i4d"
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as err:
         raise write_error(path, err) from err
-    _check_own(path, 0o022)
+    _tighten(path)
     return path
 
 
@@ -54,9 +54,16 @@ def own_folder(path: Path) -> Path:
         raise
     except OSError as err:
         raise write_error(path, err) from err
-    _check_own(path.parent, 0o022)
+    _tighten(path.parent)
     _check_own(path, 0o077)
     return path
+
+
+def _tighten(path: Path) -> None:
+    """Let nobody else write into a folder of the user's; what lies in it is checked by itself."""
+    _check_own(path, 0)
+    if path.stat().st_mode & 0o022:
+        path.chmod(path.stat().st_mode & ~0o022)
 
 
 def _check_own(path: Path, forbidden: int) -> None:

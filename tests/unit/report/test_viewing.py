@@ -38,7 +38,7 @@ def run_with_fields(path, **field):
     config = cfg.from_dict(run.config(), "test")
     for key, value in {**TINY, **field}.items():
         setattr(config.field, key, value)
-    run.write_yaml("config.yaml", cfg.to_dict(config))
+    run.write_config(cfg.to_dict(config))
     plain = cfg.FieldConfig(**TINY)
     for index in range(ROUNDS):
         fitter = Fitter(plain, space_for(scene.bounds, scene.cameras), scene.num_frames, index)
