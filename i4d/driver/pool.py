@@ -20,6 +20,7 @@ from i4d.driver.retry import RetryPolicy
 from i4d.errors import ClusterError, IdentityError
 from i4d.types import Identity, WorkerInfo
 
+FORGIVEN_AFTER = 10  # pieces of work that an editor stores: then one restart counts no more
 GLANCE_S = 5.0  # calls shorter than this are not looked at
 
 
@@ -69,7 +70,8 @@ class Member:
 
     handle: Handle
     warm: bool = False
-    restarts: int = 0
+    restarts: int = 0  # that count: they are forgiven one by one as it gets on
+    stored: int = 0  # pieces of work since the last restart that was counted or forgiven
     head_since: float = 0.0
     progress: int | None = None  # its number as last heard; None: no sign of life yet
     queue: list[list[Any]] = field(default_factory=list)
@@ -221,6 +223,14 @@ class EditorPool:
         member.head_since = self._clock()
         self._sort_in(member)
 
+    def got_on(self, member: Member) -> None:
+        """Count a piece of work that an editor has stored: what gets on is not given up for what was long
+        ago.
+        """
+        member.stored += 1
+        if member.restarts and member.stored >= FORGIVEN_AFTER:
+            member.restarts, member.stored = member.restarts - 1, 0
+
     def warmed(self, member: Member, info: WorkerInfo) -> None:
         require_identity(info, self.identity, ("editor", "flow"))
         member.warm = True
@@ -264,7 +274,7 @@ class EditorPool:
         member.queue.clear()
         member.warm, member.progress = False, None
         self._sort_in(member)
-        member.restarts += 1
+        member.restarts, member.stored = member.restarts + 1, 0
         if member.restarts > self._policy.max_restarts:
             self.executor.kill(member.handle)
             self.members.remove(member)

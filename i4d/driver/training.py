@@ -214,7 +214,8 @@ class Fit:
         self._saved: CheckpointReceipt | None = None
         self._saved_at = session.clock()
         self._call_steps = 0
-        self._failures = 0
+        self._failures = 0  # since the fit last got beyond where it failed
+        self._failed_at = self._target = 0  # up to where a call that failed, and the last one, would go
         self._open: tuple[Any, int, list[TableRun], float] | None = None
 
     def finished_before(self) -> CheckpointReceipt | None:
@@ -254,6 +255,7 @@ class Fit:
         if steps <= 0:
             return None
         delta, self._pending = self._pending, []
+        self._target = self.step + steps
         ticket = self._session.executor.call(self._session.handle, "advance", tuple(delta), steps)
         self._session.holds = None
         self._open = (ticket, steps, delta, self._session.clock())
@@ -295,6 +297,8 @@ class Fit:
         if not math.isfinite(receipt.psnr_db) or not math.isfinite(receipt.seconds):
             raise FitError(f"{self.phase.id}: the fit is not finite after step {self.step + steps}")
         self.step += steps
+        if self.step > self._failed_at:
+            self._failures = 0
         speed = steps / max(receipt.seconds, 1e-3)
         self._call_steps = int(max(1, min(speed * self._session.limits.call_goal_s, steps * _GROWTH)))
         self._session.emit(
@@ -316,6 +320,7 @@ class Fit:
 
     def _recover(self, err: Exception) -> None:
         self._failures += 1
+        self._failed_at = max(self._failed_at, self._target)
         self._session.survive(err, self._failures)
         self._session.persist(self._restore)
         self._session.emit(TrainerReloaded(self.phase.round, self.step, str(err)))

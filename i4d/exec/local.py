@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from i4d.errors import CallTimeout, WorkerLost
+from i4d.errors import CallTimeout, ClusterError, WorkerLost
 from i4d.exec.hardware import visible_cards
 from i4d.exec.protocol import Handle, NodeResources, Resources, ServiceSpec, Ticket, build
 
@@ -63,6 +63,12 @@ class _Worker:
                 self._answer(self, ticket, None, err)
 
 
+def _free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
 class LocalExecutor:
     """Threads behind the executor's protocol. It offers the cores and visible GPUs of this machine.
 
@@ -94,9 +100,7 @@ class LocalExecutor:
         return self._start(specs, [{}] * len(specs), timeout_s)
 
     def start_group(self, spec: ServiceSpec, size: int, timeout_s: float) -> list[Handle]:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            rendezvous = f"127.0.0.1:{probe.getsockname()[1]}"
+        rendezvous = _free_address()
         members = [replace(spec, name=f"{spec.name}-{rank}") for rank in range(size)]
         extras = [{"rank": rank, "size": size, "rendezvous": rendezvous} for rank in range(size)]
         return self._start(members, extras, timeout_s)
@@ -184,6 +188,20 @@ class LocalExecutor:
         self.kill(handle)
         spec, extra = self._specs[handle.name]
         self._workers[handle.name] = _Worker(spec, extra, self._answer)
+
+    def restart_group(self, handles: Sequence[Handle]) -> None:
+        rendezvous = _free_address()
+        for handle in handles:
+            self.kill(handle)
+        for handle in handles:
+            spec, extra = self._specs[handle.name]
+            self._specs[handle.name] = spec, {**extra, "rendezvous": rendezvous}
+            self._workers[handle.name] = _Worker(*self._specs[handle.name], self._answer)
+
+    def require_paths(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            if not os.access(path, os.R_OK):
+                raise ClusterError(f"{path} cannot be read here")
 
     def kill(self, handle: Handle) -> None:
         with self._changed:

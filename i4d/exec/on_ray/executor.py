@@ -322,6 +322,17 @@ class RayExecutor:
         self._create(entry)
         entry.actor.build.remote(entry.extra)
 
+    def restart_group(self, handles: Sequence[Handle]) -> None:
+        for handle in handles:
+            self.kill(handle)
+        entries = [self._ended.pop(handle.name) for handle in handles]
+        for handle, entry in zip(handles, entries, strict=True):
+            self._actors[handle.name] = entry
+            self._create(entry)
+        address = entries[0].actor.rendezvous.remote()  # where rank 0 is now, once it has found a place
+        for entry in entries:
+            entry.actor.build.remote(entry.extra, address)
+
     def kill(self, handle: Handle) -> None:
         entry = self._actors.pop(handle.name, None)
         if entry is not None:
