@@ -5,6 +5,7 @@ at once.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -359,6 +360,9 @@ def doctor(
     local: Local = False,
     device: Device = None,
     weights: Weights = None,
+    out: Annotated[
+        Path, typer.Option("--out", help="Where the run will lie, for the room on its disk")
+    ] = Path("runs"),
     debug: Debug = False,
 ) -> None:
     """Check this machine against what a configuration needs.
@@ -371,7 +375,7 @@ def doctor(
 
     use_data(data)
     options = {**who(address, local, None, device), "editor.weights": weights}
-    raise typer.Exit(carry_out(scene, preset, config, options, set_))
+    raise typer.Exit(carry_out(scene, preset, config, options, set_, out))
 
 
 # ------------------------------------------------------------------------------------------------ errors
