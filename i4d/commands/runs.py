@@ -41,7 +41,7 @@ def edit(
     config = settled(layered(scene, presets, files, options, sets))
     start = checkpoint_from(ckpt) if ckpt else None
     return _carried_out(
-        out, lambda console: compose.start_run(request, config, out, console, start_from=start)
+        out, lambda console: compose.start_run(request, config, out, console, start_from=start), options
     )
 
 
@@ -94,7 +94,9 @@ def train(
     """Fit a field into a new run folder; returns the exit code."""
     compose.check_out(out)
     config = settled(layered(scene, presets, files, options, sets))
-    return _carried_out(out, lambda console: compose.start_run(Request("train"), config, out, console))
+    return _carried_out(
+        out, lambda console: compose.start_run(Request("train"), config, out, console), options
+    )
 
 
 def prepare(
@@ -129,7 +131,18 @@ def resume(
         lambda console: compose.resume_run(
             run, console, change, storage_path=storage_path, allow_change=allow_change
         ),
+        options,
     )
+
+
+def as_flags(options: Options) -> list[str]:
+    """Return the flags that say again where to compute: a run folder does not."""
+    flags = ["--local"] if options.get("cluster.executor") == "local" else []
+    known = {"cluster.address": "--address", "cluster.editors": "--editors", "cluster.device": "--device"}
+    for key, flag in known.items():
+        if options.get(key) not in (None, ""):
+            flags += [flag, str(options[key])]
+    return flags
 
 
 def cluster_settings(sets: Sequence[str]) -> dict[str, Any]:
@@ -155,17 +168,18 @@ def changed(options: Options) -> Callable[[Config], None]:
     return change
 
 
-def _carried_out(out: Path, work: Callable[[Console], RunResult]) -> int:
+def _carried_out(out: Path, work: Callable[[Console], RunResult], options: Options) -> int:
     console, began = Console(), time.monotonic()
+    again = " ".join(["i4d resume", str(out), *as_flags(options)])
     try:
         result = work(console)
         if result.stopped:
-            console.line(f"stopped; everything stored is kept. Go on with: i4d resume {out}")
+            console.line(f"stopped; everything stored is kept. Go on with: {again}")
             return STOPPED
         places = finish(RunFolder.open(out), console)
     except KeyboardInterrupt:
         console.close()
-        console.line(f"stopped; everything stored is kept. Go on with: i4d resume {out}")
+        console.line(f"stopped; everything stored is kept. Go on with: {again}")
         return STOPPED
     finally:
         console.close()
