@@ -350,8 +350,18 @@ class ScheduleConfig:
         6, "n of that repaint (--restview-refine-diffusion-steps)", low=1, high=1000
     )
     sequence_length: int = opt(5, "new frames per window (--sequence-length)", low=1, high=64)
-    match_threshold: float = opt(0.05, "3D points match below this, in scene units", low=0.0)
-    fill_threshold: float = opt(0.02, "likewise when filling unedited cameras", low=0.0)
+    match_threshold: float | None = opt(
+        None,
+        "3D points match below this share of the cameras' median scene depth; auto: 0.05, in NDC 0.025",
+        low=0.0,
+        auto=float,
+    )
+    fill_threshold: float | None = opt(
+        None,
+        "likewise when filling unedited cameras; auto: 0.02, in NDC 0.01",
+        low=0.0,
+        auto=float,
+    )
     depth_warp: bool = opt(
         True,
         "average the key frame over cameras through depth; false leaves each as it was edited (for "

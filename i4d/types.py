@@ -49,6 +49,9 @@ class Camera:
         )
 
 
+MATCH_SHARE, FILL_SHARE = 0.05, 0.02  # of the median scene depth, where nobody says otherwise
+
+
 @dataclass(frozen=True)
 class Bounds:
     """Where the field lives.
@@ -56,8 +59,8 @@ class Bounds:
     `kind` "ndc": forward-facing rigs; world z (in the average camera's frame, looking along +z) is mapped by
     the NDC map of NeRF with near plane `near`; `aabb` is then in NDC. "box": `aabb` in world units.
     "contracted": `aabb` in world units is the uncontracted inner box (mip-NeRF 360, eq. 10, around its
-    centre). `unit` is the length in world units that thresholds are relative to (1 for rigs normalised like
-    LLFF, the cameras' median scene depth for metric rigs).
+    centre). `unit` is a length in world units that a viewer's steps and the contraction are relative to: 1
+    for rigs normalised like LLFF, the cameras' median scene depth for metric rigs.
     """
 
     kind: Literal["ndc", "box", "contracted"]
@@ -65,6 +68,21 @@ class Bounds:
     near: float
     far: float
     unit: float = 1.0
+
+    @property
+    def median_depth(self) -> float:
+        """The cameras' median scene depth in world units: `unit`; of NDC bounds, whose files tell the nearest
+        and the farthest only, the middle of the NDC range, twice the near plane.
+        """
+        return 2 * self.near if self.kind == "ndc" else self.unit
+
+    def within(self, share: float | None, usual: float) -> float:
+        """Return a distance in world units, given as a share of the median depth. None: the `usual` share,
+        and half of it in NDC, whose scenes reach far behind their nearest surfaces.
+        """
+        if share is None:
+            share = usual / 2 if self.kind == "ndc" else usual
+        return share * self.median_depth
 
 
 class FrameSource(Protocol):

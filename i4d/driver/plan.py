@@ -17,7 +17,17 @@ from i4d.config import Config
 from i4d.driver.journal import inputs_digest, plain
 from i4d.errors import ConfigError
 from i4d.seeds import seed_for
-from i4d.types import Camera, EditSettings, FrameAddress, Identity, Region, Scene, Strength
+from i4d.types import (
+    FILL_SHARE,
+    MATCH_SHARE,
+    Camera,
+    EditSettings,
+    FrameAddress,
+    Identity,
+    Region,
+    Scene,
+    Strength,
+)
 
 
 def branches(settings: EditSettings) -> int:
@@ -243,8 +253,8 @@ def make_plan(scene: Scene, config: Config, settings: EditSettings, num_rounds: 
         key_shares=schedule.key_shares
         if settings.norm == "frame" and settings.attention in ("anchor", "anchor_self")
         else 1,
-        match_threshold=schedule.match_threshold * scene.bounds.unit,
-        fill_threshold=schedule.fill_threshold * scene.bounds.unit,
+        match_threshold=scene.bounds.within(schedule.match_threshold, MATCH_SHARE),
+        fill_threshold=scene.bounds.within(schedule.fill_threshold, FILL_SHARE),
         fit_steps=config.field.fit_steps,
         refit_steps=config.field.refit_steps,
         refit=schedule.refit,

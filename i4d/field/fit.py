@@ -173,9 +173,8 @@ class Fitter:
 
     def image(self, camera: Camera, frame: float) -> FieldImage:
         """Return what a camera sees at a frame, which may lie between two frames."""
-        return render_image(
-            self.field, self.render_settings(), camera, frame, self.workers, self.config.kernels != "off"
-        )
+        kernels = self.config.kernels != "off"
+        return render_image(self.field, self.render_settings(), camera, frame, self.workers, kernels)
 
     def exposed(self, rgb: torch.Tensor, view: int) -> torch.Tensor:
         """Return neutral colours (..., 3) as a trained view's camera records them; FitError for a view
