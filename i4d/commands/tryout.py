@@ -80,8 +80,8 @@ def try_out(
         told = f"{card.text_guidance:g} / {card.image_guidance:g}"
         console.line(f"guidance recommended for {card.name or first.place}, text / image: {told}")
     weights, image_weights = (
-        asked or [config.editor.text_guidance],
-        asked_image or [config.editor.image_guidance],
+        asked or [first.settings.text_guidance],
+        asked_image or [first.settings.image_guidance],
     )
     originals = _frames(loaded, config, view, frames)
     models = [load_editor(first.place, device, config.editor.dtype)]

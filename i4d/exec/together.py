@@ -127,7 +127,8 @@ class Together:
         if handle != self.handle:
             return self.inner.progress(handle)
         heard = [self.inner.progress(rank) for rank in self.ranks]
-        return None if None in heard else sum(heard)
+        known = [number for number in heard if number is not None]
+        return sum(known) if len(known) == len(heard) else None
 
     def start_later(self, spec: ServiceSpec) -> Handle:
         return self.inner.start_later(spec)

@@ -14,6 +14,7 @@ from i4d.store.objects import write_atomically
 from i4d.store.private import config_folder
 
 FILE = "storage.txt"
+_said: set[str] = set()  # in this process, for homes that cannot be written
 
 
 def is_inside(storage: str, folder: Path) -> bool:
@@ -30,15 +31,16 @@ def storage_is_known(storage: str, run: Path) -> bool:
     """Return whether a run's storage needs no word of the user's: it lies inside the run, or was named
     before.
     """
-    return is_inside(storage, run) or storage in _known()
+    return is_inside(storage, run) or storage in _said or storage in _known()
 
 
 def remember_storage(storage: str) -> None:
-    """Keep that the user has named a storage; one inside a run needs no keeping. A home that cannot be
-    written keeps nothing: the place must be named again.
+    """Keep that the user has named a storage; one inside a run needs no keeping. Where the home cannot be
+    written it is kept for this process only.
     """
     if not storage or storage in _known():
         return
+    _said.add(storage)
     try:
         lines = "".join(f"{line}\n" for line in [*_known(), storage])
         write_atomically(config_folder() / FILE, lines.encode())

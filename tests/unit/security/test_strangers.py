@@ -169,3 +169,19 @@ def test_camera_names_of_all_kinds_of_captures_are_kept(tmp_path):
         assert checked_camera(name, "here") == name
     with pytest.raises(SceneError, match="here: a camera cannot be called"):
         checked_camera("..", "here")
+
+
+def test_a_cameras_name_is_text_on_the_page(tmp_path, capsys):
+    run = hostile(tmp_path / "run", "<img src=x onerror=alert(1)>").path
+    told(capsys, "eval", run)
+    code, _, err = told(capsys, "report", run)
+    assert code == 0, err
+    pages = [p.read_text() for p in (run / "report").glob("*.html")]
+    assert pages and all("<img src=x onerror" not in page for page in pages)
+
+
+def test_a_home_that_cannot_be_written_keeps_the_word_for_this_process(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
+    run = RunFolder.create(tmp_path / "run", {}, str(tmp_path / "blocks"))
+    assert RunFolder.open(run.path).store.uri == str(tmp_path / "blocks")
