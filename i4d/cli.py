@@ -5,7 +5,6 @@ at once.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -30,7 +29,6 @@ from i4d.commands.options import (
     Scene,
     Sets,
     StoragePath,
-    Weights,
     settings_of,
     takes_editing,
     use_data,
@@ -317,8 +315,7 @@ def readable(paths: list[str], debug: Debug = False) -> None:
     carry_out(paths)
 
 
-# ------------------------------------------------------------------------------------------------ scenes,
-# doctor
+# ------------------------------------------------------------------------------------------------ scenes
 @scenes_app.callback()
 def scenes(context: typer.Context) -> None:
     """List the scenes that can be named, or fetch one.
@@ -347,35 +344,6 @@ def fetch(
     from i4d.commands.show import fetch as carry_out
 
     carry_out(name, data, yes)
-
-
-@app.command()
-def doctor(
-    scene: Scene = "",
-    data: Data = "",
-    config: Configs = [],
-    preset: Presets = [],
-    set_: Sets = [],
-    address: Address = None,
-    local: Local = False,
-    device: Device = None,
-    weights: Weights = None,
-    out: Annotated[
-        Path, typer.Option("--out", help="Where the run will lie, for the room on its disk")
-    ] = Path("runs"),
-    debug: Debug = False,
-) -> None:
-    """Check this machine against what a configuration needs.
-
-    Versions, devices, memory, weights, Ray and disk; each line has its fix.
-
-    Example:  i4d doctor --scene coffee_martini --preset 50_2
-    """
-    from i4d.commands.doctor import doctor as carry_out
-
-    use_data(data)
-    options = {**who(address, local, None, device), "editor.weights": weights}
-    raise typer.Exit(carry_out(scene, preset, config, options, set_, out))
 
 
 # ------------------------------------------------------------------------------------------------ errors

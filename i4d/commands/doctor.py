@@ -168,7 +168,8 @@ def _weights(config: Config, device: str) -> tuple[str, Finding]:
         return "", Finding("fail", "editor", err.message, err.hint)
     from huggingface_hub import constants, try_to_load_from_cache
 
-    if isinstance(try_to_load_from_cache(place, "unet/config.json"), str):
+    name, _, revision = place.partition("@")
+    if isinstance(try_to_load_from_cache(name, "unet/config.json", revision=revision or None), str):
         return place, Finding("ok", "editor", f"{place}, in the local cache")
     fix = (
         "fetch it once with network, or give a folder with --weights (tiny-ip2p instead of "

@@ -212,4 +212,40 @@ def locate(
     carry_out(run, camera, frame, rect, device or "auto", storage_path)
 
 
-COMMANDS = {"locate": locate, "try": try_, "render": render, "eval": evaluate, "report": report, "view": view}
+def doctor(
+    scene: Scene = "",
+    data: Data = "",
+    config: Configs = [],
+    preset: Presets = [],
+    set_: Sets = [],
+    address: Address = None,
+    local: Local = False,
+    device: Device = None,
+    weights: Weights = None,
+    out: Annotated[
+        Path, typer.Option("--out", help="Where the run will lie, for the room on its disk")
+    ] = Path("runs"),
+    debug: Debug = False,
+) -> None:
+    """Check this machine against what a configuration needs.
+
+    Versions, devices, memory, weights, Ray and disk; each line has its fix.
+
+    Example:  i4d doctor --scene coffee_martini --preset 50_2
+    """
+    from i4d.commands.doctor import doctor as carry_out
+
+    use_data(data)
+    options = {**who(address, local, None, device), "editor.weights": weights}
+    raise typer.Exit(carry_out(scene, preset, config, options, set_, out))
+
+
+COMMANDS = {
+    "locate": locate,
+    "try": try_,
+    "render": render,
+    "eval": evaluate,
+    "report": report,
+    "view": view,
+    "doctor": doctor,
+}

@@ -13,7 +13,7 @@ from i4d import config as cfg
 from i4d.commands.layers import layered
 from i4d.errors import ConfigError, SceneError
 from i4d.report.shots import after, before
-from i4d.store import run_folder
+from i4d.store import run_folder, trust
 from i4d.store.run_folder import RunFolder
 
 
@@ -130,6 +130,7 @@ def test_the_users_word_is_remembered(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="have not named before"):
         RunFolder.open(theirs).store.list()
     assert RunFolder.open(theirs, storage).store.uri == storage
+    monkeypatch.setattr(trust, "_said", set())  # as in another process
     assert RunFolder.open(theirs).store.uri == storage
     mine = RunFolder.create(tmp_path / "mine", {}, str(tmp_path / "mine-too"))
     assert RunFolder.open(mine.path).store.uri == str(tmp_path / "mine-too"), "own runs need no word"
