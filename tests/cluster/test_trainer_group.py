@@ -29,9 +29,9 @@ LIMITS = Limits(60, 60, poll_s=0.05, call_goal_s=0.02, save_every_s=0.0)
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory):
+def session(ray_token):
     before = dict(os.environ)
-    os.environ["RAY_AUTH_TOKEN_PATH"] = str(tmp_path_factory.mktemp("ray") / "token")
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(ray_token)
     os.environ["PYTHONPATH"] = os.pathsep.join(
         [os.path.dirname(os.path.dirname(__file__)), before.get("PYTHONPATH", "")]
     )
