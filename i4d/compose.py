@@ -143,7 +143,8 @@ def start_run(
     console.line("starting " + ("Ray" if config.cluster.executor == "ray" else "threads"))
     with ExitStack() as kept, workplace(config.cluster, out.name) as work:
         console.line(f"computing on {work.sentence}")
-        chosen = choose_editor(config, request.prompt, work.device(config.cluster))
+        edits = request.kind == "edit"
+        chosen = choose_editor(config, request.prompt, work.device(config.cluster), edits=edits)
         known = chosen.card.knows(request.prompt) if request.kind == "edit" else ""
         notices = notices_of(chosen) if request.kind == "edit" else ()
         request = replace(
@@ -200,7 +201,8 @@ def resume_run(
     console.line("starting " + ("Ray" if config.cluster.executor == "ray" else "threads"))
     with workplace(config.cluster, path.name) as work, folder.lock():
         console.line(f"computing on {work.sentence}")
-        chosen = choose_editor(config, request.prompt, work.device(config.cluster))
+        edits = request.kind == "edit"
+        chosen = choose_editor(config, request.prompt, work.device(config.cluster), edits=edits)
         emit = Emitter([console, lambda event: folder.append_event(event.to_json())])
         prepared = prepared_scene(folder)
         if prepared is None:

@@ -40,12 +40,17 @@ class Chosen:
 
 
 # ------------------------------------------------------------------------------------------------ settling
-def settle(config: Config, device: str) -> Identity:
+def settle(config: Config, device: str, edits: bool = True) -> Identity:
     """Settle, in place, what a configuration leaves open on a device ("cpu" or "cuda"), and return what the
-    results follow from.
+    results follow from. Without `edits` neither editor nor flow is asked for: a fit needs none of their
+    weights.
 
     WeightsError where weights that are asked for by name cannot be found.
     """
+    _settle_field(config, device)
+    fitted = field_identity(config.field, config.field.kernels)
+    if not edits:
+        return Identity(field=fitted)
     place = pinned(resolve_weights(config.editor.weights, device))
     if config.editor.weights == "auto":
         config.editor.weights = BUNDLED_NAME if Path(place).is_dir() else place
@@ -55,13 +60,9 @@ def settle(config: Config, device: str) -> Identity:
         config.editor.dtype = str(choose_dtype("auto", device)).removeprefix("torch.")
     quick = config.editor.mode in ("exact", "turbo")
     config.editor.compile = "on" if quick and config.editor.compile == "on" else "off"
-    _settle_field(config, device)
     editor = config.editor
-    return Identity(
-        editor_identity(place, editor.dtype, editor.mode, editor.compile),
-        _settle_flow(config),
-        field_identity(config.field, config.field.kernels),
-    )
+    named = editor_identity(place, editor.dtype, editor.mode, editor.compile)
+    return Identity(named, _settle_flow(config), fitted)
 
 
 def _settle_field(config: Config, device: str) -> None:
@@ -94,13 +95,15 @@ def _settle_flow(config: Config) -> str:
     return estimator.identity
 
 
-def choose_editor(config: Config, prompt: str, device: str, identity: Identity | None = None) -> Chosen:
+def choose_editor(
+    config: Config, prompt: str, device: str, identity: Identity | None = None, edits: bool = True
+) -> Chosen:
     """Return the editor for a device, and write what was left open into the configuration (see `settle`;
-    `identity` is what that returned, where it was called before).
+    `identity` is what that returned, where it was called before; `edits` as there).
 
     WeightsError when a folder is named that holds no editor.
     """
-    identity = settle(config, device) if identity is None else identity
+    identity = settle(config, device, edits) if identity is None else identity
     place = resolve_weights(config.editor.weights, device)
     card = read_card(place) if Path(place).is_dir() else EditorCard()
     editor = config.editor
@@ -178,7 +181,7 @@ def followed_from(config: Config, chosen: Chosen, trainers: int) -> dict[str, An
             section, leaf = getattr(section, name), key.split(".")[-1]
         if not key.startswith("cluster.") and key not in _UNSEEN:
             out[key] = getattr(section, leaf)
-    out["editor.weights"] = weights_identity(chosen.place)
+    out["editor.weights"] = weights_identity(chosen.place) if chosen.identity.editor else ""
     out["flow.checkpoint"] = chosen.identity.flow if config.flow.method == "raft" else ""
     out["field.refit_loss"] += f" {distance_identity()}" if config.field.refit_loss == "perceptual" else ""
     out["cluster.trainer_gpus"] = trainers

@@ -203,3 +203,17 @@ def test_field_settings_all_count():
             other = value + 1
         changed = dataclasses.replace(FieldConfig(), **{option.name: other})
         assert option.name == "kernels" or identity.field_identity(changed, "off") != base, option.name
+
+
+def test_a_fit_alone_asks_for_no_weights_of_an_editor_or_of_flow(monkeypatch):
+    def refuse(*args, **options):
+        raise WeightsError("asked for")
+
+    for name in ("pinned", "find_estimator", "weights_identity"):
+        monkeypatch.setattr(identity, name, refuse)
+    settings = config(HUB_DEFAULT, refit_loss="auto")
+    chosen = identity.choose_editor(settings, "", "cpu", edits=False)
+    assert chosen.identity.field and not chosen.identity.editor and settings.field.refit_loss == "squared"
+    assert identity.followed_from(settings, chosen, 1)["editor.weights"] == ""
+    with pytest.raises(WeightsError, match="asked for"):
+        identity.choose_editor(config(HUB_DEFAULT), "make it night", "cpu")
