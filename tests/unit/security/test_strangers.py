@@ -11,7 +11,7 @@ from reported_run import build, noise, rig, videos
 from i4d import cli
 from i4d import config as cfg
 from i4d.commands.layers import layered
-from i4d.errors import ConfigError, SceneError
+from i4d.errors import ConfigError
 from i4d.report.shots import after, before
 from i4d.store import run_folder, trust
 from i4d.store.run_folder import RunFolder
@@ -161,24 +161,6 @@ def test_digests_of_a_run_cannot_lead_out_of_its_store(digest, tmp_path, capsys)
     (run / "originals.json").write_text(json.dumps(table))
     code, _, err = told(capsys, "report", run)
     assert code == 3 and "no stored object is called" in err
-
-
-def test_camera_names_of_all_kinds_of_captures_are_kept(tmp_path):
-    from i4d.store.names import checked_camera
-
-    for name in ("cam00", "GX010 (1)", "c1.left", "Kamera-Süd", "_0"):
-        assert checked_camera(name, "here") == name
-    with pytest.raises(SceneError, match="here: a camera cannot be called"):
-        checked_camera("..", "here")
-
-
-def test_a_cameras_name_is_text_on_the_page(tmp_path, capsys):
-    run = hostile(tmp_path / "run", "<img src=x onerror=alert(1)>").path
-    told(capsys, "eval", run)
-    code, _, err = told(capsys, "report", run)
-    assert code == 0, err
-    pages = [p.read_text() for p in (run / "report").glob("*.html")]
-    assert pages and all("<img src=x onerror" not in page for page in pages)
 
 
 def test_a_home_that_cannot_be_written_keeps_the_word_for_this_process(tmp_path, monkeypatch):
