@@ -5,6 +5,7 @@ at once.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ import typer
 from i4d.commands import looking, studying
 from i4d.commands.options import (
     Address,
+    Check,
     Ckpt,
     Configs,
     Dashboard,
@@ -118,6 +120,7 @@ def train(
     address: Address = None,
     local: Local = False,
     device: Device = None,
+    check: Check = None,
     debug: Debug = False,
 ) -> None:
     """Fit a field to a scene and measure it on held-out cameras.
@@ -129,7 +132,8 @@ def train(
     from i4d.commands.runs import train as carry_out
 
     use_data(data)
-    raise typer.Exit(carry_out(out, scene, preset, config, who(address, local, None, device), set_))
+    options = {**who(address, local, None, device), "scene.check": check}
+    raise typer.Exit(carry_out(out, scene, preset, config, options, set_))
 
 
 @app.command()
@@ -140,6 +144,7 @@ def prepare(
     config: Configs = [],
     preset: Presets = [],
     set_: Sets = [],
+    check: Check = None,
     debug: Debug = False,
 ) -> None:
     """Decode a scene's videos into blocks, once.
@@ -151,7 +156,7 @@ def prepare(
     from i4d.commands.runs import prepare as carry_out
 
     use_data(data)
-    carry_out(out, scene, preset, config, set_)
+    carry_out(out, scene, preset, config, {"scene.check": check}, set_)
 
 
 @app.command()
@@ -344,6 +349,32 @@ def fetch(
     from i4d.commands.show import fetch as carry_out
 
     carry_out(name, data, yes)
+
+
+@app.command("check")
+def check_(
+    scene: Scene = "",
+    data: Data = "",
+    config: Configs = [],
+    preset: Presets = [],
+    set_: Sets = [],
+    json_: Annotated[bool, typer.Option("--json", help="For programs")] = False,
+    picture: Annotated[
+        Path | None,
+        typer.Option("--picture", help="Draw the worst pair: matches, lines.  Example: pair.png"),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Check that poses fit the pictures and cameras are in step.
+
+    Epipolar distances, lags, exposures, coverage. Exit code 3 where a run would stop.
+
+    Example:  i4d check --scene kitchen.yaml --picture pair.png
+    """
+    from i4d.commands.check import check as carry_out
+
+    use_data(data)
+    raise typer.Exit(carry_out(scene, preset, config, {}, set_, json_, picture))
 
 
 # ------------------------------------------------------------------------------------------------ errors

@@ -27,7 +27,7 @@ from i4d.config import Config
 from i4d.driver import events
 from i4d.driver.events import Emitter
 from i4d.driver.journal import Journal, plain
-from i4d.driver.plan import Plan, advice, predicted_forwards, useful_editors
+from i4d.driver.plan import Plan, advice, key_frame_of, predicted_forwards, useful_editors
 from i4d.driver.reference import reference_view
 from i4d.driver.renders import RenderJob, render_all
 from i4d.driver.retry import RetryPolicy
@@ -51,6 +51,7 @@ from i4d.launch import (
 from i4d.report.footage import kept_round
 from i4d.report.judging import RoundJudge
 from i4d.report.shots import render_jobs
+from i4d.scenes.calibration.check import check_scene, stop_unless_fit
 from i4d.scenes.load import load_scene
 from i4d.scenes.prepare import prepare, scene_to_dict
 from i4d.scenes.record import scene_from_dict
@@ -81,18 +82,37 @@ def prepare_scene(
     total = len(scene.cameras) * scene.num_frames
     for text in scene.notes:
         emit(events.Noted(text))
+    check = _checked(scene, config, emit, progress) if config.scene.check else None
     with stage(emit, "prepare", total):
         region = read_region(config.local, config.scene, scene, folder.store)
-        reference = read_reference(
-            config.local, scene, reference_view(scene, config.local.reference_camera), folder.store
+        reference, told = read_reference(
+            config,
+            scene,
+            reference_view(scene, config.local.reference_camera),
+            min(key_frame_of(scene, config), scene.num_frames - 1),
+            folder.store,
         )
         originals = FrameTable.of(prepare(scene, config.scene, folder.store, progress))
+    if told:
+        emit(events.Noted(told))
     folder.write_json("originals.json", originals.to_json())
     folder.write_json("scene.json", scene_to_dict(scene))
     folder.write_json("region.json", region and region_to_dict(region))
     folder.write_json("reference.json", plain(reference))
-    folder.write_json("capture.json", {"notes": list(scene.notes)})
+    folder.write_json("capture.json", {"notes": [*scene.notes, *([told] if told else [])], "check": check})
     return Prepared(scene, originals, region, reference)
+
+
+def _checked(scene: Scene, config: Config, emit: Emitter, progress: Progress) -> dict:
+    """Return the calibration check of a scene as plain values, and tell what it found; SceneError where the
+    scene certainly does not fit its pictures.
+    """
+    with stage(emit, "check", len(scene.source_cameras)):
+        check = check_scene(scene, config.scene, progress)
+    stop_unless_fit(check)
+    for problem in check.problems:
+        emit(events.Warned(f"{problem.text} ({problem.mend})"))
+    return check.to_json()
 
 
 def prepared_scene(folder: RunFolder) -> Prepared | None:

@@ -79,6 +79,9 @@ class SceneConfig:
         "name; auto: as its times say, and stop where it has none",
         choices=("auto", "film", "rig"),
     )
+    check: bool = opt(
+        True, "compare poses with pictures before a run, and stop where they certainly do not fit"
+    )
     drop: list = opt([], "cameras left out, by name")
     held_out: list = opt([], "cameras never trained on nor edited, by name; may be empty")
     bounds: str = opt("auto", "field space", choices=("auto", "ndc", "box", "contracted"))

@@ -16,6 +16,7 @@ from i4d import config as cfg
 from i4d.config import Config
 from i4d.edit.card import EditorCard, read_card
 from i4d.edit.load import BUNDLED_NAME, HUB_DEFAULT, choose_dtype, pinned, resolve_weights
+from i4d.edit.words import notice_of
 from i4d.errors import ConfigError, WeightsError
 from i4d.flow.find import find_estimator, raft_places
 from i4d.metrics.perceptual import lpips_files
@@ -136,7 +137,7 @@ def choose_editor(
 
 def notices_of(chosen: Chosen) -> tuple[str, ...]:
     """Return what must be said of an editor: that it is a demonstration, that the prompt is outside its
-    repertoire.
+    repertoire, or longer than its text encoder reads.
     """
     out = []
     if chosen.card.demonstration:
@@ -145,8 +146,10 @@ def notices_of(chosen: Chosen) -> tuple[str, ...]:
             f"{name} is a demonstration editor: small, trained for a short list of edits; for real "
             f"work use {HUB_DEFAULT} on a GPU"
         )
-    warning = chosen.card.warning(chosen.settings.instruction)
-    return tuple([*out, warning] if warning else out)
+    prompt = chosen.settings.instruction
+    return tuple(
+        text for text in (*out, chosen.card.warning(prompt), notice_of(chosen.place, prompt)) if text
+    )
 
 
 # ------------------------------------------------------------------------------------------------ comparing

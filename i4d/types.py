@@ -88,9 +88,11 @@ class Bounds:
 class FrameSource(Protocol):
     """Decoded frames of one rig by instant of its clock, read once by `prepare`."""
 
-    def read(self, camera: str, start: int, stop: int, stride: int = 1) -> Iterator[np.ndarray]:
+    def read(
+        self, camera: str, start: int, stop: int, stride: int = 1, size: tuple[int, int] | None = None
+    ) -> Iterator[np.ndarray]:
         """Yield what a camera shows at instants start, start+stride, ... below stop, as uint8 (height, width,
-        3) sRGB, at the *source* size.
+        3) sRGB, at the *source* size, or reduced to `size` (width, height).
         """
         ...
 

@@ -21,9 +21,11 @@ from i4d.edit.load import HUB_DEFAULT, resolve_weights
 from i4d.errors import I4DError
 from i4d.exec.hardware import visible_cards
 from i4d.flow.find import find_estimator
+from i4d.scenes.calibration.check import check_scene
 from i4d.scenes.load import load_scene
 from i4d.scenes.procedural import mono
 from i4d.scenes.procedural.demo import HEIGHT, NUM_CAMERAS, NUM_FRAMES, WIDTH
+from i4d.types import Scene
 
 NEEDED = (
     "torch",
@@ -153,7 +155,24 @@ def _scene(config: Config) -> tuple[tuple[int, int, int, int] | None, list[Findi
     camera = scene.cameras[0]
     shape = (len(scene.cameras), scene.num_frames, camera.width, camera.height)
     found = f"{scene.name}: {shape[0]} cameras, {shape[1]} frames of {camera.width}x{camera.height}"
-    return shape, [Finding("ok", "scene", found), *(Finding("ok", "input", text) for text in scene.notes)]
+    findings = [Finding("ok", "scene", found), *(Finding("ok", "input", text) for text in scene.notes)]
+    return shape, findings + ([_poses(scene, config)] if config.scene.check else [])
+
+
+def _poses(scene: Scene, config: Config) -> Finding:
+    """Return what the calibration check says of a scene."""
+    try:
+        check = check_scene(scene, config.scene)
+    except I4DError as err:
+        return Finding("fail", "poses", err.message, err.hint)
+    if check.problems:
+        first = check.problems[0]
+        more = f"; {len(check.problems) - 1} more, see `i4d check`" if len(check.problems) > 1 else ""
+        return Finding("fail" if check.stopping else "warn", "poses", first.text + more, first.mend)
+    px = [c.median_px for c in check.cameras if c.median_px is not None]
+    if px:
+        return Finding("ok", "poses", f"at most {max(px):.2f} px from their epipolar lines, and in step")
+    return Finding("ok", "poses", "; ".join(check.notes) or "motion agrees with them")
 
 
 def _weights(config: Config, device: str) -> tuple[str, Finding]:

@@ -62,6 +62,12 @@ def submit(
         config.editor.weights = str(
             Path(config.editor.weights).absolute()
         )  # the job starts in a folder of its own
+    from i4d.edit.load import resolve_weights  # heavy, and of no use to the other commands here
+    from i4d.edit.words import notice_of
+
+    for prompt in told:
+        if text := notice_of(resolve_weights(config.editor.weights, "cuda"), prompt):
+            print(f"note: {text}")
     jobs = Jobs(address)
     out, ckpt = out.absolute(), None if ckpt is None else ckpt.absolute()
     if probe:

@@ -135,6 +135,10 @@ StoragePath = Annotated[
         help="Where the run keeps its blocks, if not in its folder and you have not named that place before",
     ),
 ]
+Check = Annotated[
+    bool | None,
+    typer.Option("--check/--no-check", help="Stop where poses or synchronisation are certainly wrong"),
+]
 Run = Annotated[Path, typer.Argument(help="A run folder.  Example: runs/demo")]
 RunOrJob = Annotated[str, typer.Argument(help="A run folder, or the id of a submitted job")]
 Dashboard = Annotated[
@@ -155,6 +159,7 @@ EDITING = {  # what `edit` and `submit` take alike: the parameter, its option, t
     "where": (Where, "local.where"),
     "reference": (Reference, "local.reference"),
     "reference_camera": (ReferenceCamera, "local.reference_camera"),
+    "check": (Check, "scene.check"),
 }
 
 

@@ -100,11 +100,16 @@ def train(
 
 
 def prepare(
-    out: Path, scene: str, presets: Sequence[str], files: Sequence[Path], sets: Sequence[str]
+    out: Path,
+    scene: str,
+    presets: Sequence[str],
+    files: Sequence[Path],
+    options: Options,
+    sets: Sequence[str],
 ) -> None:
     """Decode a scene into the store that a run in `out` will use."""
     compose.check_out(out)
-    config = settled(layered(scene, presets, files, {}, sets))
+    config = settled(layered(scene, presets, files, options, sets))
     console = Console()
     loaded = load_scene(config.scene, None, console.making)
     path = out.absolute()

@@ -223,6 +223,12 @@ def _round(index: int, config: Config, views: Sequence[int], num_frames: int, ke
     return RoundPlan(index, tuple(steps), windows, tuple(chains), strength_share=share)
 
 
+def key_frame_of(scene: Scene, config: Config) -> int:
+    """Return the frame of the key instant; it may lie beyond the scene, which `make_plan` refuses."""
+    both = config.schedule.propagation == "bidirectional"
+    return scene.num_frames // 2 if both and not config.schedule.key_frame else config.schedule.key_frame
+
+
 def make_plan(scene: Scene, config: Config, settings: EditSettings, num_rounds: int | None = None) -> Plan:
     """Return the plan for a scene. `num_rounds` overrides the configuration (0: reconstruct only).
 
@@ -232,8 +238,7 @@ def make_plan(scene: Scene, config: Config, settings: EditSettings, num_rounds: 
     views = scene.train_views
     if not views:
         raise ConfigError("scene.held_out holds out every camera", "nothing is left to edit")
-    both = schedule.propagation == "bidirectional"
-    key_frame = scene.num_frames // 2 if both and not schedule.key_frame else schedule.key_frame
+    key_frame = key_frame_of(scene, config)
     if key_frame >= scene.num_frames:
         frames = f"the scene has frames 0 to {scene.num_frames - 1}"
         raise ConfigError(f"schedule.key_frame = {schedule.key_frame} is out of range", frames)

@@ -8,6 +8,7 @@ h, w).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from i4d.edit.card import EditorCard
 from i4d.edit.compiled import Compiled, compile_networks
 from i4d.edit.forward import Reuse, unet_forward
 from i4d.edit.schedule import Schedule
+from i4d.edit.words import warn
 
 
 @dataclass
@@ -115,6 +117,8 @@ class EditorModel:
         long.
         """
         if prompt not in self._texts:
+            if not Path(self.source).is_dir():  # else it was told when the run began
+                warn(self.tokenizer, prompt)
             ids = self.tokenizer(
                 prompt,
                 padding="max_length",

@@ -158,9 +158,12 @@ def read_video(path: Path, start: int, stop: int, stride: int = 1) -> Iterator[n
     return read_frames(path, range(start, stop, stride))
 
 
-def read_frames(path: Path, wanted: Sequence[int]) -> Iterator[np.ndarray]:
+def read_frames(
+    path: Path, wanted: Sequence[int], size: tuple[int, int] | None = None
+) -> Iterator[np.ndarray]:
     """Yield the frames with these numbers (in order of time, ascending, repeats allowed) as uint8 (height,
-    width, 3) sRGB, as displayed, decoding each frame once and holding one.
+    width, 3) sRGB, as displayed, decoding each frame once and holding one; reduced to a size (width, height)
+    where one is given.
 
     Raises SceneError naming file and frame where the video is corrupt or ends early.
     """
@@ -179,7 +182,7 @@ def read_frames(path: Path, wanted: Sequence[int]) -> Iterator[np.ndarray]:
                         "replace the file or drop the camera",
                     )
                 if place < len(wanted) and found == wanted[place]:
-                    image = np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), facts.rotation))
+                    image = _displayed(frame, facts.rotation, size)
                     while place < len(wanted) and found == wanted[place]:
                         yield image
                         place += 1
@@ -195,6 +198,13 @@ def read_frames(path: Path, wanted: Sequence[int]) -> Iterator[np.ndarray]:
             f"{path}: ends after {found + 1} frames, {wanted[-1] + 1} were expected",
             "replace the file or shorten the frame range",
         )
+
+
+def _displayed(frame: Any, rotation: int, size: tuple[int, int] | None) -> np.ndarray:
+    if size is not None:
+        width, height = size[::-1] if rotation % 2 else size
+        frame = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA")
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), rotation))
 
 
 def _number(frame: Any, facts: VideoFacts, before: int) -> int:

@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from i4d import config as cfg
 from i4d.errors import ConfigError, SceneError
+from i4d.scenes.calibration.order import better_order
 from i4d.scenes.dycheck import read_dycheck
 from i4d.scenes.n3dv import LARGEST, read_n3dv
 from i4d.scenes.nerfstudio import read_nerfstudio
@@ -99,4 +102,14 @@ def load_scene(
         if not (root / "scene.json").exists():
             root.parent.mkdir(parents=True, exist_ok=True)
             write_demo(root, width, height, frames, progress=progress)
-    return read_n3dv(config, root)
+    return read_n3dv(config, root, partial(_order, config, root))
+
+
+def _order(config: cfg.SceneConfig, root: Path, by_name: list[str], by_number: list[str]) -> str | None:
+    """Return the reading of the cameras' names, "name" or "number", that the pictures follow; None where that
+    is not certain.
+    """
+    orders = ("name", "number")
+    scenes = [read_n3dv(replace(config, order=order), root) for order in orders]
+    best = better_order(scenes, config)
+    return None if best is None else orders[best]

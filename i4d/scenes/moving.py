@@ -21,7 +21,7 @@ from i4d.geometry.paths import standing
 from i4d.scenes.bounds import frustum_bounds, ndc_bounds, swept_bounds
 from i4d.scenes.lens import Kind, pull_maps
 from i4d.scenes.n3dv import NEAR_MARGIN, average_pose
-from i4d.scenes.sources import file_stamp, turned, working_size
+from i4d.scenes.sources import file_stamp, reduced, turned, working_size
 from i4d.scenes.timeline import timeline
 from i4d.scenes.video import image_file, image_size
 from i4d.types import Bounds, Camera, Scene
@@ -91,12 +91,16 @@ class ListedImages:
         shots = self._captures[camera].shots
         return [*file_stamp([s.path for s in shots]), [[s.K.tolist(), s.lens, s.distortion] for s in shots]]
 
-    def frames(self, camera: str, numbers: Sequence[int]) -> Iterator[np.ndarray]:
-        """Yield images by number; of a lens that changes, as the common pinhole would see them."""
+    def frames(
+        self, camera: str, numbers: Sequence[int], size: tuple[int, int] | None = None
+    ) -> Iterator[np.ndarray]:
+        """Yield images by number; of a lens that changes, as the common pinhole would see them. Reduced to
+        `size` (width, height) where it is given.
+        """
         capture = self._captures[camera]
         for shot in (capture.shots[n] for n in numbers):
             image = image_file(shot.path)
-            yield image if capture.one_lens else to_pinhole(image, shot, capture.K)
+            yield reduced(image if capture.one_lens else to_pinhole(image, shot, capture.K), size)
 
     def notes(self, cameras: Sequence[str]) -> list[str]:
         """Return one line about pictures that are shown turned."""

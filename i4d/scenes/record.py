@@ -17,7 +17,9 @@ class NoSource:
     def stamp(self, camera: str) -> list:
         return []
 
-    def read(self, camera: str, start: int, stop: int, stride: int = 1) -> Iterator[np.ndarray]:
+    def read(
+        self, camera: str, start: int, stop: int, stride: int = 1, size: tuple[int, int] | None = None
+    ) -> Iterator[np.ndarray]:
         raise SceneError(
             f"{camera}: this scene is known from its prepared blocks only", "run `i4d prepare` on the videos"
         )

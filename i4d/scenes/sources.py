@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from i4d.config import SceneConfig
@@ -69,9 +70,11 @@ class VideoFiles:
         facts = self.facts(camera)
         return [*file_stamp([self._paths[camera]]), facts.rotation, facts.colour]
 
-    def frames(self, camera: str, numbers: Sequence[int]) -> Iterator[np.ndarray]:
-        """Yield source frames by number, ascending."""
-        return read_frames(self._paths[camera], numbers)
+    def frames(
+        self, camera: str, numbers: Sequence[int], size: tuple[int, int] | None = None
+    ) -> Iterator[np.ndarray]:
+        """Yield source frames by number, ascending; reduced to `size` (width, height) where it is given."""
+        return read_frames(self._paths[camera], numbers, size)
 
     def notes(self, cameras: Sequence[str]) -> list[str]:
         """Return one line for each way in which videos are read, with the cameras that it holds for."""
@@ -137,15 +140,26 @@ class ImageFolders:
         """Return what changes when the camera's images do."""
         return file_stamp(self._files[camera])
 
-    def frames(self, camera: str, numbers: Sequence[int]) -> Iterator[np.ndarray]:
-        """Yield pictures by their place in the order of numbers."""
-        return (image_file(self._files[camera][n]) for n in numbers)
+    def frames(
+        self, camera: str, numbers: Sequence[int], size: tuple[int, int] | None = None
+    ) -> Iterator[np.ndarray]:
+        """Yield pictures by their place in the order of numbers; reduced to `size` (width, height) where it
+        is given.
+        """
+        return (reduced(image_file(self._files[camera][n]), size) for n in numbers)
 
     def notes(self, cameras: Sequence[str]) -> list[str]:
         """Return a line about pictures whose order by number is not that by name, and about turned ones."""
         other = [n for n in cameras if self._files[n] != sorted(self._files[n])]
         ordered = [f"{some(other)}: pictures are ordered by the number in their names"] if other else []
         return ordered + turned([(name, self._files[name][0]) for name in cameras])
+
+
+def reduced(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    """Return a picture at a size (width, height), as it is without one."""
+    if size is None or size == image.shape[1::-1]:
+        return image
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 def turned(pictures: Sequence[tuple[str, Path]]) -> list[str]:

@@ -44,7 +44,12 @@ class Recordings(Protocol):
 
     def stamp(self, camera: str) -> list: ...
     def size(self, camera: str) -> tuple[int, int]: ...
-    def frames(self, camera: str, numbers: Sequence[int]) -> Iterator[np.ndarray]: ...
+    def frames(
+        self, camera: str, numbers: Sequence[int], size: tuple[int, int] | None = None
+    ) -> Iterator[np.ndarray]:
+        """Yield frames by number, ascending; reduced to a size (width, height) where one is given."""
+        ...
+
     def notes(self, cameras: Sequence[str]) -> list[str]: ...
 
 
@@ -90,9 +95,13 @@ class Timeline:
         """Return which frames of a camera stand at instants start, start+stride, ... below stop."""
         return [int(n) for n in self.tracks[camera].numbers[start:stop:stride]]
 
-    def read(self, camera: str, start: int, stop: int, stride: int = 1) -> Iterator[np.ndarray]:
-        """Yield what stands at instants start, start+stride, ... below stop."""
-        return self.source.frames(camera, self.numbers(camera, start, stop, stride))
+    def read(
+        self, camera: str, start: int, stop: int, stride: int = 1, size: tuple[int, int] | None = None
+    ) -> Iterator[np.ndarray]:
+        """Yield what stands at instants start, start+stride, ... below stop; reduced to `size` (width,
+        height) where that is given.
+        """
+        return self.source.frames(camera, self.numbers(camera, start, stop, stride), size)
 
     def stamp(self, camera: str) -> list:
         """Return what changes when the camera's file, or its place on the clock, does."""
