@@ -54,9 +54,9 @@ class FaultyEditor(NullEditor):
         if id == faults["die_on"] and _strikes(self._marks, id, self._times):
             os.kill(os.getpid(), signal.SIGKILL)  # only where services have processes of their own
         if id == faults["slow_on"]:
-            for _ in range(25):  # 2.5 s of visible work
+            for _ in range(60):  # 12 s of visible work
                 self._moved += 1
-                time.sleep(0.1)
+                time.sleep(0.2)
         if id == faults["full_on"] and _strikes(self._marks, id, self._times):
             raise StorageError("cannot write block: the disk is full", "as asked")
         if id == faults["fail_on"] and _strikes(self._marks, id, self._times):

@@ -13,6 +13,7 @@ from i4d.types import Camera
 
 ALIKE = 0.25  # correlation at its best lag, below which a pair says nothing
 STEP = 0.05  # frames
+ALIKE_FRAMES = 0.6
 LEAST_SPREAD = 0.1  # frames
 RIVAL = 0.92  # of the best sum: another lag this good leaves it open
 SWEEPS = 8
@@ -68,20 +69,28 @@ def _summed(curves: dict[Pair, np.ndarray], late: dict[int, float], view: int, r
 
 
 def _solved(curves: dict[Pair, np.ndarray], views: list[int], reach: int) -> dict[int, float]:
-    """Return lags whose pairs are most alike, by moving one view at a time; those within a
-    frame of the median are 0 on average."""
+    """Return lags whose pairs are most alike, by moving one view at a time; the lags that most views share
+    are 0 on average.
+    """
     tried = np.arange(-2 * reach, 2 * reach + STEP / 2, STEP)
     late = dict.fromkeys(views, 0.0)
     for _ in range(SWEEPS):
         before = dict(late)
         for view in views:
             late[view] = float(tried[_summed(curves, late, view, reach).argmax()])
-        found = np.array(list(late.values()))
-        middle = float(found[np.abs(found - np.median(found)) <= 1].mean() if len(found) > 2 else found[0])
+        middle = _majority(np.array(list(late.values())))
         late = {v: lag - middle for v, lag in late.items()}
         if all(abs(late[v] - before[v]) < STEP for v in views):
             break
     return late
+
+
+def _majority(lags: np.ndarray) -> float:
+    """Return the mean of the most lags (n,) within ALIKE_FRAMES of one of them; of equal groups that of
+    the earliest lag in the list.
+    """
+    near = np.abs(lags[:, None] - lags) <= ALIKE_FRAMES
+    return float(lags[near[near.sum(1).argmax()]].mean()) if len(lags) > 2 else float(lags[0])
 
 
 def _lag(curves: dict[Pair, np.ndarray], late: dict[int, float], view: int, reach: int) -> Lag:

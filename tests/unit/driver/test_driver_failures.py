@@ -14,7 +14,7 @@ from i4d.errors import ClusterError, EditError, FitError, StorageError, WeightsE
 from i4d.exec.local import LocalExecutor
 from i4d.store.blocks import block_key
 
-QUICK = Limits(timeout_s=1.0, start_timeout_s=5, poll_s=0.02)
+QUICK = Limits(timeout_s=10.0, start_timeout_s=60, poll_s=0.02)  # a busy machine is slow, not hung
 
 
 @pytest.fixture
@@ -56,14 +56,14 @@ def retried(rig):
 def test_a_hanging_editor_is_replaced(tmp_path, executor, expected):
     rig = faulty(NullRig(tmp_path / "run"), "editor-0", hang_on="r1/v02/w01")
     assert rig.go(executor, 1, limits=QUICK).digest == expected.digest
-    assert any("has not got on for 1 s" in e.reason for e in retried(rig))
+    assert any("has not got on for 10 s" in e.reason for e in retried(rig))
 
 
 def test_a_slow_editor_that_gets_on_is_left_alone(tmp_path, executor, expected):
     rig = faulty(NullRig(tmp_path / "run"), "editor-0", slow_on="r1/v02/w01")
     assert rig.go(executor, 1, limits=QUICK).digest == expected.digest
     assert not retried(rig) and "WorkerRestarted" not in rig.kinds(), (
-        "2.5 s of work with a time-out of 1 s, in small steps"
+        "12 s of work with a time-out of 10 s, in small steps"
     )
 
 

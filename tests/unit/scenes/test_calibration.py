@@ -12,6 +12,7 @@ from i4d.errors import SceneError
 from i4d.scenes.calibration.check import check_scene, judged, stop_unless_fit
 from i4d.scenes.calibration.epipolar import distances, triangulated
 from i4d.scenes.calibration.evidence import Evidence
+from i4d.scenes.calibration.lag import _majority
 from i4d.scenes.calibration.looks import read_looks
 from i4d.scenes.calibration.matches import all_matches, pairs_of
 from i4d.scenes.calibration.order import better_order
@@ -164,6 +165,12 @@ def test_a_darker_camera_is_told(demo):
     assert check.problems[0].value == pytest.approx(-0.72, abs=0.12)
 
 
+def test_the_lag_that_most_cameras_share_is_zero():
+    assert _majority(np.array([0.0, 3.0, 7.0, 0.4])) == pytest.approx(0.2)
+    assert _majority(np.array([-4.0, 5.0, 5.5, 5.2])) == pytest.approx(5.233, abs=1e-3)
+    assert _majority(np.array([0.0, 3.0, 6.0, 9.0])) == 0.0
+
+
 def test_noise_is_not_judged():
     rng = np.random.default_rng(0)
     cameras = demo_cameras(64, 48, 4)
@@ -229,7 +236,7 @@ def test_real_rigs_are_good(real):
         assert all(c.median_px < 0.3 and abs(c.lag) < 0.25 for c in check.cameras)
 
 
-@pytest.mark.parametrize("view", [0, 2])
+@pytest.mark.parametrize("view", [0, 2, 3])
 def test_a_late_camera_of_a_real_rig(real, view):
     _, scene, looks = real
     check = judge(scene, begun(looks, {view: 7}))
