@@ -30,7 +30,7 @@ from i4d.commands.options import (
     RunOrJob,
     Scene,
     Sets,
-    Weights,
+    StoragePath,
     settings_of,
     takes_editing,
     use_data,
@@ -166,6 +166,14 @@ def resume(
     local: Local = False,
     editors: Editors = None,
     device: Device = None,
+    set_: Annotated[
+        list[str], typer.Option("--set", help="How it is computed.  Example: --set cluster.max_retries=10")
+    ] = [],
+    storage_path: StoragePath = "",
+    allow_change: Annotated[
+        bool,
+        typer.Option("--allow-change", help="Begin anew from the stage that follows from what has changed"),
+    ] = False,
     debug: Debug = False,
     job: Annotated[
         str, typer.Option("--job", help="Go on as a job of this cluster: its dashboard, http://host:8265")
@@ -188,8 +196,9 @@ def resume(
     if job:
         from i4d.commands.jobs import resubmit
 
-        raise typer.Exit(resubmit(job, run, who(address, local, editors, device), python, probe))
-    raise typer.Exit(carry_out(run, who(address, local, editors, device)))
+        options = who(address, local, editors, device)
+        raise typer.Exit(resubmit(job, run, options, python, probe, set_, storage_path, allow_change))
+    raise typer.Exit(carry_out(run, who(address, local, editors, device), set_, storage_path, allow_change))
 
 
 for _name, _command in {**looking.COMMANDS, **studying.COMMANDS}.items():
@@ -311,8 +320,7 @@ def readable(paths: list[str], debug: Debug = False) -> None:
     carry_out(paths)
 
 
-# ------------------------------------------------------------------------------------------------ scenes,
-# doctor
+# ------------------------------------------------------------------------------------------------ scenes
 @scenes_app.callback()
 def scenes(context: typer.Context) -> None:
     """List the scenes that can be named, or fetch one.
@@ -367,32 +375,6 @@ def check_(
 
     use_data(data)
     raise typer.Exit(carry_out(scene, preset, config, {}, set_, json_, picture))
-
-
-@app.command()
-def doctor(
-    scene: Scene = "",
-    data: Data = "",
-    config: Configs = [],
-    preset: Presets = [],
-    set_: Sets = [],
-    address: Address = None,
-    local: Local = False,
-    device: Device = None,
-    weights: Weights = None,
-    debug: Debug = False,
-) -> None:
-    """Check this machine against what a configuration needs.
-
-    Versions, devices, memory, weights, Ray and disk; each line has its fix.
-
-    Example:  i4d doctor --scene coffee_martini --preset 50_2
-    """
-    from i4d.commands.doctor import doctor as carry_out
-
-    use_data(data)
-    options = {**who(address, local, None, device), "editor.weights": weights}
-    raise typer.Exit(carry_out(scene, preset, config, options, set_))
 
 
 # ------------------------------------------------------------------------------------------------ errors

@@ -29,11 +29,12 @@ def opt(
     low: float | None = None,
     high: float | None = None,
     pattern: str = "",
+    auto: type | None = None,
 ) -> Any:
     """Declare an option: default, one line of help, and what it may be (inclusive range, whole pattern of a
-    string).
+    string). `auto`: the type of an option that may also be "auto", which is None here.
     """
-    meta = {"help": help, "choices": choices, "low": low, "high": high, "pattern": pattern}
+    meta = {"help": help, "choices": choices, "low": low, "high": high, "pattern": pattern, "auto": auto}
     if isinstance(default, (list, dict)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=meta)
     return dataclasses.field(default=default, metadata=meta)
@@ -176,8 +177,8 @@ class FieldConfig:
     dtype: str = opt("auto", "compute type", choices=("auto", "float32", "bfloat16", "float16"))
     kernels: str = opt(
         "auto",
-        "fused GPU kernels where Triton is installed; eager: not in CUDA graphs",
-        choices=("auto", "eager", "off"),
+        "fused GPU kernels; auto: in CUDA graphs where Triton is installed; eager: without graphs",
+        choices=("auto", "graphs", "eager", "off"),
     )
 
 
@@ -186,7 +187,9 @@ class EditorConfig:
     """The diffusion editor."""
 
     weights: str = opt(
-        "auto", "hub id or folder; auto: timbrooks/instruct-pix2pix on GPUs, the bundled tiny-ip2p on CPUs"
+        "auto",
+        "folder or hub id (owner/name, owner/name@revision); auto: timbrooks/instruct-pix2pix on GPUs, the "
+        "bundled tiny-ip2p on CPUs",
     )
     attention: str = opt(
         "auto",
@@ -219,14 +222,19 @@ class EditorConfig:
         choices=("auto", "off", "on"),
     )
     norm: str = opt("frame", "GroupNorm over one frame or the whole window", choices=("frame", "joint"))
-    text_guidance: float = opt(
-        0.0,
-        "s_T (--guidance-scale); 0: what the weights' model card recommends, else 9.5",
+    text_guidance: float | None = opt(
+        None,
+        "s_T (--guidance-scale); auto: what the weights' model card recommends, else 9.5",
         low=0.0,
         high=50.0,
+        auto=float,
     )
-    image_guidance: float = opt(
-        0.0, "s_I (--image-guidance-scale); 0: likewise, else 1.5", low=0.0, high=20.0
+    image_guidance: float | None = opt(
+        None,
+        "s_I (--image-guidance-scale); auto: likewise, else 1.5",
+        low=0.0,
+        high=20.0,
+        auto=float,
     )
     dtype: str = opt(
         "auto", "auto: float16 on GPUs, float32 on CPUs", choices=("auto", "float32", "float16", "bfloat16")
@@ -345,8 +353,18 @@ class ScheduleConfig:
         6, "n of that repaint (--restview-refine-diffusion-steps)", low=1, high=1000
     )
     sequence_length: int = opt(5, "new frames per window (--sequence-length)", low=1, high=64)
-    match_threshold: float = opt(0.05, "3D points match below this, in scene units", low=0.0)
-    fill_threshold: float = opt(0.02, "likewise when filling unedited cameras", low=0.0)
+    match_threshold: float | None = opt(
+        None,
+        "3D points match below this share of the cameras' median scene depth; auto: 0.05, in NDC 0.025",
+        low=0.0,
+        auto=float,
+    )
+    fill_threshold: float | None = opt(
+        None,
+        "likewise when filling unedited cameras; auto: 0.02, in NDC 0.01",
+        low=0.0,
+        auto=float,
+    )
     depth_warp: bool = opt(
         True,
         "average the key frame over cameras through depth; false leaves each as it was edited (for "
@@ -468,6 +486,10 @@ def set_key(config: Config, key: str, value: Any, where: str) -> None:
 
 def _checked(key: str, value: Any, option: dataclasses.Field, kind: type, where: str) -> Any:
     meta = option.metadata
+    if meta["auto"] is not None:
+        if value is None or value == "auto":
+            return None
+        kind = meta["auto"]
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if kind is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as a string

@@ -6,6 +6,7 @@
     │   └── BlockError    3   a stored block or object that is missing or corrupt
     ├── WeightsError      4   model weights not found or wrong
     ├── ClusterError      5   resources that are not to be had
+    │   ├── IdentityError 5   a worker whose weights or settings are not the run's
     │   ├── WorkerLost    5   a service's process died
     │   └── CallTimeout   5   a service did not answer in time
     ├── StorageError      1   a disk that is full, a store that does not answer
@@ -67,6 +68,10 @@ class WorkerLost(ClusterError):
 
 class CallTimeout(ClusterError):
     """A service that did not answer in time; names service, method and the time allowed."""
+
+
+class IdentityError(ClusterError):
+    """A worker that would compute with other weights or settings than the run's; names both."""
 
 
 class StorageError(I4DError):

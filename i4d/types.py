@@ -49,6 +49,9 @@ class Camera:
         )
 
 
+MATCH_SHARE, FILL_SHARE = 0.05, 0.02  # of the median scene depth, where nobody says otherwise
+
+
 @dataclass(frozen=True)
 class Bounds:
     """Where the field lives.
@@ -56,8 +59,8 @@ class Bounds:
     `kind` "ndc": forward-facing rigs; world z (in the average camera's frame, looking along +z) is mapped by
     the NDC map of NeRF with near plane `near`; `aabb` is then in NDC. "box": `aabb` in world units.
     "contracted": `aabb` in world units is the uncontracted inner box (mip-NeRF 360, eq. 10, around its
-    centre). `unit` is the length in world units that thresholds are relative to (1 for rigs normalised like
-    LLFF, the cameras' median scene depth for metric rigs).
+    centre). `unit` is a length in world units that a viewer's steps and the contraction are relative to: 1
+    for rigs normalised like LLFF, the cameras' median scene depth for metric rigs.
     """
 
     kind: Literal["ndc", "box", "contracted"]
@@ -65,6 +68,21 @@ class Bounds:
     near: float
     far: float
     unit: float = 1.0
+
+    @property
+    def median_depth(self) -> float:
+        """The cameras' median scene depth in world units: `unit`; of NDC bounds, whose files tell the nearest
+        and the farthest only, the middle of the NDC range, twice the near plane.
+        """
+        return 2 * self.near if self.kind == "ndc" else self.unit
+
+    def within(self, share: float | None, usual: float) -> float:
+        """Return a distance in world units, given as a share of the median depth. None: the `usual` share,
+        and half of it in NDC, whose scenes reach far behind their nearest surfaces.
+        """
+        if share is None:
+            share = usual / 2 if self.kind == "ndc" else usual
+        return share * self.median_depth
 
 
 class FrameSource(Protocol):
@@ -209,7 +227,8 @@ class EditSettings:
     them. `references`: what is pulled into a frame of a window, the edited frame before the window ("last"),
     the average of that and of the edited key frame ("both") or nothing ("none"). `blend`: frames up to so
     many away that each edited frame is averaged with, as `i4d.edit.merge.blended` does by `blend_sigma` and
-    `blend_detail`. `adaptive`: what warps explain is repainted more weakly.
+    `blend_detail`. `adaptive`: what warps explain is repainted more weakly. `identity`: of the editor and the
+    flow that the run has settled on (see `Identity`), so that what was made by others is not taken for equal.
     """
 
     instruction: str
@@ -228,6 +247,7 @@ class EditSettings:
     blend_sigma: float = 0.0
     blend_detail: bool = False
     adaptive: bool = False
+    identity: str = ""
 
 
 @dataclass(frozen=True)
@@ -421,6 +441,17 @@ class CheckpointReceipt:
 
 
 @dataclass(frozen=True)
+class Identity:
+    """What a run's results follow from besides its frames and tasks, as texts (`i4d/services/identity.py`);
+    empty: nothing is known, as of services that compute nothing.
+    """
+
+    editor: str = ""
+    flow: str = ""
+    field: str = ""
+
+
+@dataclass(frozen=True)
 class WorkerInfo:
     """Who a service is and where it runs; answered by `warm_up`."""
 
@@ -432,3 +463,4 @@ class WorkerInfo:
     warm_up_s: float
     notes: tuple[str, ...] = ()  # e.g. "flow: DIS (no RAFT checkpoint configured)"
     extra: Mapping[str, Any] = field(default_factory=dict)
+    identity: Identity = Identity()  # of what it has loaded: an editor's or a trainer's parts of it

@@ -86,7 +86,9 @@ class Real:
         where = ["--address", address] if address else ["--local"]
         i4d = [sys.executable, "-m", "i4d"]
         if resume:
-            return [*i4d, "resume", str(path), *where]
+            sets = ["threads=1", "dashboard=false", "timeout_s=120"]  # as REAL says: a run does not keep them
+            how = ["--device", "cpu", *(word for s in sets for word in ("--set", f"cluster.{s}"))]
+            return [*i4d, "resume", str(path), *where, *how]
         settings = self.work / "real.yaml"
         settings.write_text(REAL)
         what = [

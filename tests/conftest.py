@@ -16,6 +16,16 @@ def shared_folder(inside: str) -> Path:
     return root / inside
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_home(tmp_path_factory):
+    """Caches and what the user has said lie in a folder of this session, never in the tester's home."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(home / "config"))
+        patch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+        yield home
+
+
 @pytest.fixture
 def shared():
     """Give tests `shared(path)`: a path inside the shared data, or a skip."""

@@ -107,3 +107,10 @@ class FaultyTrainer(NullTrainer):
         if before < self._nan_at <= receipt.step and _strikes(self._marks, "nan", self._times):
             return dataclasses.replace(receipt, psnr_db=math.nan)
         return receipt
+
+
+class RankTrainer(NullTrainer):
+    """One rank of a group: every rank goes the same way."""
+
+    def __init__(self, store, name="trainer", delay_s=0.0, rank=0, size=1, rendezvous=""):
+        super().__init__(store, name, delay_s)

@@ -26,6 +26,7 @@ from i4d.report.comparison import Cell, write_comparison
 from i4d.report.console import Console
 from i4d.report.make import measure
 from i4d.store.run_folder import RunFolder
+from i4d.store.trust import remember_storage
 
 STOPPED = 130
 
@@ -111,6 +112,11 @@ def sentences(prompts: Sequence[str], prompts_file: Path | None) -> list[str]:
     return read_prompts(prompts_file) if prompts_file else list(dict.fromkeys(map(checked_prompt, prompts)))
 
 
+def _computed_as(stored: Config, config: Config) -> None:
+    """Let a run that goes on be computed as this command says: its folder does not."""
+    stored.cluster = config.cluster
+
+
 class Study:
     """Cells (prompt, method) under one folder that share a reconstruction and a store."""
 
@@ -149,6 +155,7 @@ class Study:
         code.
         """
         try:
+            remember_storage(self._storage(self._layers.of(METHODS["i4d"])))
             field_run = self._ckpt or self._reconstruct()
             if field_run is None:
                 return STOPPED
@@ -190,15 +197,20 @@ class Study:
         measure(RunFolder.open(place), self._console)
         return True
 
+    def _storage(self, config: Config) -> str:
+        """Return where all cells keep their blocks."""
+        return config.storage_path or str(self._out / "store")
+
     def _run(
         self, place: Path, request: Request, config: Config, start: Path | None, asked: dict | None = None
     ) -> RunResult:
         if (place / "request.json").exists():
-            return compose.resume_run(place, self._console)
+            how = lambda stored: _computed_as(stored, config)
+            return compose.resume_run(place, self._console, how, storage_path=self._storage(config))
         (place / "config.yaml").unlink(
             missing_ok=True
         )  # of an attempt that ended before its scene was prepared
-        config.storage_path = config.storage_path or str(self._out / "store")
+        config.storage_path = self._storage(config)
         field_of = checkpoint_from(start) if start else None
 
         def begin(folder: RunFolder) -> dict | None:

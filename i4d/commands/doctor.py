@@ -57,12 +57,17 @@ class Finding:
 
 
 def doctor(
-    scene: str, presets: Sequence[str], files: Sequence[Path], options: Mapping[str, Any], sets: Sequence[str]
+    scene: str,
+    presets: Sequence[str],
+    files: Sequence[Path],
+    options: Mapping[str, Any],
+    sets: Sequence[str],
+    out: Path = Path("runs"),
 ) -> int:
     """Print every finding; returns 0 unless one fails, else the exit code of the first failure's kind."""
     config = settled(layered(scene or ("" if files else EXAMPLE_SCENE), presets, files, options, sets))
     failed = 0
-    for finding in examine(config):
+    for finding in examine(config, out):
         print(wrapped(str(finding), " " * 16), flush=True)
         failed += finding.state == "fail"
     print(
@@ -73,8 +78,8 @@ def doctor(
     return 1 if failed else 0
 
 
-def examine(config: Config) -> Iterator[Finding]:
-    """Yield the findings about a configuration, cheap ones first."""
+def examine(config: Config, out: Path = Path("runs")) -> Iterator[Finding]:
+    """Yield the findings about a configuration, cheap ones first; `out` is where its run will lie."""
     yield from versions()
     cards = visible_cards()
     device = "cuda" if cards and config.cluster.device != "cpu" else "cpu"
@@ -86,7 +91,7 @@ def examine(config: Config) -> Iterator[Finding]:
     yield _flow(config)
     if size is not None:
         yield memory(config, device, cards, place, size)
-        yield _disk(config, size)
+        yield disk(config, size, out)
     yield _ray(config)
 
 
@@ -182,7 +187,8 @@ def _weights(config: Config, device: str) -> tuple[str, Finding]:
         return "", Finding("fail", "editor", err.message, err.hint)
     from huggingface_hub import constants, try_to_load_from_cache
 
-    if isinstance(try_to_load_from_cache(place, "unet/config.json"), str):
+    name, _, revision = place.partition("@")
+    if isinstance(try_to_load_from_cache(name, "unet/config.json", revision=revision or None), str):
         return place, Finding("ok", "editor", f"{place}, in the local cache")
     fix = (
         "fetch it once with network, or give a folder with --weights (tiny-ip2p instead of "
@@ -245,10 +251,15 @@ def memory(
     return Finding("ok", "memory", found)
 
 
-def _disk(config: Config, size: tuple[int, int, int, int]) -> Finding:
+def disk(config: Config, size: tuple[int, int, int, int], out: Path) -> Finding:
+    """Return whether a run's frames have room where they will be stored: `storage_path`, else the run."""
     cameras, frames, width, height = size
     needed = cameras * frames * width * height * (3 * (2 + config.schedule.rounds) + 8) + (1 << 28)
-    where = Path.cwd()
+    if "://" in config.storage_path:
+        return Finding("ok", "disk", f"blocks go to {config.storage_path}, whose room is not known here")
+    where = Path(config.storage_path or out).absolute()
+    while not where.exists():
+        where = where.parent
     free = shutil.disk_usage(where).free
     found = f"{free / GIB:.1f} GiB free at {where}, about {needed / GIB:.2f} GiB needed for a run"
     return Finding(

@@ -18,6 +18,7 @@ from i4d import config as cfg
 from i4d.commands.layers import layered, settled
 from i4d.commands.prompts import not_begun, read_prompts
 from i4d.commands.run_request import Request, checked_prompt
+from i4d.commands.runs import cluster_settings
 from i4d.commands.watch import EVERY_S, watched
 from i4d.config import Config
 from i4d.driver.events import RunFailed, RunFinished, RunStopped, from_json
@@ -94,9 +95,18 @@ def submit(
     return followed(jobs, id) if follow else 0
 
 
-def resubmit(address: str, run: Path, options: Mapping[str, Any], python: str, probe: bool) -> int:
+def resubmit(
+    address: str,
+    run: Path,
+    options: Mapping[str, Any],
+    python: str,
+    probe: bool,
+    sets: Sequence[str] = (),
+    storage_path: str = "",
+    allow_change: bool = False,
+) -> int:
     """Go on with a run as a new job, perhaps with other workers."""
-    folder = RunFolder.open(run)
+    folder = RunFolder.open(run, storage_path)
     request, config = Request.read(folder), folder.config()
     if folder.driven():
         raise ConfigError(f"{folder.path} is running", f"`i4d stop {run}` ends it after the work in hand")
@@ -111,6 +121,11 @@ def resubmit(address: str, run: Path, options: Mapping[str, Any], python: str, p
         if options.get(key) is not None
         for word in (flag, str(options[key]))
     ]
+    more += [word for text in sets if cluster_settings([text]) for word in ("--set", text)]
+    more += ["--allow-change"] if allow_change else []
+    if not folder.keeps_its_own_store:
+        folder.require_trust()
+        more += ["--storage-path", folder.storage]
     jobs = Jobs(address)
     if probe:
         settings = cfg.from_dict(config, str(folder.path / "config.yaml"))

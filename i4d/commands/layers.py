@@ -24,9 +24,26 @@ from i4d.types import Scene
 EXAMPLE_SCENE = "demo"
 
 
+def _is_file(name: str) -> bool:
+    return name.endswith((".yaml", ".yml")) or os.sep in name
+
+
+def _refuse_places(tree: dict, where: str) -> None:
+    """Raise ConfigError where a file that may come from anybody says where to compute or to store."""
+    for key, flag in (
+        ("cluster", "--address or --set cluster..."),
+        ("storage_path", "--set storage_path=..."),
+    ):
+        if isinstance(tree, dict) and key in tree:
+            raise ConfigError(
+                f"{where}: '{key}' does not belong into a scene file",
+                f"say it yourself: {flag}, or in a file of yours given with --config",
+            )
+
+
 def preset_tree(name: str) -> dict:
     """Return the configuration tree of a shipped preset (by name) or of a YAML file (by path)."""
-    if name.endswith((".yaml", ".yml")) or os.sep in name:
+    if _is_file(name):
         return cfg.read_yaml(Path(name))
     path = cfg.shipped("presets") / f"{name}.yaml"
     if not path.exists():
@@ -58,9 +75,13 @@ def layered(
         raise ConfigError("--scene is missing", remedy)
     if scene:
         tree = dict(scene_config(scene))
+        _refuse_places(tree, f"scene {scene}")
         named = tree.pop("preset", [])
         for name in [named] if isinstance(named, str) else named:
-            cfg.merge(config, preset_tree(str(name)), f"preset {name}")
+            preset = preset_tree(str(name))
+            if _is_file(str(name)):  # it came with the scene; what ships with i4d may say where to compute
+                _refuse_places(preset, f"preset {name} of scene {scene}")
+            cfg.merge(config, preset, f"preset {name}")
         cfg.merge(config, tree, f"scene {scene}")
     for name in presets:
         cfg.merge(config, preset_tree(name), f"preset {name}")

@@ -68,9 +68,9 @@ def rectangle(text: str, width: int, height: int) -> tuple[int, int, int, int]:
     return x0, y0, x1, y1
 
 
-def locate(run: Path, camera: str, frame: int, rect: str, device: str) -> None:
+def locate(run: Path, camera: str, frame: int, rect: str, device: str, storage_path: str = "") -> None:
     """Print the box and write RUN/where.png: the frame with all that lies outside the box darkened."""
-    views = RunViews(RunFolder.open(run), device)
+    views = RunViews(RunFolder.open(run, storage_path), device)
     names = [c.name for c in views.scene.cameras]
     if camera not in names:
         raise ConfigError(f"--camera {camera}: no such camera", f"one of {', '.join(names)}")

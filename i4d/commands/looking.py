@@ -20,6 +20,7 @@ from i4d.commands.options import (
     Run,
     Scene,
     Sets,
+    StoragePath,
     Weights,
     use_data,
     who,
@@ -85,6 +86,7 @@ def render(
     address: Address = None,
     local: Local = False,
     device: Device = None,
+    storage_path: StoragePath = "",
     debug: Debug = False,
 ) -> None:
     """Render a run as H.264: held-out cameras, a path, side by side.
@@ -95,7 +97,7 @@ def render(
     """
     from i4d.commands.show import render as carry_out
 
-    carry_out(run, path, frames, turns, before, scale, who(address, local, None, device))
+    carry_out(run, path, frames, turns, before, scale, who(address, local, None, device), storage_path)
 
 
 def evaluate(
@@ -123,6 +125,7 @@ def evaluate(
     caption: Annotated[
         list[str], typer.Option("--caption", help="Twice: the scene before and after, in words, for CLIP")
     ] = [],
+    storage_path: StoragePath = "",
     debug: Debug = False,
 ) -> None:
     """Measure a run, or anybody's edited videos.
@@ -136,9 +139,9 @@ def evaluate(
     from i4d.commands.show import evaluate_videos
 
     if originals or like:
-        evaluate_videos(run, originals, like, prompt, caption, masks)
+        evaluate_videos(run, originals, like, prompt, caption, masks, storage_path)
     else:
-        carry_out(run, each)
+        carry_out(run, each, storage_path)
 
 
 def report(
@@ -150,6 +153,7 @@ def report(
     camera: Annotated[
         str, typer.Option("--camera", help="Whose key frame and warps to show; else the middle one")
     ] = "",
+    storage_path: StoragePath = "",
     debug: Debug = False,
 ) -> None:
     """Write a run's report and videos again from what is stored.
@@ -158,7 +162,7 @@ def report(
     """
     from i4d.commands.show import report as carry_out
 
-    carry_out(run, tensorboard, camera)
+    carry_out(run, tensorboard, camera, storage_path)
 
 
 def view(
@@ -172,6 +176,7 @@ def view(
         int, typer.Option("--height", help="Pixels of the picture; 0: the scene's, at most 720")
     ] = 0,
     device: Device = None,
+    storage_path: StoragePath = "",
     debug: Debug = False,
 ) -> None:
     """Look at a run in the browser: free camera, before and after.
@@ -182,7 +187,7 @@ def view(
     """
     from i4d.commands.view import view as carry_out
 
-    carry_out(run, host, port, height, device or "auto")
+    carry_out(run, host, port, height, device or "auto", storage_path)
 
 
 def locate(
@@ -193,6 +198,7 @@ def locate(
     ],
     frame: Annotated[int, typer.Option("--frame", help="Frame of the video")] = 0,
     device: Device = None,
+    storage_path: StoragePath = "",
     debug: Debug = False,
 ) -> None:
     """Find the 3D box of what a rectangle on a frame shows.
@@ -203,7 +209,43 @@ def locate(
     """
     from i4d.commands.locate import locate as carry_out
 
-    carry_out(run, camera, frame, rect, device or "auto")
+    carry_out(run, camera, frame, rect, device or "auto", storage_path)
 
 
-COMMANDS = {"locate": locate, "try": try_, "render": render, "eval": evaluate, "report": report, "view": view}
+def doctor(
+    scene: Scene = "",
+    data: Data = "",
+    config: Configs = [],
+    preset: Presets = [],
+    set_: Sets = [],
+    address: Address = None,
+    local: Local = False,
+    device: Device = None,
+    weights: Weights = None,
+    out: Annotated[
+        Path, typer.Option("--out", help="Where the run will lie, for the room on its disk")
+    ] = Path("runs"),
+    debug: Debug = False,
+) -> None:
+    """Check this machine against what a configuration needs.
+
+    Versions, devices, memory, weights, Ray and disk; each line has its fix.
+
+    Example:  i4d doctor --scene coffee_martini --preset 50_2
+    """
+    from i4d.commands.doctor import doctor as carry_out
+
+    use_data(data)
+    options = {**who(address, local, None, device), "editor.weights": weights}
+    raise typer.Exit(carry_out(scene, preset, config, options, set_, out))
+
+
+COMMANDS = {
+    "locate": locate,
+    "try": try_,
+    "render": render,
+    "eval": evaluate,
+    "report": report,
+    "view": view,
+    "doctor": doctor,
+}

@@ -128,6 +128,13 @@ ReferenceCamera = Annotated[
     ),
 ]
 Rounds = Annotated[int | None, typer.Option("--rounds", help="Edit-and-refit rounds")]
+StoragePath = Annotated[
+    str,
+    typer.Option(
+        "--storage-path",
+        help="Where the run keeps its blocks, if not in its folder and you have not named that place before",
+    ),
+]
 Check = Annotated[
     bool | None,
     typer.Option("--check/--no-check", help="Stop where poses or synchronisation are certainly wrong"),

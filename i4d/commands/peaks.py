@@ -16,7 +16,8 @@ from i4d.edit.repaint import VAE_PIXELS
 from i4d.exec.placement import Peaks
 from i4d.exec.protocol import Resources
 from i4d.field.factors import factor_size, resolution
-from i4d.field.fit import render_settings, shape_from
+from i4d.field.fit import shape_from
+from i4d.field.view import render_settings
 from i4d.types import Scene
 
 CONTEXT_BYTES = 1 << 30  # CUDA context, libraries and fragmentation of one process
@@ -47,8 +48,8 @@ def field_parameters(config: Config, num_frames: int) -> int:
 
 
 def trainer_bytes(config: Config, num_frames: int) -> int:
-    """Return the trainer's peak: parameters with Adam's moments and gradient, a growth step, and one batch's
-    activations.
+    """Return the trainer's peak: parameters with Adam's moments and gradient, a growth step, one batch's
+    activations and, of a local edit, the unedited field that its renders show outside the region.
     """
     grid = resolution(config.field.grid_end, (1.0, 1.0, 1.0))
     settings = render_settings(config.field, grid)
@@ -58,7 +59,8 @@ def trainer_bytes(config: Config, num_frames: int) -> int:
         + 4 * config.field.mlp_width
     )
     activations = config.field.rays * max(settings.samples, settings.proposals) * features * 4 * 3
-    return CONTEXT_BYTES + 4 * 4 * field_parameters(config, num_frames) + activations
+    copies = 5 if config.local.where else 4
+    return CONTEXT_BYTES + copies * 4 * field_parameters(config, num_frames) + activations
 
 
 def editor_shape(place: str) -> tuple[int, int, int, int]:

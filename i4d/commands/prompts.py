@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from i4d import compose
+from i4d import compose, identity
 from i4d import config as cfg
 from i4d.commands.layers import fitted_to
 from i4d.commands.run_request import Request, checked_prompt
@@ -24,6 +24,8 @@ from i4d.driver.events import Emitter
 from i4d.driver.plan import predicted_forwards
 from i4d.driver.rounds import RunResult
 from i4d.errors import ConfigError
+from i4d.identity import choose_editor, notices_of
+from i4d.launch import check_out, require_shared, start_services
 from i4d.scenes.load import load_scene
 from i4d.store.objects import write_atomically
 from i4d.store.run_folder import RunFolder, locked
@@ -81,7 +83,7 @@ class SharedEdits:
             config.storage_path = str(self._out / "store")
         self.places = [self._out / run_name(i, prompt) for i, prompt in enumerate(prompts, 1)]
         for place in self.places:
-            compose.check_out(place)
+            check_out(place)
         self._services: list[Any] = []
         self._first: RunFolder | None = None
 
@@ -113,7 +115,7 @@ class SharedEdits:
 
     def _edit(self, work: Workplace, scene: Any, place: Path, prompt: str) -> RunResult:
         config, console = self._config, self._console
-        chosen = compose.choose_editor(config, prompt, work.device(config.cluster))
+        chosen = choose_editor(config, prompt, work.device(config.cluster))
         card = chosen.card
         request = Request(
             "edit",
@@ -122,7 +124,7 @@ class SharedEdits:
             chosen.place,
             card.demonstration,
             card.knows(prompt),
-            compose.notices_of(chosen),
+            notices_of(chosen),
         )
         plan = compose.plan_for(scene, config, request, chosen.settings)
         placement = compose.placement_for(work, config, scene, chosen, plan)
@@ -130,7 +132,7 @@ class SharedEdits:
         with folder.lock():
             emit = Emitter([console, lambda event: folder.append_event(event.to_json())])
             if work.shared:
-                compose.require_shared(work, folder)
+                require_shared(work, folder)
             console.describe(request, config, scene, plan, predicted_forwards(plan))
             if self._first is None:
                 prepared = compose.prepare_scene(scene, config, folder, emit, console.progress)
@@ -140,11 +142,10 @@ class SharedEdits:
                     folder.write_json(name, self._first.read_json(name))
                 prepared = compose.prepared_scene(folder)
                 request = replace(request, start=self._first.manifests()[0]["checkpoint"])
+            identity.write(folder, identity.followed_from(config, chosen, placement.trainers))
             request.write(folder)
             if not self._services:
-                self._services = compose.start_services(
-                    config, folder, prepared, plan, placement, chosen, work, emit
-                )
+                self._services = start_services(config, folder, scene, plan, placement, chosen, work, emit)
             return compose.drive(
                 request,
                 config,

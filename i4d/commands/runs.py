@@ -15,10 +15,10 @@ from i4d.commands.start_from import checkpoint_from
 from i4d.config import Config
 from i4d.driver.events import Emitter
 from i4d.driver.rounds import RunResult
+from i4d.errors import ConfigError
 from i4d.report.console import Console, duration
 from i4d.report.make import finish
 from i4d.scenes.load import load_scene
-from i4d.store.objects import open_store
 from i4d.store.run_folder import RunFolder
 
 STOPPED = 130
@@ -41,7 +41,7 @@ def edit(
     config = settled(layered(scene, presets, files, options, sets))
     start = checkpoint_from(ckpt) if ckpt else None
     return _carried_out(
-        out, lambda console: compose.start_run(request, config, out, console, start_from=start)
+        out, lambda console: compose.start_run(request, config, out, console, start_from=start), options
     )
 
 
@@ -94,7 +94,9 @@ def train(
     """Fit a field into a new run folder; returns the exit code."""
     compose.check_out(out)
     config = settled(layered(scene, presets, files, options, sets))
-    return _carried_out(out, lambda console: compose.start_run(Request("train"), config, out, console))
+    return _carried_out(
+        out, lambda console: compose.start_run(Request("train"), config, out, console), options
+    )
 
 
 def prepare(
@@ -111,7 +113,7 @@ def prepare(
     console = Console()
     loaded = load_scene(config.scene, None, console.making)
     path = out.absolute()
-    folder = RunFolder(path, open_store(config.storage_path or path / "store"))
+    folder = RunFolder(path, config.storage_path)
     prepared = compose.prepare_scene(loaded, config, folder, Emitter([console]), console.progress)
     size = loaded.cameras[0]
     print(
@@ -120,9 +122,44 @@ def prepare(
     )
 
 
-def resume(run: Path, options: Options) -> int:
+def resume(
+    run: Path,
+    options: Options,
+    sets: Sequence[str] = (),
+    storage_path: str = "",
+    allow_change: bool = False,
+) -> int:
     """Go on with a run, perhaps with other workers; returns the exit code."""
-    return _carried_out(run, lambda console: compose.resume_run(run, console, changed(options)))
+    change = changed({**options, **cluster_settings(sets)})
+    return _carried_out(
+        run,
+        lambda console: compose.resume_run(
+            run, console, change, storage_path=storage_path, allow_change=allow_change
+        ),
+        options,
+    )
+
+
+def as_flags(options: Options) -> list[str]:
+    """Return the flags that say again where to compute: a run folder does not."""
+    flags = ["--local"] if options.get("cluster.executor") == "local" else []
+    known = {"cluster.address": "--address", "cluster.editors": "--editors", "cluster.device": "--device"}
+    for key, flag in known.items():
+        if options.get(key) not in (None, ""):
+            flags += [flag, str(options[key])]
+    return flags
+
+
+def cluster_settings(sets: Sequence[str]) -> dict[str, Any]:
+    """Return the settings of --set of a run that goes on; ConfigError for one that says what is computed."""
+    out = dict(cfg.parse_assignment(text) for text in sets)
+    for key in out:
+        if not key.startswith("cluster."):
+            raise ConfigError(
+                f"--set {key}: a run goes on with the settings that it was begun with",
+                "only cluster... can be set; change config.yaml and give --allow-change to begin anew",
+            )
+    return out
 
 
 def changed(options: Options) -> Callable[[Config], None]:
@@ -136,17 +173,18 @@ def changed(options: Options) -> Callable[[Config], None]:
     return change
 
 
-def _carried_out(out: Path, work: Callable[[Console], RunResult]) -> int:
+def _carried_out(out: Path, work: Callable[[Console], RunResult], options: Options) -> int:
     console, began = Console(), time.monotonic()
+    again = " ".join(["i4d resume", str(out), *as_flags(options)])
     try:
         result = work(console)
         if result.stopped:
-            console.line(f"stopped; everything stored is kept. Go on with: i4d resume {out}")
+            console.line(f"stopped; everything stored is kept. Go on with: {again}")
             return STOPPED
         places = finish(RunFolder.open(out), console)
     except KeyboardInterrupt:
         console.close()
-        console.line(f"stopped; everything stored is kept. Go on with: i4d resume {out}")
+        console.line(f"stopped; everything stored is kept. Go on with: {again}")
         return STOPPED
     finally:
         console.close()

@@ -36,22 +36,23 @@ from i4d.types import Camera, FrameAddress, Scene
 PATHS = ("spiral", "held-out", "side-by-side")
 
 
-def report(run: Path, tensorboard: Path | None = None, camera: str = "") -> None:
+def report(run: Path, tensorboard: Path | None = None, camera: str = "", storage_path: str = "") -> None:
     """Write a run's videos and page again, which looks into `camera`, and its course as TensorBoard files
     where a folder is given.
     """
+    folder = RunFolder.open(run, storage_path)
     if tensorboard is not None:
-        count = write_tensorboard(RunFolder.open(run), tensorboard)
+        count = write_tensorboard(folder, tensorboard)
         print(f"tensorboard: {tensorboard} ({count} scalars)")
-    for what, place in write_report(RunFolder.open(run), Console(), camera).items():
+    for what, place in write_report(folder, Console(), camera).items():
         print(f"{what}: {place}")
 
 
-def evaluate(run: Path, each: int) -> None:
+def evaluate(run: Path, each: int, storage_path: str = "") -> None:
     """Measure a run again; `each` frames are also edited each by itself. What was found that way before is
     kept.
     """
-    folder, console = RunFolder.open(run), Console()
+    folder, console = RunFolder.open(run, storage_path), Console()
     before = (folder.read_json("metrics.json") or {}).get("edit") or {}
     by_itself = {
         part: before[part][KEY] for part in ("temporal", "cross_view") if KEY in (before.get(part) or {})
@@ -82,6 +83,7 @@ def evaluate_videos(
     prompt: str,
     captions: Sequence[str],
     masks: Path | None = None,
+    storage_path: str = "",
 ) -> None:
     """Measure a folder of edited videos against originals (a folder) or a run, and write
     FOLDER/metrics.json.
@@ -93,7 +95,7 @@ def evaluate_videos(
             f"--caption was given {len(captions)} times",
             "give it twice: the scene before, and after the edit",
         )
-    footage = foreign.Footage(RunFolder.open(like)) if like else None
+    footage = foreign.Footage(RunFolder.open(like, storage_path)) if like else None
     prompt = prompt or (footage.prompt if footage else "")
     if not prompt:
         raise ConfigError("--prompt is missing", "say what the videos were edited by")
@@ -138,7 +140,14 @@ def _between(cell: Mapping[str, Any]) -> str:
 
 # ------------------------------------------------------------------------------------------------ renders
 def render(
-    run: Path, path: str, frames: int, turns: float, before: bool, scale: float, options: Mapping[str, Any]
+    run: Path,
+    path: str,
+    frames: int,
+    turns: float,
+    before: bool,
+    scale: float,
+    options: Mapping[str, Any],
+    storage_path: str = "",
 ) -> None:
     """Render a run's field and write H.264 under its `videos/`; ConfigError for a path that is not known."""
     if path not in PATHS:
@@ -147,7 +156,7 @@ def render(
         raise ConfigError(
             f"--frames {frames} --scale {scale:g} is out of range", "frames from 0 on, scale 0.1 to 8"
         )
-    folder = RunFolder.open(run)
+    folder = RunFolder.open(run, storage_path)
     when = 0 if before else -1
     jobs = (
         _spiral(frames, turns, scale, when)
@@ -155,7 +164,7 @@ def render(
         else _watched(path == "side-by-side", scale, when)
     )
     console = Console()
-    made = compose.render_run(run, jobs, console, changed(options))
+    made = compose.render_run(run, jobs, console, changed(options), storage_path)
     console.close()
     prepared = compose.prepared_scene(folder)
     assert prepared is not None, "render_run has read it"

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from i4d import compose
 from i4d.commands.layers import fitted_to, layered, settled
 from i4d.commands.run_request import checked_prompt
 from i4d.config import Config
 from i4d.edit.load import load_editor
 from i4d.errors import ConfigError
 from i4d.flow.find import find_estimator
+from i4d.identity import choose_editor, notices_of, settle
 from i4d.report.answers import answers_of
 from i4d.report.console import Console
 from i4d.report.contact_sheet import SCORES, command_of, sheet_html, sheet_png
@@ -70,17 +70,18 @@ def try_out(
     fitted_to(config, loaded)
     view = _view(loaded, camera)
     device = choose_device(config.cluster.device)
-    chosen = {prompt: compose.choose_editor(config, prompt, device.type) for prompt in texts}
+    identity = settle(config, device.type)
+    chosen = {prompt: choose_editor(config, prompt, device.type, identity) for prompt in texts}
     first = chosen[texts[0]]
-    for notice in dict.fromkeys(text for each in chosen.values() for text in compose.notices_of(each)):
+    for notice in dict.fromkeys(text for each in chosen.values() for text in notices_of(each)):
         console.line(f"note: {notice}")
     card = first.card
     if asked or asked_image:
         told = f"{card.text_guidance:g} / {card.image_guidance:g}"
-        console.line(f"guidance recommended for {card.name or first.place.name}, text / image: {told}")
+        console.line(f"guidance recommended for {card.name or first.place}, text / image: {told}")
     weights, image_weights = (
-        asked or [config.editor.text_guidance],
-        asked_image or [config.editor.image_guidance],
+        asked or [first.settings.text_guidance],
+        asked_image or [first.settings.image_guidance],
     )
     originals = _frames(loaded, config, view, frames)
     models = [load_editor(first.place, device, config.editor.dtype)]

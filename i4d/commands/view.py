@@ -12,11 +12,11 @@ from i4d.report.viewing import RunViews
 from i4d.store.run_folder import RunFolder
 
 
-def view(run: Path, host: str, port: int, height: int, device: str) -> None:
+def view(run: Path, host: str, port: int, height: int, device: str, storage_path: str = "") -> None:
     """Serve a run's page until Ctrl-C; waits for a run that has just begun. I4DError where nothing is there
     and nobody makes it.
     """
-    folder = RunFolder.open(run)
+    folder = RunFolder.open(run, storage_path)
     wait_for_field(folder, print)
     print(f"reading the field of {run}", flush=True)
     serve(RunViews(folder, device), host, port, height, print)

@@ -17,7 +17,17 @@ from i4d.config import Config
 from i4d.driver.journal import inputs_digest, plain
 from i4d.errors import ConfigError
 from i4d.seeds import seed_for
-from i4d.types import Camera, EditSettings, FrameAddress, Region, Scene, Strength
+from i4d.types import (
+    FILL_SHARE,
+    MATCH_SHARE,
+    Camera,
+    EditSettings,
+    FrameAddress,
+    Identity,
+    Region,
+    Scene,
+    Strength,
+)
 
 
 def branches(settings: EditSettings) -> int:
@@ -140,6 +150,8 @@ class Plan:
         int, ...
     ] = ()  # views whose windows go first, the others follow them; empty: no view follows another
     follow_strength: Strength = Strength(1, 1)  # of a follower's windows
+    identity: Identity = Identity()
+    trainers: int = 1  # processes that fit the field together, each with its own rays
 
     def strength_of(self, view: int) -> Strength:
         """Return the first round's strength of a view's windows."""
@@ -147,6 +159,11 @@ class Plan:
 
     def camera(self, view: int) -> Camera:
         return self.cameras[self.views.index(view)]
+
+    @property
+    def fitted_by(self) -> str:
+        """What a fit follows from besides frames, checkpoint and steps."""
+        return f"{self.identity.field}, {self.trainers} trainers, seed {self.seed}"
 
     def to_json(self) -> dict:
         """Return plain values for plan.json, the digest among them."""
@@ -241,8 +258,8 @@ def make_plan(scene: Scene, config: Config, settings: EditSettings, num_rounds: 
         key_shares=schedule.key_shares
         if settings.norm == "frame" and settings.attention in ("anchor", "anchor_self")
         else 1,
-        match_threshold=schedule.match_threshold * scene.bounds.unit,
-        fill_threshold=schedule.fill_threshold * scene.bounds.unit,
+        match_threshold=scene.bounds.within(schedule.match_threshold, MATCH_SHARE),
+        fill_threshold=scene.bounds.within(schedule.fill_threshold, FILL_SHARE),
         fit_steps=config.field.fit_steps,
         refit_steps=config.field.refit_steps,
         refit=schedule.refit,

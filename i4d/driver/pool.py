@@ -17,9 +17,10 @@ from typing import Any
 from i4d.driver.events import Emitter, Warned, WorkerReady, WorkerRestarted
 from i4d.driver.protocols import Executor, Handle
 from i4d.driver.retry import RetryPolicy
-from i4d.errors import ClusterError
-from i4d.types import WorkerInfo
+from i4d.errors import ClusterError, IdentityError
+from i4d.types import Identity, WorkerInfo
 
+FORGIVEN_AFTER = 10  # pieces of work that an editor stores: then one restart counts no more
 GLANCE_S = 5.0  # calls shorter than this are not looked at
 
 
@@ -49,6 +50,18 @@ def ready_event(info: WorkerInfo) -> WorkerReady:
     )
 
 
+def require_identity(info: WorkerInfo, identity: Identity, parts: Sequence[str]) -> None:
+    """Raise IdentityError where a worker has come up with other weights or settings than the run's."""
+    for part in parts:
+        ours, theirs = getattr(identity, part), getattr(info.identity, part)
+        if ours and ours != theirs:
+            raise IdentityError(
+                f"{info.name} on {info.node or 'its node'} has another {part} than the run: "
+                f"{theirs or 'it does not say which'}, not {ours}",
+                "give every node the same weights, packages and settings",
+            )
+
+
 @dataclass
 class Member:
     """One editor. `queue` holds the open tickets of its calls, oldest first; `warm` is False until `warm_up`
@@ -57,7 +70,8 @@ class Member:
 
     handle: Handle
     warm: bool = False
-    restarts: int = 0
+    restarts: int = 0  # that count: they are forgiven one by one as it gets on
+    stored: int = 0  # pieces of work since the last restart that was counted or forgiven
     head_since: float = 0.0
     progress: int | None = None  # its number as last heard; None: no sign of life yet
     queue: list[list[Any]] = field(default_factory=list)
@@ -84,8 +98,10 @@ class EditorPool:
         emit: Emitter,
         clock: Callable[[], float],
     ) -> None:
-        assert handles, "a pool needs an editor"
+        if not handles:
+            raise ClusterError("0 editors are there", "1 is needed")
         self.executor = executor
+        self.identity = Identity()  # what the run has settled on
         self.members = [Member(handle) for handle in handles]
         self.homes: dict[str, str] = {}
         self._named = {member.name: member for member in self.members}
@@ -207,7 +223,16 @@ class EditorPool:
         member.head_since = self._clock()
         self._sort_in(member)
 
+    def got_on(self, member: Member) -> None:
+        """Count a piece of work that an editor has stored: what gets on is not given up for what was long
+        ago.
+        """
+        member.stored += 1
+        if member.restarts and member.stored >= FORGIVEN_AFTER:
+            member.restarts, member.stored = member.restarts - 1, 0
+
     def warmed(self, member: Member, info: WorkerInfo) -> None:
+        require_identity(info, self.identity, ("editor", "flow"))
         member.warm = True
         self._sort_in(member)
         self._emit(ready_event(info))
@@ -249,7 +274,7 @@ class EditorPool:
         member.queue.clear()
         member.warm, member.progress = False, None
         self._sort_in(member)
-        member.restarts += 1
+        member.restarts, member.stored = member.restarts + 1, 0
         if member.restarts > self._policy.max_restarts:
             self.executor.kill(member.handle)
             self.members.remove(member)

@@ -12,6 +12,7 @@ from i4d.errors import (
     ConfigError,
     EditError,
     FitError,
+    IdentityError,
     SceneError,
     StorageError,
     WeightsError,
@@ -49,7 +50,7 @@ def classify(err: BaseException) -> Kind:
         (BlockError, "block"),
         (StorageError, "storage"),
         ((EditError, FitError), "stage"),
-        ((ConfigError, SceneError, WeightsError), "user"),
+        ((ConfigError, SceneError, WeightsError, IdentityError), "user"),
     )
     for classes, kind in table:
         if isinstance(err, classes):

@@ -82,7 +82,9 @@ def run(
         tables, checkpoints = _committed(plan, originals, record)
         pool = EditorPool(executor, editors, policy, limits, emit, clock) if plan.rounds else None
         session = TrainerSession(executor, trainer, policy, record, journal, limits, emit, clock)
-        session.pool = pool
+        session.pool, session.identity = pool, plan.identity
+        if pool is not None:
+            pool.identity = plan.identity
         state = RunState(
             plan,
             originals,
@@ -192,9 +194,15 @@ def _first_fit(state: RunState, given: CheckpointReceipt | None) -> CheckpointRe
     receipt = given
     if receipt is None:
         with state.stage(0, "fit", plan.fit_steps):
-            receipt = _fit(state, Phase(0, "fit", state.originals.of_views(plan.views), None, plan.fit_steps))
+            frames = state.originals.of_views(plan.views)
+            receipt = _fit(state, Phase(0, "fit", frames, None, plan.fit_steps, plan.fitted_by))
     _commit(state, 0, state.originals, [], receipt)
     return receipt
+
+
+def _refit(plan: Plan, part: RoundPlan, table: Table, start: CheckpointReceipt) -> Phase:
+    frames = table.of_views(plan.views)
+    return Phase(part.index, "refit", frames, start.digest, plan.refit_steps, plan.fitted_by)
 
 
 def _fit(state: RunState, phase: Phase) -> CheckpointReceipt:
@@ -231,8 +239,7 @@ def _round(
         state.turn_to("trainer")
         table = table.override(key_frames + _stored_runs(part, loop))
         with state.stage(part.index, "refit", plan.refit_steps):
-            phase = Phase(part.index, "refit", table.of_views(plan.views), start.digest, plan.refit_steps)
-            receipt = _fit(state, phase)
+            receipt = _fit(state, _refit(plan, part, table, start))
     state.receipts = {**results, **loop.stored}
     _commit(state, part.index, table, key_frames + _stored_runs(part, loop), receipt)
     return table, receipt
@@ -274,7 +281,7 @@ def _overlap(
     places = window_runs(part)
 
     def phase(known: Table) -> Phase:
-        return Phase(part.index, "refit", known.of_views(plan.views), start.digest, plan.refit_steps)
+        return _refit(plan, part, known, start)
 
     with state.stage(part.index, "windows and refit", len(places) + plan.refit_steps):
         fit = None

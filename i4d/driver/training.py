@@ -14,12 +14,20 @@ from typing import Any, Literal
 
 from i4d.driver.events import CheckpointSaved, Emitter, FitProgress, TrainerReloaded, WorkerRestarted
 from i4d.driver.journal import Journal, inputs_digest
-from i4d.driver.pool import GLANCE_S, EditorPool, Limits, ready_event
+from i4d.driver.pool import GLANCE_S, EditorPool, Limits, ready_event, require_identity
 from i4d.driver.protocols import Executor, Handle, Record
 from i4d.driver.retry import Decision, Failure, RetryPolicy, classify
 from i4d.driver.windows import Stopped
 from i4d.errors import CallTimeout, FitError, I4DError, WorkerLost
-from i4d.types import CheckpointReceipt, FitReceipt, LocalRender, RenderReceipt, RenderTask, TableRun
+from i4d.types import (
+    CheckpointReceipt,
+    FitReceipt,
+    Identity,
+    LocalRender,
+    RenderReceipt,
+    RenderTask,
+    TableRun,
+)
 
 _FIRST_STEPS = 4  # of a phase: the speed is not known yet
 _GROWTH = 4.0  # a call has at most this many times the steps of the one before
@@ -34,13 +42,18 @@ class Phase:
     runs: tuple[TableRun, ...]
     checkpoint: str | None
     steps: int
+    fitted_by: str = ""  # what else it follows from (`Plan.fitted_by`)
 
     @property
     def id(self) -> str:
         return f"r{self.round}/{self.kind}"
 
     def inputs(self) -> str:
-        return inputs_digest(self.kind, self.runs, self.checkpoint, self.steps)
+        return inputs_digest(self.kind, self.runs, self.checkpoint, self.steps, self.fitted_by)
+
+    def inputs_of_parts(self) -> str:
+        """Return the digest of what a fit follows from while its frames still land."""
+        return inputs_digest(self.kind, self.checkpoint, self.steps, self.fitted_by)
 
 
 class TrainerSession:
@@ -70,6 +83,7 @@ class TrainerSession:
         self.local: LocalRender | None = (
             None  # of a local edit: every render of an edited field stays inside it
         )
+        self.identity = Identity()  # what the run has settled on
         self._restarts = 0
         self._heard: int | None = None
 
@@ -119,7 +133,9 @@ class TrainerSession:
                 self.executor.take_place(self.handle, spare.handle)
                 self.pool.displaced(spare, self.handle.name)
                 ticket, since = self.executor.call(self.handle, "warm_up"), self.clock()
-        self.emit(ready_event(self.executor.result(ticket)))
+        info = self.executor.result(ticket)
+        require_identity(info, self.identity, ("field",))
+        self.emit(ready_event(info))
 
     def survive(self, err: Exception, attempt: int) -> None:
         """Bring the trainer back after a failure, or raise the failure when the policy says so."""
@@ -162,7 +178,7 @@ class TrainerSession:
         """Return the receipt of a render from a checkpoint, and whether it was made by an earlier attempt."""
         if self.local is not None and checkpoint != self.local.unedited:
             task = replace(task, local=self.local)
-        inputs = inputs_digest(checkpoint, task)
+        inputs = inputs_digest(checkpoint, task, self.identity.field)
         receipt = self.journal.find("render", id, inputs)
         if receipt is not None:
             return receipt, True
@@ -194,11 +210,12 @@ class Fit:
         self._session = session
         self._runs = list(phase.runs)
         self._pending: list[TableRun] = []  # not yet given to the trainer
-        self._inputs = phase.inputs() if exact else inputs_digest(phase.kind, phase.checkpoint, phase.steps)
+        self._inputs = phase.inputs() if exact else phase.inputs_of_parts()
         self._saved: CheckpointReceipt | None = None
         self._saved_at = session.clock()
         self._call_steps = 0
-        self._failures = 0
+        self._failures = 0  # since the fit last got beyond where it failed
+        self._failed_at = self._target = 0  # up to where a call that failed, and the last one, would go
         self._open: tuple[Any, int, list[TableRun], float] | None = None
 
     def finished_before(self) -> CheckpointReceipt | None:
@@ -238,6 +255,7 @@ class Fit:
         if steps <= 0:
             return None
         delta, self._pending = self._pending, []
+        self._target = self.step + steps
         ticket = self._session.executor.call(self._session.handle, "advance", tuple(delta), steps)
         self._session.holds = None
         self._open = (ticket, steps, delta, self._session.clock())
@@ -279,6 +297,8 @@ class Fit:
         if not math.isfinite(receipt.psnr_db) or not math.isfinite(receipt.seconds):
             raise FitError(f"{self.phase.id}: the fit is not finite after step {self.step + steps}")
         self.step += steps
+        if self.step > self._failed_at:
+            self._failures = 0
         speed = steps / max(receipt.seconds, 1e-3)
         self._call_steps = int(max(1, min(speed * self._session.limits.call_goal_s, steps * _GROWTH)))
         self._session.emit(
@@ -300,6 +320,7 @@ class Fit:
 
     def _recover(self, err: Exception) -> None:
         self._failures += 1
+        self._failed_at = max(self._failed_at, self._target)
         self._session.survive(err, self._failures)
         self._session.persist(self._restore)
         self._session.emit(TrainerReloaded(self.phase.round, self.step, str(err)))

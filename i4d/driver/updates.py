@@ -56,7 +56,8 @@ class _Updating:
         self._step, self._pending = 0, []
         self._call_steps, self._saved_at = _FIRST_STEPS, state.clock()
         self._saved: CheckpointReceipt | None = None
-        self._failures = 0
+        self._failures = 0  # since the fit last got beyond where it failed
+        self._failed_at = 0
 
     def run(self) -> tuple[Table, list[TableRun], CheckpointReceipt]:
         state = self._state
@@ -71,6 +72,7 @@ class _Updating:
                 final = self._attempt()
             except _Lost as lost:
                 self._failures += 1
+                self._failed_at = max(self._failed_at, self._step + self._call_steps)
                 state.session.survive(lost.__cause__, self._failures)
                 state.emit(events.TrainerReloaded(self._part.index, self._step, str(lost.__cause__)))
         overrides = [
@@ -142,6 +144,8 @@ class _Updating:
         if not math.isfinite(receipt.psnr_db) or not math.isfinite(receipt.seconds):
             raise FitError(f"{self._id}: the fit is not finite after step {self._step + steps}")
         self._step += steps
+        if self._step > self._failed_at:
+            self._failures = 0
         speed = steps / max(receipt.seconds, 1e-3)
         self._call_steps = int(max(1, min(speed * self._state.limits.call_goal_s, steps * _GROWTH)))
         new = sum(run.stop - run.start for run in delta)

@@ -244,6 +244,7 @@ class EditLoop:
             if wrong:
                 bad.append((member, ticket, I4DError(f"{member.name} answered {job.id} with {wrong}")))
             else:
+                self._pool.got_on(member)
                 good.append((ticket, job, inputs, _lean(answer, job)))
         self._journal.keep("edit", [(job.id, inputs, answer) for _, job, inputs, answer in good])
         for ticket, job, _, answer in good:

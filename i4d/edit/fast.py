@@ -12,6 +12,7 @@ from torch import nn
 
 from i4d.edit import ops
 from i4d.edit.attention import WindowGroupNorm
+from i4d.errors import WeightsError
 
 
 class FastResidual(nn.Module):
@@ -177,16 +178,16 @@ def speed_up(network: nn.Module) -> None:
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
             if hasattr(child, "norm2") and hasattr(child, "conv2") and hasattr(child, "nonlinearity"):
-                assert child.upsample is None and child.downsample is None, "resamples inside a block"
-                assert child.time_emb_proj is None or child.time_embedding_norm == "default", "scales by time"
+                _require(child.upsample is None and child.downsample is None, "resamples inside a block")
+                by_sum = child.time_emb_proj is None or child.time_embedding_norm == "default"
+                _require(by_sum, "scales by time")
                 setattr(module, name, FastResidual(child))
             elif hasattr(child, "transformer_blocks"):
                 _check_transformer(child)
                 setattr(module, name, FastTransformer(child))
             elif doubles and hasattr(child, "use_conv_transpose"):
-                assert child.use_conv and not child.use_conv_transpose and child.norm is None, (
-                    "another kind of upsampling"
-                )
+                plain = child.use_conv and not child.use_conv_transpose and child.norm is None
+                _require(plain, "another kind of upsampling")
                 setattr(module, name, FastUpsampling(child))
             elif name == "conv_norm_out":
                 setattr(module, name, FastGroupNorm(child, True))
@@ -202,16 +203,20 @@ def speed_up(network: nn.Module) -> None:
 
 
 def _check_transformer(transformer: nn.Module) -> None:
-    """Assert that a transformer is of the one kind that `FastTransformer` knows (Stable Diffusion 1.x and
-    2.x).
+    """Raise WeightsError unless a transformer is of the one kind that `FastTransformer` knows (Stable
+    Diffusion 1.x and 2.x).
     """
     for block in transformer.transformer_blocks:
-        assert all(isinstance(norm, nn.LayerNorm) for norm in (block.norm1, block.norm2, block.norm3)), (
-            "another normalisation"
-        )
-        assert block.ff.net[0].proj.out_features == 2 * block.ff.net[2].in_features, "another feed-forward"
+        norms = (block.norm1, block.norm2, block.norm3)
+        _require(all(isinstance(norm, nn.LayerNorm) for norm in norms), "another normalisation")
+        gated = block.ff.net[0].proj.out_features == 2 * block.ff.net[2].in_features
+        _require(gated, "another feed-forward")
         for layer in (block.attn1, block.attn2):
-            assert layer.group_norm is None and layer.norm_q is None and layer.rescale_output_factor == 1.0, (
-                "another attention"
-            )
-            assert not layer.residual_connection and layer.to_out[0].bias is not None, "another attention"
+            plain = layer.group_norm is None and layer.norm_q is None and layer.rescale_output_factor == 1.0
+            biased = not layer.residual_connection and layer.to_out[0].bias is not None
+            _require(plain and biased, "another attention")
+
+
+def _require(known: bool, what: str) -> None:
+    if not known:
+        raise WeightsError(f"these networks cannot be laid out for speed: {what}", "set editor.mode=plain")

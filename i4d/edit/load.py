@@ -6,6 +6,7 @@ pipeline class).
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,8 @@ BUNDLED = Path(__file__).resolve().parents[1] / "assets" / BUNDLED_NAME
 WAYS_OUT = f"download it with network, or set editor.weights to a folder that holds it, or to {BUNDLED_NAME}"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
+_COMMIT = re.compile(r"@[0-9a-f]{40}$")
 _LOADING = (
     threading.Lock()
 )  # diffusers' lazy imports and its meta device are process-wide: two loads at once break each other
@@ -50,11 +53,33 @@ def resolve_weights(weights: str, device: torch.device | str) -> str:
                 f"{path}: holds no unet/ folder, so it is no diffusers InstructPix2Pix", WAYS_OUT
             )
         return str(path)
-    if path.exists() or weights.startswith((".", "/", "~")) or weights.count("/") != 1:
+    if path.exists() or not _HUB_ID.fullmatch(weights):
         raise WeightsError(
             f"editor.weights = {weights}: no such folder, and not a hub id (owner/name)", WAYS_OUT
         )
     return weights
+
+
+def pinned(place: str) -> str:
+    """Return a hub id with the revision that is meant by it now, owner/name@commit; a folder and what is
+    pinned already as they are.
+
+    The local cache is asked first, then the hub; WeightsError where neither knows.
+    """
+    if Path(place).is_dir() or _COMMIT.search(place):
+        return place
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    name, _, revision = place.partition("@")
+    here = try_to_load_from_cache(name, "unet/config.json", revision=revision or None)
+    if isinstance(here, str):
+        return f"{name}@{Path(here).parents[1].name}"
+    try:
+        return f"{name}@{HfApi().model_info(name, revision=revision or None, timeout=10).sha}"
+    except Exception as err:  # of whatever HTTP library this version of the hub's client uses
+        reason = (str(err).strip().splitlines() or [type(err).__name__])[0][:200]
+        told = f"hub id {place}: not in the local cache, and the hub does not tell its revision: {reason}"
+        raise WeightsError(told, WAYS_OUT) from err
 
 
 def choose_dtype(name: str, device: torch.device | str) -> torch.dtype:
@@ -88,8 +113,9 @@ def _load(weights: str, device: torch.device | str, dtype: str | torch.dtype, fa
 
     logging.disable_progress_bar()  # the console belongs to the run's own progress
     place = resolve_weights(weights, device)
+    at = _source(place)
     dtype = choose_dtype(dtype, device) if isinstance(dtype, str) else dtype
-    config = _attempt(place, "unet", lambda: UNet2DConditionModel.load_config(place, subfolder="unet"))
+    config = _attempt(place, "unet", lambda: UNet2DConditionModel.load_config(subfolder="unet", **at))
     if config.get("in_channels") != 8:
         raise WeightsError(
             f"{place}: its UNet takes {config.get('in_channels')} channels, an InstructPix2Pix takes 8",
@@ -101,7 +127,7 @@ def _load(weights: str, device: torch.device | str, dtype: str | torch.dtype, fa
         parts[name] = _part(place, name, build, torch_dtype=dtype, low_cpu_mem_usage=True, **common)
     parts["text_encoder"] = _part(place, "text_encoder", CLIPTextModel, dtype=dtype, **common)
     tokenizer = _attempt(
-        place, "tokenizer", lambda: CLIPTokenizer.from_pretrained(place, subfolder="tokenizer")
+        place, "tokenizer", lambda: CLIPTokenizer.from_pretrained(subfolder="tokenizer", **at)
     )
     if (
         not 2 < len(tokenizer) <= parts["text_encoder"].config.vocab_size
@@ -121,8 +147,18 @@ def _load(weights: str, device: torch.device | str, dtype: str | torch.dtype, fa
     return model
 
 
+def _source(place: str) -> dict[str, str]:
+    """Return what `from_pretrained` needs to find an editor: a folder, or a hub id and its revision."""
+    if Path(place).is_dir():
+        return {"pretrained_model_name_or_path": place}
+    name, _, revision = place.partition("@")
+    return {"pretrained_model_name_or_path": name, **({"revision": revision} if revision else {})}
+
+
 def _part(place: str, name: str, build: Any, **options: Any) -> torch.nn.Module:
-    part, info = _attempt(place, name, lambda: build.from_pretrained(place, subfolder=name, **options))
+    part, info = _attempt(
+        place, name, lambda: build.from_pretrained(subfolder=name, **_source(place), **options)
+    )
     missing = sorted(info["missing_keys"])
     if missing:
         raise WeightsError(f"{place}/{name}: lacks {len(missing)} weights, such as {missing[0]}", WAYS_OUT)
@@ -154,7 +190,7 @@ def _schedule(place: str) -> Schedule:
     from diffusers import DDIMScheduler
 
     def read() -> dict:
-        return DDIMScheduler.load_config(place, subfolder="scheduler")
+        return DDIMScheduler.load_config(subfolder="scheduler", **_source(place))
 
     config = _attempt(place, "scheduler", read)
     if config.get("_class_name") != "DDIMScheduler":

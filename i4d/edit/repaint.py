@@ -171,7 +171,8 @@ def trace_anchor(
     """Return the keys and values that an anchor (1, 3, h, w) shows its window in a repaint of the same
     strength.
     """
-    assert len(edited) == 1 and settings.norm == "frame", "a trace is of one image, normalised by itself"
+    if len(edited) != 1 or settings.norm != "frame":
+        raise EditError(f"a trace of {len(edited)} images, norm {settings.norm}", "one image, norm frame")
     condition, latents = _start(model, original, edited, strength, [seed], condition)
     steps: list[Recording] = []
     # alone in its batch, an anchor attends to itself: [anchor; anchor] and [anchor] have the same softmax
@@ -191,7 +192,9 @@ def _start(
     """Return the condition and the latents at the first timestep, float32, (batch, channel, h, w) each."""
     height, width = current.shape[-2:]
     condition = conditions_of(model, originals) if condition is None else condition
-    assert len(condition) == len(current) == len(seeds), "one original and one seed per image"
+    if not len(condition) == len(current) == len(seeds):
+        counts = f"{len(condition)} originals and {len(seeds)} seeds for {len(current)} images"
+        raise EditError(counts, "one of each per image")
     shape = model.latent_shape(height, width)
     diffusion, posterior = draw_noise(seeds, shape)
     diffusion = diffusion.to(model.device)

@@ -12,6 +12,7 @@ import torch
 from i4d.edit.merge import merged, pull_by_flow
 from i4d.edit.model import EditCost, EditorModel
 from i4d.edit.repaint import AnchorTrace, repaint
+from i4d.errors import EditError
 from i4d.types import EditSettings, Strength
 
 
@@ -101,7 +102,8 @@ def edit_window(
     own = settings.attention == "own"  # nobody looks at an anchor
     alone = own or uses_trace(settings)
     size = batch if own else batch - 1  # new frames of a call
-    assert len(began) <= size or separable(settings), "frames that look at one another are edited together"
+    if len(began) > size and not separable(settings):
+        raise EditError(f"{len(began)} frames that look at one another, {size} a call", "edit them together")
     anchor = trace() if alone and not own else None
     out = []
     for first in range(0, len(began), size):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 FEWEST_TOKENS = 77  # of the text encoders of InstructPix2Pix; a token takes a byte at least
@@ -37,7 +38,9 @@ def notice_of(place: str, prompt: str) -> str:
     from transformers import CLIPTokenizer
 
     try:
-        tokenizer = CLIPTokenizer.from_pretrained(place, subfolder="tokenizer", local_files_only=True)
+        name, _, revision = (place, "", "") if Path(place).is_dir() else place.partition("@")
+        at = {"subfolder": "tokenizer", "local_files_only": True, "revision": revision or "main"}
+        tokenizer = CLIPTokenizer.from_pretrained(name, **at)
     except (OSError, ValueError, TypeError):
         return ""
     return notice(lost_words(tokenizer, prompt)) if 2 < len(tokenizer) else ""

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from i4d.errors import CallTimeout, WorkerLost
+from i4d.errors import CallTimeout, ClusterError, WorkerLost
 from i4d.exec.hardware import visible_cards
 from i4d.exec.protocol import Handle, NodeResources, Resources, ServiceSpec, Ticket, build
 
@@ -63,6 +63,12 @@ class _Worker:
                 self._answer(self, ticket, None, err)
 
 
+def _free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
 class LocalExecutor:
     """Threads behind the executor's protocol. It offers the cores and visible GPUs of this machine.
 
@@ -75,6 +81,7 @@ class LocalExecutor:
         self._numbers = itertools.count()
         self._changed = threading.Condition()
         self._workers: dict[str, _Worker] = {}
+        self._ending: list[threading.Thread] = []  # of killed workers, perhaps still in a call
         self._specs: dict[str, tuple[ServiceSpec, Mapping[str, Any]]] = {}
         self._open: dict[Ticket, str] = {}
         self._done: dict[Ticket, tuple[Any, BaseException | None]] = {}
@@ -93,9 +100,7 @@ class LocalExecutor:
         return self._start(specs, [{}] * len(specs), timeout_s)
 
     def start_group(self, spec: ServiceSpec, size: int, timeout_s: float) -> list[Handle]:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            rendezvous = f"127.0.0.1:{probe.getsockname()[1]}"
+        rendezvous = _free_address()
         members = [replace(spec, name=f"{spec.name}-{rank}") for rank in range(size)]
         extras = [{"rank": rank, "size": size, "rendezvous": rendezvous} for rank in range(size)]
         return self._start(members, extras, timeout_s)
@@ -184,6 +189,20 @@ class LocalExecutor:
         spec, extra = self._specs[handle.name]
         self._workers[handle.name] = _Worker(spec, extra, self._answer)
 
+    def restart_group(self, handles: Sequence[Handle]) -> None:
+        rendezvous = _free_address()
+        for handle in handles:
+            self.kill(handle)
+        for handle in handles:
+            spec, extra = self._specs[handle.name]
+            self._specs[handle.name] = spec, {**extra, "rendezvous": rendezvous}
+            self._workers[handle.name] = _Worker(*self._specs[handle.name], self._answer)
+
+    def require_paths(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            if not os.access(path, os.R_OK):
+                raise ClusterError(f"{path} cannot be read here")
+
     def kill(self, handle: Handle) -> None:
         with self._changed:
             worker = self._workers.pop(handle.name, None)
@@ -191,6 +210,7 @@ class LocalExecutor:
                 return
             worker.alive = False
             worker.calls.put(None)
+            self._ending = [t for t in self._ending if t.is_alive()] + [worker.thread]
             for ticket in [t for t, name in self._open.items() if name == handle.name]:
                 del self._open[ticket]
                 self._done[ticket] = (
@@ -200,9 +220,8 @@ class LocalExecutor:
             self._changed.notify_all()
 
     def shutdown(self) -> None:
-        threads = [worker.thread for worker in self._workers.values()]
         for name in list(self._workers):
             self.kill(Handle(name))
         until = time.monotonic() + self._grace_s
-        for thread in threads:
+        for thread in self._ending:
             thread.join(max(0.0, until - time.monotonic()))

@@ -140,6 +140,16 @@ class Executor(Protocol):
         """
         ...
 
+    def restart_group(self, handles: Sequence[Handle]) -> None:
+        """Kill all ranks of a group and make them anew, with a new `rendezvous`; returns at once, as
+        `restart`.
+        """
+        ...
+
+    def require_paths(self, paths: Sequence[str]) -> None:
+        """Raise ClusterError naming path and node if a local path cannot be read on some node."""
+        ...
+
     def kill(self, handle: Handle) -> None:
         """End a service; its open calls fail with WorkerLost."""
         ...

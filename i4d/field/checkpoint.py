@@ -19,6 +19,7 @@ import torch
 
 from i4d.errors import FitError
 from i4d.field.model import StreamingField
+from i4d.field.spaces import Space
 
 if TYPE_CHECKING:
     from i4d.field.fit import Fitter
@@ -68,22 +69,26 @@ def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tens
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
+def check_fits(field: StreamingField, space: Space, num_frames: int) -> None:
+    """Raise FitError if a field is of another video length or space than a scene."""
+    if field.shape.num_frames != num_frames:
+        raise FitError(
+            f"checkpoint holds {field.shape.num_frames} frames, the scene has {num_frames}",
+            "train a field for this scene, or take its own checkpoint",
+        )
+    if field.space != space:
+        raise FitError(
+            "checkpoint is of another space (bounds or cameras differ)", "train a field for this scene"
+        )
+
+
 def restore(fitter: Fitter, data: bytes) -> None:
     """Put a checkpoint into a fitter: the field, and with a full checkpoint the exact place in its fit.
 
     FitError if the checkpoint is of another video length or space than the fitter was made for.
     """
     field, progress, adam = decode(data)
-    if field.shape.num_frames != fitter.field.shape.num_frames:
-        raise FitError(
-            f"checkpoint holds {field.shape.num_frames} frames, the scene has "
-            f"{fitter.field.shape.num_frames}",
-            "train a field for this scene, or take its own checkpoint",
-        )
-    if field.space != fitter.field.space:
-        raise FitError(
-            "checkpoint is of another space (bounds or cameras differ)", "train a field for this scene"
-        )
+    check_fits(field, fitter.field.space, fitter.field.shape.num_frames)
     fitter.adopt(field)
     if adam:
         fitter.adam.load(adam)

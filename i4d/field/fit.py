@@ -30,12 +30,12 @@ from i4d.field.model import FieldShape, Leaf, StreamingField
 from i4d.field.optim import SliceAdam
 from i4d.field.render import RenderSettings, coarse_map, render_rays
 from i4d.field.spaces import Space
+from i4d.field.view import GREY, exposed, network_dtype, settings_of
 from i4d.field.workers import Workers
 from i4d.seeds import seed_for
 from i4d.types import Camera
 
 LARGEST_RATE = 0.2  # of planes and lines; groups lengthen their steps up to here
-GREY = (0.5, 0.5, 0.5)
 DRAW_AHEAD = 4  # threads that draw pixels for coming steps
 EXPLORE_SHARE = 0.2  # share of a fit's steps over which even sampling gives way to the map
 
@@ -58,15 +58,6 @@ def shape_from(config: FieldConfig, num_frames: int, views: Sequence[int] = ()) 
         learned_background=config.learn_background,
         exposures=tuple(views) if config.exposure == "camera" else (),
     )
-
-
-def render_settings(config: FieldConfig, grid: tuple[int, int, int]) -> RenderSettings:
-    """Return how rays are sampled; `samples: 0` takes a quarter of the grid's longest side, 24 to 96."""
-    samples = config.samples or min(96, max(24, max(grid) // 4))
-    proposals = config.proposals or min(256, max(48, max(grid) // 2))
-    shaded = min(config.shaded, samples) if config.shaded else samples
-    background = tuple(config.background) or None
-    return RenderSettings(proposals, samples, shaded, max(32, proposals * 3 // 4), background=background)
 
 
 def voxel_levels(config: FieldConfig) -> list[int]:
@@ -127,17 +118,14 @@ class Fitter:
         device.
         """
         self.field = field.to(self.device)
-        name = (
-            self.config.dtype
-        )  # of the network, which is a small part of a step: less than float32 saves no time
-        self.field.network_dtype = torch.float32 if name == "auto" else getattr(torch, name)
+        self.field.network_dtype = network_dtype(self.config)
         self._fresh_moments()
 
     def _fresh_moments(self) -> None:
         self.fused = self.config.kernels != "off" and kernels_run_on(self.device)
         self.adam = SliceAdam(self.field.tensors, counts_on="cpu" if self.fused else None)
         self._step_fused = (
-            FusedStep(self.field, self.adam, self.config.kernels == "auto") if self.fused else None
+            FusedStep(self.field, self.adam, self.config.kernels != "eager") if self.fused else None
         )
         if self._step_fused and self.group:
             self._step_fused.reduce = self.group.average
@@ -185,21 +173,14 @@ class Fitter:
 
     def image(self, camera: Camera, frame: float) -> FieldImage:
         """Return what a camera sees at a frame, which may lie between two frames."""
-        return render_image(
-            self.field, self.render_settings(), camera, frame, self.workers, self.config.kernels != "off"
-        )
+        kernels = self.config.kernels != "off"
+        return render_image(self.field, self.render_settings(), camera, frame, self.workers, kernels)
 
     def exposed(self, rgb: torch.Tensor, view: int) -> torch.Tensor:
         """Return neutral colours (..., 3) as a trained view's camera records them; FitError for a view
         without a gain.
         """
-        views = self.field.shape.exposures
-        if not views:
-            return rgb
-        if view not in views:
-            raise FitError(f"view {view} has no exposure of its own", f"views that have: {views}")
-        at = torch.full((rgb[..., 0].numel(),), views.index(view), device=rgb.device)
-        return recorded(rgb.reshape(-1, 3), self.field.tensors["gains"], at).view(rgb.shape)
+        return exposed(self.field, rgb, view)
 
     def save(self, light: bool = False) -> bytes:
         """Return the checkpoint of this fit; `light` leaves out the optimiser."""
@@ -221,9 +202,7 @@ class Fitter:
         """Return how to sample images of the field as it is now; whether it has a background of its own the
         field says.
         """
-        settings = render_settings(self.config, self.field.cells)
-        learned = self.field.shape.learned_background and settings.background is None
-        return replace(settings, background=GREY) if learned else settings
+        return settings_of(self.config, self.field)
 
     @property
     def growth_steps(self) -> list[int]:

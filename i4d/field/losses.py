@@ -16,6 +16,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from i4d.errors import FitError
+
 Phase = Literal["fit", "refit"]
 Distance = Callable[[Tensor, Tensor], Tensor]  # of images (n, 3, h, w) in [0, 1], pair by pair: (n,)
 
@@ -100,5 +102,8 @@ def refit_loss(name: str, side: int, weight: float, distance: Distance | None) -
     loss = REFIT_LOSSES[name]
     if name != "perceptual":
         return loss
-    assert distance is not None, "a perceptual refit needs its distance"
+    if distance is None:
+        raise FitError(
+            "field.refit_loss = perceptual: there is no distance of images", "LPIPS finds its weights"
+        )
     return replace(loss, side=side, perceptual=weight, distance=distance)

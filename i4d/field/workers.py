@@ -24,7 +24,8 @@ class Workers:
     """
 
     def __init__(self, count: int = 1) -> None:
-        assert count >= 1, count
+        if count < 1:
+            raise ValueError(f"{count} threads")
         self.count = count
         self._pool = ThreadPoolExecutor(count, "field", torch.set_num_threads, (1,)) if count > 1 else None
 

@@ -91,8 +91,8 @@ def folders() -> list[Path]:
     ]
 
 
-def find_lpips(device: torch.device | str = "cpu") -> Lpips:
-    """Return LPIPS with the weights found on this machine; nothing is downloaded. WeightsError says where was
+def lpips_files() -> tuple[Path, Path]:
+    """Return the files of the trunk's and the heads' weights on this machine; WeightsError says where was
     looked.
     """
     trunk = _first(TRUNKS, folders())
@@ -105,6 +105,14 @@ def find_lpips(device: torch.device | str = "cpu") -> Lpips:
     if missing or trunk is None or heads is None:
         places = ", ".join(str(folder) for folder in folders())
         raise WeightsError(f"LPIPS: {' and '.join(missing)} not found in {places}", HOW)
+    return trunk, heads
+
+
+def find_lpips(device: torch.device | str = "cpu") -> Lpips:
+    """Return LPIPS with the weights found on this machine; nothing is downloaded. WeightsError says where was
+    looked.
+    """
+    trunk, heads = lpips_files()
     state, head_state = _read(trunk), _read(heads)
     try:
         return (

@@ -93,7 +93,7 @@ def temporal_warp_error(frames: torch.Tensor, flows: Iterable[FlowPair]) -> Unst
     each frame from the second on, of the unedited video: `neighbour_flows(originals, estimator)`. All pixels
     count alike.
     """
-    assert len(frames) >= 2, "a video of one frame has no steadiness"
+    _require_two(frames)
     pulled = (
         (before, now, consistency_mask(forward, backward), backward)
         for before, now, (forward, backward) in zip(frames[:-1], frames[1:], flows, strict=True)
@@ -109,7 +109,7 @@ def long_range_error(frames: torch.Tensor, originals: torch.Tensor, estimator: F
     `originals` (time, 3, h, w) in [0, 1], two or more. Pixels whose flow is inconsistent, such as occluded
     ones, do not count.
     """
-    assert len(frames) >= 2, "a video of one frame has no drift"
+    _require_two(frames)
     first = originals[:1]
 
     def pulled() -> Iterator[tuple[torch.Tensor, ...]]:
@@ -140,3 +140,8 @@ def _unsteadiness(frames: torch.Tensor, pulled: Iterable[tuple[torch.Tensor, ...
     return Unsteadiness(
         total / max(weight, 1.0), mean_gradient(frames), weight / pixels, tuple(each), tuple(areas)
     )
+
+
+def _require_two(frames: torch.Tensor) -> None:
+    if len(frames) < 2:
+        raise ValueError(f"a video of {len(frames)} frames: two are needed to see a change")

@@ -79,8 +79,7 @@ class Console:
         windows = sum(part.num_windows for part in plan.rounds)
         self.line(
             f'edit: "{request.prompt}" with {config.editor.weights}, guidance '
-            f"{config.editor.text_guidance:g} / "
-            f"{config.editor.image_guidance:g}"
+            f"{plan.settings.text_guidance:g} / {plan.settings.image_guidance:g}"
         )
         self.line(
             f"plan: fit {plan.fit_steps} steps; {len(plan.rounds)} round(s) of "

@@ -41,10 +41,11 @@ def each_frame(run: RunFolder, num_frames: int, progress: Progress) -> dict[str,
     config = cfg.from_dict(run.config(), str(run.path / "config.yaml"))
     device = "cuda" if torch.cuda.is_available() and config.cluster.device != "cpu" else "cpu"
     model = load_editor(footage.request.editor or config.editor.weights, device, config.editor.dtype)
+    text, image = config.editor.text_guidance, config.editor.image_guidance
     settings = EditSettings(
         footage.prompt,
-        config.editor.text_guidance,
-        config.editor.image_guidance,
+        model.card.text_guidance if text is None else text,
+        model.card.image_guidance if image is None else image,
         attention="own",
         noise="frame",
         keep_unchanged=config.editor.keep_unchanged,

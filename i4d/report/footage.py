@@ -15,7 +15,7 @@ from i4d.scenes.record import scene_from_dict
 from i4d.scenes.where import region_from_dict
 from i4d.store.run_folder import RunFolder
 from i4d.store.tables import FrameTable
-from i4d.types import Camera, FrameAddress, Region, Scene, TableRun
+from i4d.types import MATCH_SHARE, Camera, FrameAddress, Region, Scene, TableRun
 
 
 def kept_round(run: RunFolder, last: int) -> int:
@@ -76,7 +76,7 @@ class Footage:
     @property
     def match_threshold(self) -> float:
         """Return how near two surface points must be to count as one, in world units."""
-        return float(self.plan.get("match_threshold", 0.05 * self.scene.bounds.unit))
+        return float(self.plan.get("match_threshold", self.scene.bounds.within(None, MATCH_SHARE)))
 
     @cached_property
     def watched(self) -> tuple[int, ...]:

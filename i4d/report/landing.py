@@ -4,6 +4,8 @@ where the run stands.
 
 from __future__ import annotations
 
+import threading
+
 from i4d.commands.watch import Standing, standing
 from i4d.store.run_folder import Lines, RunFolder
 from i4d.store.tables import FrameTable
@@ -21,9 +23,14 @@ class Landing:
             int, dict[str, str]
         ] = {}  # of each round: window's name to the digest of its block
         self._tables: dict[int, FrameTable] = {}
+        self._lock = threading.RLock()  # a viewer asks from several threads
 
     def refresh(self) -> bool:
         """Return whether windows or events have come since the last call."""
+        with self._lock:
+            return self._refresh()
+
+    def _refresh(self) -> bool:
         windows = [
             entry for entry in self._journal.more() if entry["kind"] == "edit" and entry["id"].count("/") == 2
         ]
@@ -37,13 +44,17 @@ class Landing:
 
     def standing(self) -> Standing:
         """Return where the run stands by its events."""
-        return standing(self._told)
+        with self._lock:
+            told = list(self._told)
+        return standing(told)
 
     def find(self, round_index: int, view: int, frame: int) -> FrameAddress | None:
         """Return where a frame that a round's windows have edited lies; None where none has yet."""
-        if round_index not in self._tables:
-            self._tables[round_index] = self._table(round_index)
-        return self._tables[round_index].find(view, frame)
+        with self._lock:
+            if round_index not in self._tables:
+                self._tables[round_index] = self._table(round_index)
+            table = self._tables[round_index]
+        return table.find(view, frame)
 
     def _table(self, index: int) -> FrameTable:
         blocks, plan = self._blocks.get(index, {}), self._run.read_json("plan.json") or {"rounds": []}

@@ -51,6 +51,7 @@ class Viewer:
             raise ConfigError(f"--port {port}: {err.strerror or err}", "choose another --port") from None
         self._closed = threading.Event()
         self._painters: dict[int, Painter] = {}
+        self._trouble = ""  # what went wrong with the last picture; empty once one was painted
         self._build()
         self.server.on_client_connect(self._welcome)
         self.server.on_client_disconnect(self._farewell)
@@ -106,7 +107,16 @@ class Viewer:
         going = (
             f"\n\nThe run goes on: {self.views.landing.standing().line()}." if self.views.run.driven() else ""
         )
-        return f"**{self.views.scene.name}**: {said}. {shown}.{going}"
+        trouble = f"\n\n**This picture failed:** {self._trouble}" if self._trouble else ""
+        return f"**{self.views.scene.name}**: {said}. {shown}.{going}{trouble}"
+
+    def tell_trouble(self, err: Exception | None) -> None:
+        """Show in the browser what went wrong with a picture; None: it was painted."""
+        kind = "" if isinstance(err, I4DError) else f"{type(err).__name__}: "
+        trouble = "" if err is None else kind + " ".join(str(err).split())
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self.status.content = self._about()
 
     def _photo(self, view: int) -> np.ndarray:
         return self.views.photo(view, int(self.frame.value), self.chosen_look, int(self.round.value))
@@ -197,19 +207,25 @@ class Viewer:
 
     def _follow(self) -> None:
         while not self._closed.wait(FOLLOW_S):
-            told, committed = self.views.landing.refresh(), self.views.refresh()
-            if committed:
-                rounds = [str(r) for r in self.views.rounds()]
-                at_the_end = self.round.value == self.round.options[-1]
-                gone = self.round.value not in rounds
-                self.round.options = tuple(rounds)
-                if at_the_end or gone:
-                    self.round.value = rounds[-1]
-                    self.chosen_look = "after"
-                self._changed()
-            elif told or self.status.content != self._about():  # the driver has ended
-                self.status.content = self._about()
-                self.show_photos()
+            try:
+                self._look_again()
+            except Exception as err:  # a run folder that is moved or cleaned up: told, and looked at again
+                self.tell_trouble(err)
+
+    def _look_again(self) -> None:
+        told, committed = self.views.landing.refresh(), self.views.refresh()
+        if committed:
+            rounds = [str(r) for r in self.views.rounds()]
+            at_the_end = self.round.value == self.round.options[-1]
+            gone = self.round.value not in rounds
+            self.round.options = tuple(rounds)
+            if at_the_end or gone:
+                self.round.value = rounds[-1]
+                self.chosen_look = "after"
+            self._changed()
+        elif told or self.status.content != self._about():  # the driver has ended
+            self.status.content = self._about()
+            self.show_photos()
 
 
 class Painter:
@@ -241,12 +257,12 @@ class Painter:
             while scale >= 1 and not self._wanted.is_set():
                 try:
                     self._once(max(1, self._viewer.height // scale))
-                except (
-                    I4DError
-                ) as err:  # such as a round whose field went a moment ago; the next picture may be there
-                    self._viewer.status.content = str(err)
+                except Exception as err:  # a round whose field went, no memory: the next picture may be there
+                    self._viewer.tell_trouble(err)
                     break
-                self.painted += scale == 1
+                if scale == 1:
+                    self.painted += 1
+                    self._viewer.tell_trouble(None)
                 scale //= 2
 
     def _once(self, height: int) -> None:

@@ -4,6 +4,7 @@ or the difference.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,10 +17,9 @@ import torch
 
 from i4d import config as cfg
 from i4d.errors import ConfigError
-from i4d.field.checkpoint import decode, restore
-from i4d.field.fit import Fitter
-from i4d.field.image import FieldImage, render_image
+from i4d.field.image import FieldImage
 from i4d.field.spaces import space_for
+from i4d.field.view import FieldView
 from i4d.report.footage import Footage
 from i4d.report.landing import Landing
 from i4d.services.device import choose_device
@@ -56,7 +56,8 @@ class RunViews:
         self.landing = Landing(run)
         self.landing.refresh()
         self._space = space_for(self.scene.bounds, self.scene.cameras)
-        self._fields: OrderedDict[int, Fitter] = OrderedDict()
+        self._fields: OrderedDict[int, FieldView] = OrderedDict()
+        self._lock = threading.RLock()  # of the fields held, and of what is known of the run
 
     def rounds(self) -> list[int]:
         """Return the rounds whose field is still there: 0 is the reconstruction. The store is asked at every
@@ -69,30 +70,30 @@ class RunViews:
         """Take notice of rounds that were committed since, and of fields that went at a run's end; returns
         whether there are any.
         """
-        if set(self.run.committed()) != set(self.footage.manifests):
-            self.footage = Footage(self.run)
-        before, self._known = self._known, self.rounds()
-        return before != self._known
+        fresh = Footage(self.run) if set(self.run.committed()) != set(self.footage.manifests) else None
+        with self._lock:
+            self.footage = fresh or self.footage
+            before, self._known = self._known, self.rounds()
+            return before != self._known
 
-    def field(self, round_index: int) -> Fitter:
-        """Return a round's field. ConfigError for a round that is not there."""
-        if round_index not in self._fields:
-            if round_index not in self.rounds():
-                raise ConfigError(
-                    f"round {round_index} is not there", f"rounds with a field: {self.rounds()}"
-                )
-            digest = self.footage.manifests[round_index]["checkpoint"]["digest"]
-            data = get_checkpoint(self.run.store, digest)
-            decode(data)  # says what is wrong with a corrupt one before anything is made
-            fitter = Fitter(
-                self._config.field, self._space, self.scene.num_frames, self._config.seed, self._device
-            )
-            restore(fitter, data)
-            self._fields[round_index] = fitter
-        self._fields.move_to_end(round_index)
-        while len(self._fields) > 2:
-            self._fields.popitem(last=False)
-        return self._fields[round_index]
+    def field(self, round_index: int) -> FieldView:
+        """Return a round's field, read where it is not held; callers of several threads may ask. ConfigError
+        for a round that is not there.
+        """
+        with self._lock:  # one at a time reads a field: two would hold it twice
+            if round_index not in self._fields:
+                if round_index not in self.rounds():
+                    raise ConfigError(
+                        f"round {round_index} is not there", f"rounds with a field: {self.rounds()}"
+                    )
+                digest = self.footage.manifests[round_index]["checkpoint"]["digest"]
+                data = get_checkpoint(self.run.store, digest)
+                shape = self._space, self.scene.num_frames, self._device
+                self._fields[round_index] = FieldView.open(data, self._config.field, *shape)
+            self._fields.move_to_end(round_index)
+            while len(self._fields) > 2:
+                self._fields.popitem(last=False)
+            return self._fields[round_index]
 
     def render(self, camera: Camera, frame: int, round_index: int, look: Look = "after") -> np.ndarray:
         """Return uint8 (height, width, 3): the round's field, the unedited one, or their difference around
@@ -119,8 +120,7 @@ class RunViews:
         return self._seen(0, camera, frame)
 
     def _seen(self, round_index: int, camera: Camera, frame: int) -> FieldImage:
-        fitter = self.field(round_index)
-        return render_image(fitter.field, fitter.render_settings(), camera, frame)
+        return self.field(round_index).image(camera, frame)
 
     def photo(self, view: int, frame: int, look: Look, round_index: int, width: int = 160) -> np.ndarray:
         """Return a camera's own frame for its frustum, at most `width` pixels wide: a trained view's as a

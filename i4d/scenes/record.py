@@ -26,7 +26,9 @@ class NoSource:
 
 
 def scene_from_dict(tree: dict) -> Scene:
-    """Return the scene that `prepare.scene_to_dict` wrote; SceneError if the record is not one."""
+    """Return the scene that `prepare.scene_to_dict` wrote; SceneError if the record is not one, or if a
+    camera has a name that would lead out of the run.
+    """
     try:
         cameras = tuple(
             Camera(

@@ -33,7 +33,7 @@ from i4d.scenes.timeline import Timeline
 from i4d.scenes.video import image_file
 from i4d.store.blocks import write_block
 from i4d.store.objects import ObjectStore
-from i4d.types import Camera, Region, Scene, TableRun
+from i4d.types import MATCH_SHARE, Camera, Region, Scene, TableRun
 
 VIDEOS, PICTURES = (".mp4", ".mkv", ".mov", ".avi", ".webm"), (".png", ".jpg", ".jpeg")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -109,7 +109,7 @@ def read_region(
     check_where(local.where, local.segmenter)
     if not local.where:
         return None
-    threshold = 0.05 * scene.bounds.unit
+    threshold = scene.bounds.within(None, MATCH_SHARE)
     box = box_of(local.where)
     if box is not None:
         return Region(box, (), local.feather_px, local.carriers, threshold)

@@ -6,9 +6,6 @@ values, flow of the originals) can be lost at any time without changing a bit of
 
 from __future__ import annotations
 
-import os
-import resource
-import socket
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,9 +25,11 @@ from i4d.errors import EditError
 from i4d.flow.find import find_estimator
 from i4d.geometry.regions import inside_of
 from i4d.seeds import seed_for
-from i4d.services.device import card_name, choose_device, measure_peak
+from i4d.services.device import Device
+from i4d.services.editor_parts import check_counts, naming, rows_of, seeds_of
 from i4d.services.flow_ahead import FlowAhead
 from i4d.services.flow_store import FlowStore
+from i4d.services.identity import editor_identity
 from i4d.services.window_start import WindowStart
 from i4d.store.blocks import BlockReader, write_block
 from i4d.store.objects import open_store
@@ -38,6 +37,7 @@ from i4d.types import (
     EditReceipt,
     EditSettings,
     FrameAddress,
+    Identity,
     KeyFrameTask,
     RepaintTask,
     Strength,
@@ -87,12 +87,12 @@ class EditorService:
         self._cache_dir, self._ahead = cache_dir, None
         self._name = name
         self._weights, self._dtype = weights, dtype
-        self._device = choose_device(device)
+        self._on = Device(device, num_threads, memory_cap_gb)
+        self._device = self._on.torch
         self._flow_options = (flow_method, flow_checkpoint, flow_iterations)
         self._num_threads = num_threads
-        self._memory_cap_bytes = int(memory_cap_gb * 2**30)
         self._warm_up_size, self._warm_up_batch = warm_up_size, warm_up_batch
-        quick = mode in ("exact", "turbo")
+        self._mode, quick = mode, mode in ("exact", "turbo")
         self._compile = quick and compiled == "on"
         self._fast = quick and (self._compile or self._device.type == "cuda")
         self._settings = settings
@@ -130,18 +130,17 @@ class EditorService:
             repaint(model, blank[1:], blank[1:], strength, settings, seeds, cost, anchor=trace)
         else:
             repaint(model, blank, blank, strength, settings, [0, *seeds], cost)
-        on_gpu = self._device.type == "cuda"
-        device_name = card_name(self._device) if on_gpu else f"{torch.get_num_threads()} threads"
-        return WorkerInfo(
-            self._name,
-            str(self._device),
-            device_name,
-            socket.gethostname(),
-            os.getpid(),
-            time.time() - began,
-            tuple(notes),
-            {"source": model.source, "demonstration": model.card.demonstration},
+        return replace(
+            self._on.info(self._name, time.time() - began, tuple(notes)),
+            extra={"source": model.source, "demonstration": model.card.demonstration},
+            identity=self._identity(model),
         )
+
+    def _identity(self, model: EditorModel) -> Identity:
+        """Return what this process has loaded, in the words that the driver uses of the run."""
+        flow = "none" if self._flow_options[0] == "none" else self._flow("").estimator.identity
+        dtype, compiled = str(model.dtype).removeprefix("torch."), "on" if self._compile else "off"
+        return Identity(editor_identity(model.source, dtype, self._mode, compiled), flow)
 
     def progress(self) -> int:
         """Return a number that changes with every call and every forward of the network."""
@@ -185,17 +184,18 @@ class EditorService:
         view.
         """
         began, model, cost = self._begin()
+        check_counts(task)
         images = InstantImages(
             self._images(task.originals),
             self._images(task.current),
             torch.from_numpy(np.array(self._reader.rows(task.depth))).to(self._device),
             task.cameras,
         )
-        seeds, region = _seeds(task, task.sample, task.step, "key"), self._region(task.region)
+        seeds, region = seeds_of(task, task.sample, task.step, "key"), self._region(task.region)
         sample = [task.views.index(view) for view in task.sample]
         task_id = f"r{task.round}/key{task.step:02d}"
         thresholds = task.match_threshold, task.fill_threshold
-        with _naming(task_id):
+        with naming(task_id):
             if task.edited:
                 out = agree(images, sample, self._images(task.edited), *thresholds, task.fill_share)
             else:
@@ -203,7 +203,7 @@ class EditorService:
                 given = (model, images, sample, task.strength, task.settings, seeds)
                 out = edit_key_frame(*given, *thresholds, cost, condition, region)
         out = out if region is None else inside_of(out, images.originals, region)
-        return self._finish(task_id, began, cost, _rows(self._joined(out, task), np.float16))
+        return self._finish(task_id, began, cost, rows_of(self._joined(out, task), np.float16))
 
     def repaint(self, task: RepaintTask) -> EditReceipt:
         """Repaint some views at the key instant, anchored on the first; a float16 block, one row per view.
@@ -216,12 +216,12 @@ class EditorService:
             padded_batch(self._images(a), task.batch) for a in (task.originals, task.current)
         )
         part, region = "rest" if task.share is None else "key", self._region(task.region)
-        seeds = _seeds(task, task.views, task.window, part)
+        seeds = seeds_of(task, task.views, task.window, part)
         seeds += seeds[-1:] * (task.batch - len(seeds))
         task_id = f"r{task.round}/{part}{task.window:02d}" + (
             f"/s{task.share}" if task.share is not None else ""
         )
-        with _naming(task_id):
+        with naming(task_id):
             padded = None if region is None else padded_batch(region, task.batch)
             out = repaint(
                 model,
@@ -236,7 +236,7 @@ class EditorService:
             )
         count = len(task.views)
         out = out[:count] if region is None else inside_of(out[:count], originals[:count], region)
-        return self._finish(task_id, began, cost, _rows(self._joined(out, task), np.float16))
+        return self._finish(task_id, began, cost, rows_of(self._joined(out, task), np.float16))
 
     def edit_window(self, task: WindowTask) -> EditReceipt:
         """Edit one window along time; a uint8 block, one row per frame."""
@@ -295,7 +295,7 @@ class EditorService:
         # them
         if blend:
             settings = replace(settings, keep_unchanged=False)
-        with _naming(task_id):
+        with naming(task_id):
             out, _ = edit_window(
                 model, images, strength, settings, anchor_seed, seeds, task.batch, cost, trace
             )
@@ -310,7 +310,7 @@ class EditorService:
             task_id,
             began,
             cost,
-            _rows(self._joined(out, task), np.uint8),
+            rows_of(self._joined(out, task), np.uint8),
             kept_share=kept,
             flow_passes=start.flow_passes,
             flow_seconds=start.flow_seconds,
@@ -318,26 +318,25 @@ class EditorService:
 
     # ------------------------------------------------------------------------------------------ parts
     def _begin(self) -> tuple[float, EditorModel, EditCost]:
-        assert self._active, "an editor was called while its weights were off the device"
+        if not self._active:
+            raise EditError("an editor was called while its weights were off the device")
         self._fix_threads()
-        measure_peak(self._device)
+        self._on.enter()
         self._calls, self._cost = self._calls + 1, EditCost()
         return time.time(), self._loaded(), self._cost
 
     def _fix_threads(self) -> None:
+        """Fix the calling thread's threads: OpenCV's flow would take every core and wait for itself."""
         if self._num_threads:
-            torch.set_num_threads(self._num_threads)  # a setting of the calling thread, so made at every call
-            cv2.setNumThreads(self._num_threads)
-        else:  # else OpenCV takes every core, whatever OMP_NUM_THREADS says, and its flow waits for itself
-            cv2.setNumThreads(min(MOST_THREADS, torch.get_num_threads()))
+            torch.set_num_threads(self._num_threads)
+        cv2.setNumThreads(self._num_threads or min(MOST_THREADS, torch.get_num_threads()))
 
     def _loaded(self) -> EditorModel:
         if self._model is None:
-            if self._device.type == "cuda":
+            if self._on.on_gpu:
+                self._on.prepare()
                 total = torch.cuda.get_device_properties(self._device).total_memory
-                cap = self._memory_cap_bytes or total
-                torch.cuda.set_per_process_memory_fraction(min(1.0, cap / total), self._device)
-                self._anchors.max_bytes = int(ANCHOR_SHARE * min(cap, total))
+                self._anchors.max_bytes = int(ANCHOR_SHARE * min(self._on.memory_cap_bytes or total, total))
             self._model = load_editor(self._weights, self._device, self._dtype, fast=self._fast)
         return self._model
 
@@ -388,13 +387,6 @@ class EditorService:
     def _finish(
         self, task_id: str, began: float, cost: EditCost, rows: np.ndarray, **measured: float
     ) -> EditReceipt:
-        on_gpu = self._device.type == "cuda"
-        peak = (
-            torch.cuda.max_memory_reserved(self._device)
-            if on_gpu
-            else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            << 10  # of the whole process; kilobytes on Linux
-        )
         return EditReceipt(
             task=task_id,
             block=write_block(self._store, rows),
@@ -403,41 +395,7 @@ class EditorService:
             started_s=began,
             seconds=time.time() - began,
             unet_forwards=cost.unet_forwards,
-            peak_bytes=peak,
+            peak_bytes=self._on.peak_bytes(),
             notes=(*cost.notes, *self._store.told(), *(self._ahead.told() if self._ahead else ())),
             **measured,
         )
-
-
-def _seeds(task: KeyFrameTask | RepaintTask, views: Sequence[int], index: int, purpose: str) -> list[int]:
-    """Return one noise seed per view of a joint edit: all the same, or each its own."""
-    shared = task.settings.noise == "shared"
-    return [seed_for(task.run_seed, task.round, None if shared else view, index, purpose) for view in views]
-
-
-def _rows(images: torch.Tensor, dtype: type) -> np.ndarray:
-    """Return images (n, 3, h, w) as rows (n, h, w, 3): float16, or uint8 rounded to nearest."""
-    pixels = images.permute(0, 2, 3, 1).clamp(0, 1)
-    pixels = (pixels * 255).round().to(torch.uint8) if dtype is np.uint8 else pixels.to(torch.float16)
-    return (
-        pixels.contiguous().cpu().numpy()
-    )  # brought into order on the device: a host takes longer over it than over the copy
-
-
-class _naming:
-    """Puts the task's id before what goes wrong inside, so that an error names view and window."""
-
-    def __init__(self, task_id: str) -> None:
-        self.task_id = task_id
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type | None, err: BaseException | None, trace: object) -> None:
-        if isinstance(err, EditError):
-            raise EditError(f"{self.task_id}: {err.message}", err.hint) from err
-        if isinstance(err, torch.OutOfMemoryError):
-            reason = str(err).splitlines()[0]
-            raise EditError(
-                f"{self.task_id}: out of device memory even image by image: {reason}", "use fewer pixels"
-            ) from err

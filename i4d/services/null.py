@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from i4d.errors import FitError
+from i4d.errors import EditError, FitError
 from i4d.seeds import seed_for
 from i4d.store.blocks import BlockReader, write_block
 from i4d.store.named import get_checkpoint, put_checkpoint
@@ -71,7 +71,8 @@ class NullEditor:
 
     def edit_key_frame(self, task: KeyFrameTask) -> EditReceipt:
         depth = self._reader.rows(task.depth)
-        assert len(depth) == len(task.views)
+        if len(depth) != len(task.views):
+            raise EditError(f"{len(depth)} depths for {len(task.views)} views")
         seed = seed_for(task.run_seed, task.round, None, task.step, "key")
         images = self._blend(task.originals, task.current, seed)
         for view, address in zip(task.sample, task.edited, strict=False):
@@ -101,7 +102,8 @@ class NullEditor:
         images = 0.5 * images + 0.3 * near[0] + 0.2 * near[1]
         for sight in task.sights:
             seen = np.stack([self._reader.row(address) for address in (*sight.depths, *task.depths)])
-            assert seen.dtype == np.float32 and len(seen) == 2 * len(images) and task.camera is not None
+            if seen.dtype != np.float32 or len(seen) != 2 * len(images) or task.camera is None:
+                raise EditError("a window that sees other views needs its own camera and depths")
             images = 0.8 * images + 0.2 * self._reader.images(sight.frames) + 0.01 * np.tanh(seen.mean())
         pixels = np.round(self._joined(images, task) * 255).clip(0, 255).astype(np.uint8)
         return self._receipt(f"r{task.round}/v{task.view:02d}/w{task.window:02d}", pixels, task.batch, 0.5)
@@ -118,7 +120,8 @@ class NullEditor:
         return 0.4 * self._reader.images(originals) + 0.4 * self._reader.images(current) + 0.2 * tint
 
     def _receipt(self, id: str, rows: np.ndarray, images: int, kept: float = math.nan) -> EditReceipt:
-        assert self.active, "an editor was called while its weights were off the device"
+        if not self.active:
+            raise EditError("an editor was called while its weights were off the device")
         began = time.time()
         self._moved += 1
         time.sleep(self._delay_s)
@@ -202,7 +205,8 @@ class NullTrainer:
         return self._state["step"]
 
     def _enter(self) -> float:
-        assert self.active, "the trainer was called while its weights were off the device"
+        if not self.active:
+            raise FitError("the trainer was called while its weights were off the device")
         if not self._state:
             raise FitError("the trainer holds no field", "start or load comes first")
         began = time.time()

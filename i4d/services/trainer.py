@@ -21,9 +21,11 @@ from i4d.field.frames import FrameBank
 from i4d.field.group import Group
 from i4d.field.protocol import TrainedField
 from i4d.field.spaces import Space, space_for
+from i4d.field.view import FieldView
 from i4d.field.workers import Workers
 from i4d.metrics.perceptual import Lpips, find_lpips
 from i4d.services.device import Device
+from i4d.services.identity import field_identity
 from i4d.services.local import LocalScene
 from i4d.store.blocks import BlockReader, write_block
 from i4d.store.named import get_checkpoint, put_checkpoint
@@ -33,6 +35,7 @@ from i4d.types import (
     Camera,
     CheckpointReceipt,
     FitReceipt,
+    Identity,
     LocalRender,
     RenderReceipt,
     RenderTask,
@@ -115,7 +118,13 @@ class TrainerService:
         fitter.advance(bank, 1)
         note = f"field: {self._scene.bounds.kind}, {fitter.summary()}{self._why}"
         info = self._device.info(self._name, time.perf_counter() - began, (note,))
+        info = replace(info, identity=Identity(field=self._identity(fitter)))
         return info if self._device.on_gpu else replace(info, device_name=f"{self._workers.count} threads")
+
+    def _identity(self, fitter: Fitter) -> str:
+        """Return what this process fits with, in the words that the driver uses of the run."""
+        kernels = self._config.kernels if fitter.fused else "off"
+        return field_identity(self._config, kernels)
 
     def progress(self) -> int:
         """Return a number that changes with every step of the fit and every image rendered."""
@@ -227,7 +236,8 @@ class TrainerService:
 
     # ------------------------------------------------------------------------------------------ inside
     def _enter(self) -> None:
-        assert self._active, "the trainer was called while its field was off the device"
+        if not self._active:
+            raise FitError("the trainer was called while its field was off the device")
         self._device.enter()
 
     def _field(self) -> TrainedField:
@@ -235,7 +245,7 @@ class TrainerService:
             raise FitError("the trainer holds no field", "start or load comes first")
         return self._fitter
 
-    def _new_fitter(self) -> TrainedField:
+    def _new_fitter(self) -> Fitter:
         device, scene = self._device.torch, self._scene
         shared = device, self._workers, self._group, self._distance
         return Fitter(self._config, self._space, scene.num_frames, self._seed, *shared, scene.train_views)
@@ -245,15 +255,9 @@ class TrainerService:
         away.
         """
         if self._local is None or self._local[0] != local:
-            unedited = Fitter(
-                self._config,
-                self._space,
-                self._scene.num_frames,
-                self._seed,
-                self._device.torch,
-                self._workers,
-            )
-            unedited.load(get_checkpoint(self._store, local.unedited))
+            data = get_checkpoint(self._store, local.unedited)
+            here = self._device.torch, self._workers
+            unedited = FieldView.open(data, self._config, self._space, self._scene.num_frames, *here)
             self._local = local, LocalScene(unedited, local.region, self._scene.cameras, self._reader)
         return self._local[1]
 

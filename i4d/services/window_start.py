@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from i4d.edit.merge import FlowPair, Pull, merged, pull_by_depth, pull_by_flow
+from i4d.errors import EditError
 from i4d.pairs import pairs_within
 from i4d.services.flow_store import FlowStore
 from i4d.store.blocks import BlockReader
@@ -64,7 +65,8 @@ class WindowStart:
             if task.settings.references == "both" and task.anchor_original != task.reference_original:
                 out.append(self._pull_from(task.anchor_original, task.anchor_edited))
         if task.sights:
-            assert task.camera is not None, "a window that sees other views knows its own camera"
+            if task.camera is None or len(task.depths) != len(task.frames):
+                raise EditError("a window that sees other views needs its own camera and depths")
             own = self._depths(task.depths), [task.camera.at(frame) for frame in task.frames]
             for sight in task.sights:
                 cameras = [sight.camera.at(frame) for frame in task.frames]

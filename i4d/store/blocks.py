@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,16 +19,19 @@ import numpy as np
 import pyarrow as pa
 
 from i4d.errors import BlockError
+from i4d.store.names import checked_digest
 from i4d.store.objects import ObjectStore, write_atomically
+from i4d.store.private import cache_folder, own_folder
 from i4d.types import BlockRef, FrameAddress
 
 DTYPES = ("uint8", "float16", "float32")
+_VERIFIED: dict[Path, set[str]] = {}  # by cache folder: the blocks that this process has checked
 _OPEN_BLOCKS = 512  # mappings kept per reader: each costs address space and one file handle at most
 
 
 def block_key(digest: str) -> str:
-    """Return where a block lies in a store."""
-    return f"blocks/{digest[:2]}/{digest}.arrow"
+    """Return where a block lies in a store; BlockError for a name that is no digest."""
+    return f"blocks/{checked_digest(digest)[:2]}/{digest}.arrow"
 
 
 def digest_of(array: np.ndarray) -> str:
@@ -40,10 +44,12 @@ def digest_of(array: np.ndarray) -> str:
 
 def write_block(store: ObjectStore, array: np.ndarray) -> BlockRef:
     """Store an array (row, ...) of uint8, float16 or float32 and return its reference; writing it twice costs
-    once.
+    once. ValueError for an array that no block can hold.
     """
-    assert array.ndim >= 1 and array.size > 0, f"a block needs rows, got shape {array.shape}"
-    assert array.dtype.name in DTYPES, f"a block holds {', '.join(DTYPES)}, got {array.dtype}"
+    if array.ndim < 1 or array.size == 0:
+        raise ValueError(f"a block needs rows, got shape {array.shape}")
+    if array.dtype.name not in DTYPES:
+        raise ValueError(f"a block holds {', '.join(DTYPES)}, got {array.dtype}")
     array = np.ascontiguousarray(array)
     digest = digest_of(array)
     ref = BlockRef(digest, array.shape[0], tuple(array.shape[1:]), array.dtype.name, array.nbytes)
@@ -85,9 +91,10 @@ def _decode(source: pa.NativeFile, place: str) -> np.ndarray:
 class BlockReader:
     """Reads blocks by digest as read-only arrays mapped into memory.
 
-    Local stores are mapped in place. Blocks of remote stores are copied once into `cache_dir` (checked
-    against their digest) and the least recently used are removed beyond `cache_bytes`; several processes of a
-    node may share it.
+    Local stores are mapped in place. Blocks of remote stores are copied once into `cache_dir` (None: the
+    user's own cache of this machine), checked against their digest as they come and whenever a process opens
+    one for the first time; the least recently used are removed beyond `cache_bytes`. Several processes of a
+    user may share it; a folder that others could write into is refused.
     """
 
     def __init__(
@@ -99,16 +106,20 @@ class BlockReader:
     ) -> None:
         self.store = store
         self.cache_bytes = cache_bytes
-        self.cache_dir = Path(cache_dir) if cache_dir else None
+        self._cache_dir = Path(cache_dir) if cache_dir else None
+        self._checked_cache: Path | None = None  # the same, once it was seen to be the user's own
         self.verify = verify
         self._open: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()  # of `_open`: a viewer's threads share a reader
 
     def rows(self, digest: str) -> np.ndarray:
         """Return all rows (row, ...) of a block, read-only; BlockError names a missing or corrupt one."""
-        if digest in self._open:
-            self._open.move_to_end(digest)
-            return self._open[digest]
-        path = self.store.local_path(block_key(digest)) or self._cached(digest)
+        with self._lock:
+            if digest in self._open:
+                self._open.move_to_end(digest)
+                return self._open[digest]
+        local = self.store.local_path(block_key(digest))
+        path = self._cached(digest) if local is None else local
         try:
             source = pa.memory_map(str(path))
         except FileNotFoundError:
@@ -118,9 +129,10 @@ class BlockReader:
         rows = _decode(source, str(path))
         if self.verify and digest_of(rows) != digest:
             raise BlockError(f"{path}: corrupt block: its content does not match its name")
-        self._open[digest] = rows
-        while len(self._open) > _OPEN_BLOCKS:
-            self._open.popitem(last=False)
+        with self._lock:
+            self._open[digest] = rows
+            while len(self._open) > _OPEN_BLOCKS:
+                self._open.popitem(last=False)
         return rows
 
     def row(self, address: FrameAddress) -> np.ndarray:
@@ -149,20 +161,49 @@ class BlockReader:
         rows = self.rows(digest)
         return BlockRef(digest, rows.shape[0], tuple(rows.shape[1:]), rows.dtype.name, rows.nbytes)
 
+    @property
+    def cache_dir(self) -> Path:
+        """The folder that blocks of a remote store are copied into; StorageError where it is not the user's
+        own.
+        """
+        if self._checked_cache is None:
+            given = self._cache_dir
+            self._checked_cache = cache_folder("blocks") if given is None else own_folder(given)
+        return self._checked_cache
+
     def _cached(self, digest: str) -> Path:
-        assert self.cache_dir is not None, "a remote store needs a cache_dir"
         path = self.cache_dir / f"{digest}.arrow"
-        if path.exists():
+        if digest in _VERIFIED.get(self.cache_dir, ()) and path.exists():
             os.utime(path)
             return path
-        data = self.store.get(block_key(digest))
-        if digest_of(_decode(pa.BufferReader(data), f"{self.store.uri}/{block_key(digest)}")) != digest:
-            raise BlockError(
-                f"{self.store.uri}/{block_key(digest)}: corrupt block: content does not match its name"
-            )
-        self._make_room(len(data))
-        write_atomically(path, data)
+        if not self._holds_what_it_says(path, digest):
+            data = self.store.get(block_key(digest))
+            if digest_of(_decode(pa.BufferReader(data), f"{self.store.uri}/{block_key(digest)}")) != digest:
+                raise BlockError(
+                    f"{self.store.uri}/{block_key(digest)}: corrupt block: content does not match its name"
+                )
+            self._make_room(len(data))
+            write_atomically(path, data)
+        _VERIFIED.setdefault(self.cache_dir, set()).add(digest)
         return path
+
+    @staticmethod
+    def _holds_what_it_says(path: Path, digest: str) -> bool:
+        """Return whether a file of the cache is the block that its name says: one that is not is fetched
+        anew.
+        """
+        if path.is_symlink() or not path.is_file():
+            path.unlink(missing_ok=True)
+            return False
+        try:
+            good = digest_of(_decode(pa.memory_map(str(path)), str(path))) == digest
+        except (BlockError, OSError, pa.ArrowException):
+            good = False
+        if good:
+            os.utime(path)
+        else:
+            path.unlink(missing_ok=True)
+        return good
 
     def _make_room(self, size_bytes: int) -> None:
         """Remove the least recently used blocks so that `size_bytes` more fit; open mappings stay

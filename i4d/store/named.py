@@ -7,6 +7,7 @@ import json
 
 from i4d.errors import BlockError
 from i4d.store.blocks import block_key
+from i4d.store.names import checked_digest
 from i4d.store.objects import Bytes, ObjectStore
 from i4d.types import BlockRef
 
@@ -39,8 +40,8 @@ def get_named(store: ObjectStore, name: str) -> BlockRef | None:
 
 
 def checkpoint_key(digest: str) -> str:
-    """Return where a field checkpoint lies in a store."""
-    return f"checkpoints/{digest}.safetensors"
+    """Return where a field checkpoint lies in a store; BlockError for a name that is no digest."""
+    return f"checkpoints/{checked_digest(digest)}.safetensors"
 
 
 def put_checkpoint(store: ObjectStore, data: Bytes) -> str:

@@ -105,8 +105,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _checked(key: str) -> str:
-    parts = PurePosixPath(key).parts
-    assert key and not key.startswith("/") and ".." not in parts, f"bad object key {key!r}"
+    if not key or key.startswith("/") or ".." in PurePosixPath(key).parts:
+        raise BlockError(f"an object of a store cannot be called {key!r}", "a relative path without '..'")
     return key
 
 
@@ -130,7 +130,7 @@ class FolderStore:
         return (self.root / _checked(key)).is_file()
 
     def list(self, prefix: str = "") -> list[str]:
-        folder = self.root / prefix
+        folder = self.root / (_checked(prefix) if prefix else "")
         found = (p for p in folder.rglob("*") if p.is_file() and not p.name.endswith(".tmp"))
         return sorted(p.relative_to(self.root).as_posix() for p in found)
 

@@ -18,8 +18,10 @@ import json
 import os
 import re
 import socket
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +31,14 @@ from i4d.errors import BlockError, ConfigError, I4DError
 from i4d.store.blocks import BlockReader, block_key, write_block
 from i4d.store.named import checkpoint_key, delete_checkpoint
 from i4d.store.objects import ObjectStore, open_store, write_atomically, write_error
+from i4d.store.trust import absolute_storage, check_links, is_inside, remember_storage, storage_is_known
 from i4d.types import BlockRef, FrameAddress
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# Locks of the open file, not of the process: closing the file elsewhere in the process does not let go of
+# them and, unlike those of flock, they can be asked for without being taken.
+_SET, _ASK = fcntl.F_OFD_SETLK, fcntl.F_OFD_GETLK
+_WRITE_LOCK = struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)  # struct flock: the whole file
 _MANIFEST = re.compile(r"manifest-(\d+)\.json")
 
 
@@ -41,6 +48,20 @@ def check_run_id(name: str) -> str:
         rule = "up to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit"
         raise ConfigError(f"a run cannot be called {name!r}", rule)
     return name
+
+
+def _read_config(path: Path) -> dict:
+    try:
+        tree = yaml.safe_load((path / "config.yaml").read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as err:
+        raise ConfigError(f"{path / 'config.yaml'}: not valid YAML", str(err).splitlines()[0]) from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path / 'config.yaml'}: expected a mapping")
+    return tree
+
+
+def _without_cluster(tree: dict) -> dict:
+    return {key: value for key, value in tree.items() if key != "cluster"}
 
 
 def _ends_whole(path: Path) -> bool:
@@ -86,40 +107,93 @@ def _parsed(lines: Sequence[str | bytes]) -> Iterator[dict]:
 class RunFolder:
     """One run on disk. `create` makes it, `open` finds it again; both give its store."""
 
-    def __init__(self, path: Path, store: ObjectStore, cache_dir: Path | None = None) -> None:
+    def __init__(self, path: Path, storage: str | Path = "", trusted: bool = True) -> None:
+        """`storage`: folder or URI of blocks and checkpoints, empty: inside the run. Opened when it is first
+        needed, and only if it is `trusted`.
+        """
         self.path = path
-        self.store = store
+        self.storage = str(storage)
+        self._trusted = trusted
         self._locked = False
         self._sizes: dict[str, int] = {}  # of files whose last line this process has written to its end
-        self.reader = BlockReader(store, cache_dir=cache_dir or path / "cache")
+
+    @cached_property
+    def store(self) -> ObjectStore:
+        """Blocks and checkpoints; ConfigError where the run keeps them at a place that the user has never
+        named.
+        """
+        self.require_trust()
+        return open_store(self.storage or self.path / "store")
+
+    def require_trust(self) -> None:
+        """Raise ConfigError where the user has not named the place that the run keeps its blocks in."""
+        if not self._trusted:
+            raise ConfigError(
+                f"{self.path} keeps its blocks in {self.storage}, which you have not named before",
+                f"if you trust it: --storage-path {self.storage}, with resume, report, view, eval or render",
+            )
+
+    @cached_property
+    def reader(self) -> BlockReader:
+        """Reads the run's blocks."""
+        return BlockReader(self.store)
+
+    @property
+    def keeps_its_own_store(self) -> bool:
+        """Whether blocks and checkpoints lie inside the run folder, where no other run uses them."""
+        return is_inside(self.storage, self.path)
 
     @staticmethod
     def create(path: str | Path, config: dict, storage_path: str = "") -> RunFolder:
-        """Make a run folder with its resolved configuration; refuses a folder that is a run already."""
+        """Make a run folder with its resolved configuration; refuses a folder that is a run already.
+
+        Where it was computed is not kept: that is for whoever goes on with it to say.
+        """
         path = Path(path).absolute()
         check_run_id(path.name)
         if (path / "config.yaml").exists():
             raise ConfigError(
                 f"{path} holds a run already", "choose another --out, or continue it with `i4d resume`"
             )
-        record = {**config, "storage_path": storage_path}
-        write_atomically(path / "config.yaml", yaml.safe_dump(record, sort_keys=False).encode())
-        return RunFolder(path, open_store(storage_path or path / "store"))
+        run = RunFolder(path, storage_path)
+        check_links(path)
+        run.write_config(config)
+        remember_storage(storage_path)
+        return run
 
     @staticmethod
-    def open(path: str | Path) -> RunFolder:
-        """Return an existing run; ConfigError if there is none."""
+    def open(path: str | Path, storage_path: str = "") -> RunFolder:
+        """Return an existing run; ConfigError if there is none, or one with links that lead out of it.
+
+        A run that keeps its blocks elsewhere is read only where the user has named that place: as
+        `storage_path` now, or with a run before.
+        """
         path = Path(path).absolute()
         if not (path / "config.yaml").is_file():
             if not path.is_dir():
                 raise ConfigError(f"{path}: no such run folder", "--out of `i4d edit` says where a run lies")
             raise ConfigError(f"{path} is not a run", "it has no config.yaml")
-        storage = yaml.safe_load((path / "config.yaml").read_text()).get("storage_path", "")
-        return RunFolder(path, open_store(storage or path / "store"))
+        check_links(path)
+        stored = str(_read_config(path).get("storage_path") or "")
+        if storage_path:
+            storage_path = absolute_storage(storage_path)
+            remember_storage(storage_path)
+            return RunFolder(path, storage_path)
+        return RunFolder(path, stored, storage_is_known(stored, path))
 
     def config(self) -> dict:
-        """Return the resolved configuration as plain values."""
-        return yaml.safe_load((self.path / "config.yaml").read_text())
+        """Return the resolved configuration as plain values; where to compute is no part of it."""
+        return _without_cluster({**_read_config(self.path), "storage_path": self.storage})
+
+    def write_config(self, config: dict) -> None:
+        """Store the resolved configuration, with the run's own storage and nothing of where to compute."""
+        tree = {**_without_cluster(config), "storage_path": self.storage}
+        write_atomically(self.path / "config.yaml", yaml.safe_dump(tree, sort_keys=False).encode())
+
+    def forget(self, rounds: Sequence[int], files: Sequence[str]) -> None:
+        """Remove the manifests of some rounds, the last first, and other files of the run."""
+        for name in [*(f"manifest-{index}.json" for index in sorted(rounds, reverse=True)), *files]:
+            (self.path / name).unlink(missing_ok=True)
 
     # ------------------------------------------------------------------------------------------ whole files
     def write_json(self, name: str, tree: Any) -> None:
@@ -259,11 +333,10 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold a folder for one process, by a file `lock` in it; I4DError names the process that has it. A dead
     process holds nothing.
     """
-    with open(folder / "lock", "a+") as file:
+    with os.fdopen(_opened(folder / "lock", os.O_RDWR | os.O_CREAT), "r+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
+            fcntl.fcntl(file, _SET, _WRITE_LOCK)
+        except (BlockingIOError, PermissionError):
             raise I4DError(
                 f"{folder} is being driven by {file.read().strip() or 'another process'}"
             ) from None
@@ -274,12 +347,25 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def held(folder: Path) -> bool:
-    """Return whether a process holds a folder at this moment."""
+    """Return whether a process holds a folder at this moment. It is asked without taking the lock, so asking
+    never keeps a driver from it.
+    """
     try:
-        with open(folder / "lock") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        handle = _opened(folder / "lock", os.O_RDONLY)
     except FileNotFoundError:
         return False
-    except BlockingIOError:
-        return True
-    return False
+    try:
+        found = fcntl.fcntl(handle, _ASK, _WRITE_LOCK)
+    finally:
+        os.close(handle)
+    return struct.unpack_from("h", found)[0] != fcntl.F_UNLCK
+
+
+def _opened(path: Path, flags: int) -> int:
+    """Open a file of a run that is no link: whoever wrote the run could have pointed it anywhere."""
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    except OSError as err:
+        if err.errno == errno.ELOOP:
+            raise ConfigError(f"{path} is a link", "a run keeps its files in its own folder") from None
+        raise

@@ -106,7 +106,8 @@ def _canonical(runs: Iterable[TableRun]) -> tuple[TableRun, ...]:
     """Return disjoint, sorted, merged runs; later runs override earlier ones frame by frame."""
     frames: dict[int, dict[int, tuple[str, int]]] = {}
     for run in runs:
-        assert run.stop > run.start >= 0 and run.row >= 0, f"bad run {run}"
+        if not (run.stop > run.start >= 0 and run.row >= 0):
+            raise BlockError(f"a frame table cannot hold frames {run.start} to {run.stop} at row {run.row}")
         of_view = frames.setdefault(run.view, {})
         for frame in range(run.start, run.stop):
             of_view[frame] = (run.digest, run.row + frame - run.start)

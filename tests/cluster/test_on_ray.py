@@ -30,10 +30,9 @@ from i4d.types import Bounds, Camera, TableRun
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ray")
+def session(ray_token):
     before = dict(os.environ)
-    os.environ["RAY_AUTH_TOKEN_PATH"] = str(folder / "token")
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(ray_token)
     os.environ["PYTHONPATH"] = os.pathsep.join(
         [os.path.dirname(os.path.dirname(__file__)), before.get("PYTHONPATH", "")]
     )

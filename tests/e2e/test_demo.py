@@ -98,7 +98,7 @@ def test_a_stopped_run_resumes_to_the_same_result(edited, place, common, monkeyp
     assert f"i4d resume {out}" in capsys.readouterr().err
     assert not (out / "metrics.json").exists()
     monkeypatch.undo()
-    assert run("resume", out) == 0
+    assert run("resume", out, "--local", "--device", "cpu", "--set", "cluster.threads=1") == 0
     assert digests(out) == digests(edited)
     assert (out / "report" / "index.html").exists()
 

@@ -64,7 +64,8 @@ class RayExecutor:
     """
 
     def __init__(self, label: str = "i4d", strategy: str = "PACK") -> None:
-        assert ray.is_initialized(), "connect to a cluster first"
+        if not ray.is_initialized():
+            raise ClusterError("Ray is not connected", "connect to a cluster first")
         self._label, self._strategy = label, strategy
         self._namespace = f"{label}-{uuid.uuid4().hex[:8]}"
         self._head = HeadWatch(ray.get_runtime_context().gcs_address)
@@ -320,6 +321,17 @@ class RayExecutor:
         entry = self._actors[handle.name] = self._ended.pop(handle.name)
         self._create(entry)
         entry.actor.build.remote(entry.extra)
+
+    def restart_group(self, handles: Sequence[Handle]) -> None:
+        for handle in handles:
+            self.kill(handle)
+        entries = [self._ended.pop(handle.name) for handle in handles]
+        for handle, entry in zip(handles, entries, strict=True):
+            self._actors[handle.name] = entry
+            self._create(entry)
+        address = entries[0].actor.rendezvous.remote()  # where rank 0 is now, once it has found a place
+        for entry in entries:
+            entry.actor.build.remote(entry.extra, address)
 
     def kill(self, handle: Handle) -> None:
         entry = self._actors.pop(handle.name, None)

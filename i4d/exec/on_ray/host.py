@@ -31,10 +31,12 @@ class ServiceHost:
             probe.bind(("", 0))
             return f"{ray.util.get_node_ip_address()}:{probe.getsockname()[1]}"
 
-    def build(self, extra: Mapping[str, Any]) -> None:
-        """Make the service; what goes wrong is raised here and by every later call."""
+    def build(self, extra: Mapping[str, Any], rendezvous: str = "") -> None:
+        """Make the service, a rank with the place where its group meets now; what goes wrong is raised here
+        and by every later call.
+        """
         try:
-            self._service = build(self._spec, extra)
+            self._service = build(self._spec, {**extra, "rendezvous": rendezvous} if rendezvous else extra)
         except Exception as err:
             self._broken = err
             raise

@@ -5,6 +5,7 @@ import pytest
 from i4d import config as cfg
 from i4d.commands.layers import layered, preset_tree, settled
 from i4d.errors import ConfigError, SceneError, WeightsError
+from i4d.identity import choose_editor
 
 SCENES = sorted(p.stem for p in cfg.shipped("scenes").glob("*.yaml"))
 PRESETS = sorted(p.stem for p in cfg.shipped("presets").glob("*.yaml"))
@@ -97,3 +98,18 @@ def test_paths_that_are_stored_are_absolute(tmp_path, monkeypatch):
     )
     with pytest.raises(WeightsError, match="no RAFT checkpoint"):
         settled(layered("demo", sets=["flow.checkpoint=nowhere.pth"]))
+
+
+@pytest.mark.parametrize("said, meant", [("0", 0.0), ("auto", None), ("null", None), ("7", 7.0)])
+def test_no_guidance_can_be_asked_for_and_is_not_the_editors_own(said, meant, tiny_editor_folder):
+    config = layered("demo", sets=[f"editor.text_guidance={said}", f"editor.weights={tiny_editor_folder}"])
+    assert config.editor.text_guidance == meant
+    chosen = choose_editor(config, "make it night", "cpu")
+    assert chosen.settings.text_guidance == (9.5 if meant is None else meant)
+    again = cfg.from_dict(cfg.to_dict(config), "stored")
+    assert again.editor.text_guidance == chosen.settings.text_guidance
+
+
+def test_guidance_that_is_no_number_is_refused():
+    with pytest.raises(ConfigError, match="editor.text_guidance = 'much' is not a float"):
+        layered("demo", sets=["editor.text_guidance=much"])

@@ -1,9 +1,12 @@
 """Predicted peaks and the batch that follows from the card, without a card."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
-from i4d.commands.doctor import memory
-from i4d.commands.peaks import ROOM, editor_bytes, size_batch
+from i4d.commands.doctor import disk, memory
+from i4d.commands.peaks import ROOM, editor_bytes, field_parameters, size_batch, trainer_bytes
 from i4d.config import Config
 from i4d.edit.load import HUB_DEFAULT
 
@@ -55,3 +58,28 @@ def test_doctor_tells_the_prediction_and_the_batch():
     cards = [("small", 12 * GIB), ("large", 80 * GIB)]
     finding = memory(config(), "cuda", cards, HUB_DEFAULT, (17, 50, 1352, 1014))
     assert "predicted peaks: trainer" in finding.found and "3 of 5 frames at a time" in finding.found
+
+
+def test_a_local_edit_counts_the_unedited_field_beside_the_edited_one():
+    plain, local = config(), config()
+    local.local.where = "0,0,0,1,1,1"
+    more = trainer_bytes(local, 50) - trainer_bytes(plain, 50)
+    assert more == 4 * field_parameters(plain, 50) > 0
+
+
+def test_doctor_looks_at_the_disk_that_the_run_will_lie_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    size = (17, 50, 1352, 1014)
+    rooms = {tmp_path / "big": 1 << 50, tmp_path / "blocks": 2 << 50, tmp_path: 1 << 20}
+    for place in rooms:
+        place.mkdir(exist_ok=True)
+    monkeypatch.setattr(
+        "i4d.commands.doctor.shutil.disk_usage", lambda where: SimpleNamespace(free=rooms[Path(where)])
+    )
+    assert disk(config(), size, Path("small/run")).state == "fail"
+    assert str(tmp_path / "big") in disk(config(), size, tmp_path / "big" / "new" / "run").found
+    elsewhere = config()
+    elsewhere.storage_path = str(tmp_path / "blocks")
+    assert str(tmp_path / "blocks") in disk(elsewhere, size, Path("small/run")).found
+    elsewhere.storage_path = "s3://bucket/blocks"
+    assert disk(elsewhere, size, Path("small/run")).state == "ok"

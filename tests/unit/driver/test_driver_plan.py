@@ -2,6 +2,7 @@
 main case.
 """
 
+import dataclasses
 import math
 
 import pytest
@@ -98,10 +99,8 @@ def test_useful_editors_are_bounded_by_chains():
 
 
 def test_thresholds_are_in_world_units():
-    import dataclasses
-
     metric = scene()
-    metric = dataclasses.replace(metric, bounds=dataclasses.replace(metric.bounds, unit=4.0))
+    metric = dataclasses.replace(metric, bounds=dataclasses.replace(metric.bounds, kind="box", unit=4.0))
     plan = make_plan(metric, config(), SETTINGS)
     assert (plan.match_threshold, plan.fill_threshold) == (0.2, 0.08)
 
@@ -119,3 +118,24 @@ def test_a_small_cards_batch_takes_windows_in_several_calls():
     assert predicted_forwards(plan) - predicted_forwards(whole) == more * 3
     joint = EditSettings("night", 5.0, 1.5, norm="joint")
     assert make_plan(scene(4, 11, 1), small, joint).batch == 6
+
+
+@pytest.mark.parametrize(
+    "kind, near, unit, share, expected",
+    [
+        ("ndc", 1.0, 1.0, None, 0.05),  # N3DV: as ever
+        ("ndc", 0.3, 1.0, None, 0.015),
+        ("box", 0.1, 4.0, None, 0.2),
+        ("contracted", 0.1, 4.0, None, 0.2),
+        ("ndc", 1.0, 1.0, 0.1, 0.2),
+        ("box", 0.1, 2.0, 0.1, 0.2),
+    ],
+)
+def test_a_threshold_is_a_share_of_the_median_scene_depth(kind, near, unit, share, expected):
+    rig, settings = scene(), config()
+    settings.schedule.match_threshold = share
+    bounds = dataclasses.replace(rig.bounds, kind=kind, near=near, unit=unit)
+    plan = make_plan(dataclasses.replace(rig, bounds=bounds), settings, SETTINGS)
+    assert plan.match_threshold == pytest.approx(expected)
+    if share is None:
+        assert plan.fill_threshold == pytest.approx(0.4 * expected)

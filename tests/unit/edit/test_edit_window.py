@@ -9,6 +9,7 @@ from i4d.edit.load import load_editor
 from i4d.edit.model import EditCost
 from i4d.edit.repaint import repaint, trace_anchor
 from i4d.edit.window import WindowImages, edit_window, merge_by_flow, padded_batch, uses_trace
+from i4d.errors import EditError
 from i4d.types import EditSettings, Strength
 
 STRENGTH = Strength(600, 2)
@@ -168,5 +169,5 @@ def test_a_few_frames_at_a_time_make_the_whole_window(model, attention, mode):
 
 def test_frames_that_look_at_one_another_are_never_taken_apart(model):
     settings, images = EditSettings("night", 5.0, 1.5, norm="joint"), window()
-    with pytest.raises(AssertionError, match="edited together"):
+    with pytest.raises(EditError, match="edit them together"):
         edit_window(model, images, STRENGTH, settings, 3, [4, 5, 6], 3, EditCost(), lambda: None)

@@ -120,7 +120,7 @@ def test_figures_settings_and_command_are_there(page):
         "each on a card of its own",
     ):
         assert text in page
-    for key in ("schedule.key_frame", "field.rays", "cluster.executor", "editor.weights"):
+    for key in ("schedule.key_frame", "field.rays", "flow.method", "editor.weights"):
         assert f"<code>{key}</code>" in page
     assert "i4d edit --prompt" in page and "--config run/config.yaml" in page
 

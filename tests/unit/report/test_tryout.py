@@ -123,3 +123,12 @@ def test_mistakes_are_named_before_any_work(scene, tmp_path):
     with pytest.raises(SceneError):
         run(tmp_path / "nothing", tmp_path / "a", ["make it night"])
     assert not (tmp_path / "a").exists()
+
+
+def test_guidance_is_tried_with_an_editor_that_has_no_card(scene, tmp_path, capsys, tiny_editor_folder):
+    sets = [*SMALL, f"scene.root={scene}", f"editor.weights={tiny_editor_folder}"]
+    places = {"cluster.device": "cpu"}
+    try_out(["make it night"], tmp_path / "out", "demo", "", 0, "0,2", "1.2", (), (), places, sets)
+    told = capsys.readouterr()
+    assert f"guidance recommended for {tiny_editor_folder}, text / image: 9.5 / 1.5" in told.err + told.out
+    assert (tmp_path / "out" / "sheet.png").is_file()

@@ -12,7 +12,7 @@ import pytest
 
 from i4d import cli
 from i4d.config import Config, set_key
-from i4d.errors import ConfigError, FitError, I4DError, SceneError
+from i4d.errors import BlockError, ConfigError, FitError, I4DError, SceneError
 from i4d.store.objects import FolderStore
 from i4d.store.run_folder import RunFolder, check_run_id
 
@@ -47,8 +47,16 @@ def test_run_ids_and_scene_names_cannot_leave_their_folder(name, tmp_path):
 def test_store_keys_cannot_leave_the_store(key, tmp_path):
     store = FolderStore(tmp_path / "store")
     for work in (lambda: store.put(key, b"x"), lambda: store.get(key), lambda: store.delete(key)):
-        with pytest.raises(AssertionError, match="bad object key"):
+        with pytest.raises(BlockError, match="cannot be called"):
             work()
+
+
+@pytest.mark.parametrize("digest", ["../../x", "", "aa", "A" * 32, "0" * 31 + "/", None, 7])
+def test_digests_name_objects_and_nothing_else(digest, tmp_path):
+    run = RunFolder.create(tmp_path / "run", {})
+    for work in (run.stored, run.has_checkpoint, run.drop_checkpoint, run.reader.rows):
+        with pytest.raises(BlockError, match="no stored object is called"):
+            work(digest)
 
 
 UP = [["--out", "../../etc/.."], ["--set", "scene.name=../../x", "--out", "fine"], ["--out", "runs/../../x"]]

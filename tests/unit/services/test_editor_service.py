@@ -206,7 +206,7 @@ def test_weights_leave_the_device_and_come_back(scene):
     service = scene[3]()
     before = service.edit_window(window_task(scene)).block
     service.set_active(False)
-    with pytest.raises(AssertionError):
+    with pytest.raises(EditError, match="off the device"):
         service.edit_window(window_task(scene))
     service.set_active(True)
     again = service.edit_window(window_task(scene))

@@ -11,7 +11,7 @@ from i4d.errors import BlockError, FitError, WeightsError
 from i4d.services.trainer import TrainerScene, TrainerService
 from i4d.store.blocks import BlockReader, write_block
 from i4d.store.objects import open_store
-from i4d.types import Bounds, Camera, RenderTask, TableRun
+from i4d.types import Bounds, Camera, LocalRender, Region, RenderTask, TableRun
 
 WIDTH, HEIGHT, FRAMES = 20, 14, 2
 FIELD = FieldConfig(
@@ -179,7 +179,7 @@ def test_set_active_keeps_the_field(place):
     service.advance((), 5)
     before = service.save().digest
     service.set_active(False)
-    with pytest.raises(AssertionError):
+    with pytest.raises(FitError, match="off the device"):
         service.advance((), 1)
     service.set_active(True)
     assert service.save().digest == before
@@ -197,3 +197,23 @@ def test_on_a_gpu(place):
     service.set_active(True)
     receipt = service.render(RenderTask(SCENE.cameras[1], (0,), FRAMES, ("rgb", "depth")))
     assert abs(BlockReader(store).rows(receipt.blocks["rgb"].digest).astype(float).mean() - 200) < 25
+
+
+@pytest.mark.parametrize("loss", ["perceptual", "auto"])
+def test_a_local_edit_is_shown_whatever_the_refits_lessen(loss, place, monkeypatch):
+    store, runs = place
+    monkeypatch.setattr("i4d.services.trainer.find_lpips", lambda device: lambda a, b: (a - b).square().sum())
+    config = replace(FIELD, refit_loss=loss, refit_patch=4)
+    service = TrainerService(store.uri, SCENE, config, device="cpu", num_threads=1)
+    service.start(runs, None, "fit", 5)
+    service.advance((), 5)
+    unedited = service.save().digest
+    service.start(runs, unedited, "refit", 2)
+    service.advance((), 2)
+    allocated = []
+    monkeypatch.setattr("i4d.field.fit.SliceAdam", lambda *args, **kwargs: allocated.append(1))
+    region = Region(box=((-1.0, -1.0, 1.0), (1.0, 1.0, 5.0)))
+    task = RenderTask(SCENE.cameras[0], (0,), FRAMES, ("rgb", "region"), local=LocalRender(region, unedited))
+    shown = service.render(task)
+    assert shown.blocks["rgb"].num_rows == 1 and shown.blocks["region"].row_shape == (HEIGHT, WIDTH)
+    assert not allocated, "the unedited field is only looked at"

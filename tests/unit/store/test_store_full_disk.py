@@ -27,7 +27,7 @@ def small_disk(tmp_path):
 
 @pytest.fixture
 def executor():
-    executor = LocalExecutor()
+    executor = LocalExecutor(grace_s=60)
     yield executor
     executor.shutdown()
 
@@ -49,6 +49,7 @@ def test_a_disk_that_fills_stops_the_run_and_room_lets_it_resume(small_disk, tmp
     with pytest.raises(StorageError, match="the disk is full .*free some space") as caught:
         rig.go(executor, 1, [fill])
     assert "\n" not in str(caught.value)
+    executor.shutdown()  # waits for the window that was being written as the run ended
     assert not [p for p in (place / "store").rglob("*.tmp")]
     filler.unlink()
     again = NullRig(tmp_path / "run", fresh=False)

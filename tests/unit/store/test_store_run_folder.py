@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -139,3 +140,41 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     with pytest.raises(I4DError, match="a file stands where a folder is needed") as caught:
         RunFolder.create(tmp_path / "file" / "run", {})
     assert "\n" not in str(caught.value)
+
+
+def test_asking_who_holds_a_run_never_keeps_a_driver_from_it(folder):
+    """Four threads and a process ask all the time; the lock is taken 500 times."""
+    over, answers = threading.Event(), {True: 0, False: 0}
+
+    def ask():
+        while not over.is_set():
+            answers[RunFolder.open(folder.path).driven()] += 1
+
+    with folder.lock():
+        pass  # makes the file
+    code = "import sys, pathlib; from i4d.store.run_folder import held; place = pathlib.Path(sys.argv[1])"
+    code += "\nwhile True: held(place)"
+    elsewhere = subprocess.Popen([sys.executable, "-c", code, str(folder.path)])
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(500):
+            with RunFolder.open(folder.path).lock():
+                assert folder.driven()
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+        elsewhere.kill()
+        elsewhere.wait()
+    assert answers[True] and answers[False], "both were seen"
+    assert not folder.driven()
+
+
+def test_asking_about_a_held_run_lets_nobody_else_in(folder):
+    with folder.lock():
+        for _ in range(20):
+            assert RunFolder.open(folder.path).driven()
+        with pytest.raises(I4DError, match="is being driven by process"), RunFolder.open(folder.path).lock():
+            pass

@@ -1,0 +1,44 @@
+"""What results follow from besides frames and tasks, as short texts: equal texts, equal results.
+
+The driver settles them before the plan (`i4d/identity.py`), a worker says them of what it has really loaded;
+the two are compared when it comes up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+from i4d.config import FieldConfig
+from i4d.metrics.perceptual import lpips_files
+from i4d.store.digests import file_digest, folder_digest
+
+EDITOR_PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+
+
+def weights_identity(place: str) -> str:
+    """Return what names an editor's weights: the digest of a folder's files, a hub id with its revision."""
+    folder = Path(place)
+    return folder_digest(folder, EDITOR_PARTS) if folder.is_dir() else place
+
+
+def editor_identity(place: str, dtype: str, mode: str, compiled: str) -> str:
+    """Return an editor's identity: weights, compute type, mode, and whether its networks are compiled."""
+    return f"weights {weights_identity(place)}, {dtype}, {mode}, compile {compiled}"
+
+
+def distance_identity() -> str:
+    """Return the digest of LPIPS's weights on this machine; WeightsError where they are not there."""
+    return "-".join(file_digest(file)[:16] for file in lpips_files())
+
+
+def field_identity(config: FieldConfig, kernels: str) -> str:
+    """Return a field's identity: all its settings, the kernels that are really used, and the distance of a
+    perceptual refit.
+    """
+    tree = json.dumps(dataclasses.asdict(config) | {"kernels": kernels}, sort_keys=True)
+    digest = hashlib.blake2b(tree.encode(), digest_size=16).hexdigest()
+    seen = f", LPIPS {distance_identity()}" if config.refit_loss == "perceptual" else ""
+    return f"settings {digest}, kernels {kernels}{seen}"
