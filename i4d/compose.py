@@ -56,6 +56,7 @@ from i4d.scenes.load import load_scene
 from i4d.scenes.prepare import prepare, scene_to_dict
 from i4d.scenes.record import scene_from_dict
 from i4d.scenes.reference import read_reference
+from i4d.scenes.space_trial import settle_space
 from i4d.scenes.where import read_region, region_from_dict, region_to_dict
 from i4d.store.run_folder import RunFolder
 from i4d.store.tables import FrameTable
@@ -156,7 +157,7 @@ def start_run(
     proves corrupt while it is prepared leaves no folder behind either.
     """
     check_out(out)
-    scene = load_scene(config.scene, data, console.making)
+    scene = settle_space(load_scene(config.scene, data, console.making), config.scene, console.trying)
     fitted_to(config, scene)
     if config.editor.weights != "auto":
         resolve_weights(config.editor.weights, "cpu")
@@ -226,7 +227,8 @@ def resume_run(
         emit = Emitter([console, lambda event: folder.append_event(event.to_json())])
         prepared = prepared_scene(folder)
         if prepared is None:
-            prepared = prepare_scene(load_scene(config.scene, data), config, folder, emit, console.progress)
+            scene = settle_space(load_scene(config.scene, data), config.scene, console.trying)
+            prepared = prepare_scene(scene, config, folder, emit, console.progress)
         plan = plan_for(prepared.scene, config, request, chosen.settings)
         placement = placement_for(work, config, prepared.scene, chosen, plan)
         follows = identity.followed_from(config, chosen, placement.trainers)

@@ -119,6 +119,7 @@ class Scene:
     first: int = 0  # instant of the source's clock that frame 0 is
     missing: tuple[tuple[int, int, int], ...] = ()  # runs (view, first, stop) of frames that nobody took
     notes: tuple[str, ...] = ()  # what the reader decided, one line each
+    spaces: tuple[Bounds, ...] = ()  # what `bounds` may be, the likeliest first; empty: it is settled
 
     @property
     def held_out_views(self) -> tuple[int, ...]:

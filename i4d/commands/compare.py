@@ -212,6 +212,8 @@ class Study:
         )  # of an attempt that ended before its scene was prepared
         config.storage_path = self._storage(config)
         field_of = checkpoint_from(start) if start else None
+        if field_of:
+            field_of.settle_space(config)
 
         def begin(folder: RunFolder) -> dict | None:
             if asked is not None:

@@ -27,6 +27,7 @@ from i4d.errors import ConfigError
 from i4d.identity import choose_editor, notices_of
 from i4d.launch import check_out, require_shared, start_services
 from i4d.scenes.load import load_scene
+from i4d.scenes.space_trial import settle_space
 from i4d.store.objects import write_atomically
 from i4d.store.run_folder import RunFolder, locked
 
@@ -101,6 +102,7 @@ class SharedEdits:
 
     def _one_by_one(self, finished: Any) -> RunResult:
         scene = load_scene(self._config.scene, None, self._console.making)
+        scene = settle_space(scene, self._config.scene, self._console.trying)
         fitted_to(self._config, scene)
         result = None
         with workplace(self._config.cluster, self._out.name) as work:

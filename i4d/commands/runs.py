@@ -19,6 +19,7 @@ from i4d.errors import ConfigError
 from i4d.report.console import Console, duration
 from i4d.report.make import finish
 from i4d.scenes.load import load_scene
+from i4d.scenes.space_trial import settle_space
 from i4d.store.run_folder import RunFolder
 
 STOPPED = 130
@@ -40,6 +41,8 @@ def edit(
     compose.check_out(out)
     config = settled(layered(scene, presets, files, options, sets))
     start = checkpoint_from(ckpt) if ckpt else None
+    if start:
+        start.settle_space(config)
     return _carried_out(
         out, lambda console: compose.start_run(request, config, out, console, start_from=start), options
     )
@@ -111,7 +114,7 @@ def prepare(
     compose.check_out(out)
     config = settled(layered(scene, presets, files, options, sets))
     console = Console()
-    loaded = load_scene(config.scene, None, console.making)
+    loaded = settle_space(load_scene(config.scene, None, console.making), config.scene, console.trying)
     path = out.absolute()
     folder = RunFolder(path, config.storage_path)
     prepared = compose.prepare_scene(loaded, config, folder, Emitter([console]), console.progress)

@@ -103,6 +103,14 @@ class Console:
         if done == total:
             self._close(time.monotonic() - self._began)
 
+    def trying(self, done: int, total: int) -> None:
+        """Show that field spaces are tried (spaces)."""
+        if self._stage != "try field spaces":
+            self._open("try field spaces", total)
+        self.progress(done, total)
+        if done == total:
+            self._close(time.monotonic() - self._began)
+
     def begin(self, name: str, total: int) -> None:
         """Open a stage that is no part of a run; `progress` moves it, `close` ends it."""
         self._open(name, total)

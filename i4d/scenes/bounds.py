@@ -11,6 +11,8 @@ from i4d.errors import SceneError
 from i4d.types import Bounds, Camera
 
 SAMPLES_PER_AXIS = 48
+FORWARD_DEGREES = 20.0  # farthest optical axis from the average one
+SIDEWAYS_DEGREES = 50.0
 
 
 def _corner_rays(camera: Camera) -> np.ndarray:
@@ -43,6 +45,22 @@ def ndc_bounds(cameras: Sequence[Camera], near: float, far: float) -> Bounds:
     uv = image[:, :2] / image[:, 2:] / np.array([reference.width, reference.height]) * 2 - 1
     low, high = uv.min(0), uv.max(0)
     return Bounds("ndc", ((*map(float, low), -1.0), (*map(float, high), 1.0)), near, far, 1.0)
+
+
+def forward_spaces(cameras: Sequence[Camera], near: float, far: float) -> tuple[Bounds, ...]:
+    """Return the spaces that a field of these cameras may live in, the likeliest first, for cameras in the
+    frame of their average pose.
+
+    NDC where all look the same way, within FORWARD_DEGREES of the average; a box where they do not. Between
+    them the other one comes second; past SIDEWAYS_DEGREES NDC does not come at all.
+    """
+    axes = np.stack([c.world_from_camera[:3, 2] for c in cameras])
+    widest = float(np.degrees(np.arccos(np.clip(axes[:, 2], -1, 1)).max()))
+    found = [frustum_bounds(cameras, "box", near, far)] if len(cameras) > 1 else []
+    if widest < SIDEWAYS_DEGREES or not found:
+        ndc = ndc_bounds(cameras, near, far)
+        found = [ndc, *found] if widest <= FORWARD_DEGREES else [*found, ndc]
+    return tuple(found)
 
 
 def frustum_bounds(

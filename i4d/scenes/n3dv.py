@@ -7,19 +7,20 @@ on its average pose and scaled so that NDC's near plane is 1 (docs/conventions.m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from i4d.config import SceneConfig
 from i4d.errors import SceneError
-from i4d.scenes.bounds import frustum_bounds, ndc_bounds
+from i4d.scenes.bounds import forward_spaces, frustum_bounds, ndc_bounds
 from i4d.scenes.decode import SUFFIXES
 from i4d.scenes.names import camera_name
 from i4d.scenes.order import Decide, camera_order
 from i4d.scenes.sources import ImageFolders, VideoFiles, working_size
 from i4d.scenes.timeline import timeline
-from i4d.types import Camera, Scene
+from i4d.types import Bounds, Camera, Scene
 
 NEAR_MARGIN = (
     1.08  # units per nearest bound: the NDC near plane (1) lies this much behind the nearest content's bound
@@ -164,11 +165,9 @@ def read_n3dv(config: SceneConfig, root: Path, decide: Decide | None = None) -> 
         originals.append(Camera(names[i], width, height, K, pose))
         cameras.append(originals[-1].resized(*working_size(config, width, height)))
     near, far = 1.0, float(ranges[keep, 1].max() / unit)
-    if config.bounds in ("auto", "ndc"):
-        bounds = ndc_bounds(cameras, near, far)
-    else:
-        reach = config.near or near, config.far or far
-        bounds = frustum_bounds(cameras, config.bounds, *reach, config.aabb)
+    reach = config.near or near, config.far or far
+    spaces = forward_spaces(cameras, *reach) if config.bounds == "auto" else ()
+    bounds = spaces[0] if spaces else _bounds(config, cameras, reach)
     exact = root / "exact"
     return Scene(
         config.name,
@@ -183,4 +182,11 @@ def read_n3dv(config: SceneConfig, root: Path, decide: Decide | None = None) -> 
         line.first,
         line.missing(kept),
         tuple([ordered] if ordered else []) + line.notes,
+        spaces,
     )
+
+
+def _bounds(config: SceneConfig, cameras: Sequence[Camera], reach: tuple[float, float]) -> Bounds:
+    if config.bounds == "ndc":
+        return ndc_bounds(cameras, *reach)
+    return frustum_bounds(cameras, config.bounds, *reach, config.aabb)

@@ -1,0 +1,131 @@
+"""Which space a field of a scene should live in, tried before the fit: a small field for a moment in each.
+
+A forward-facing rig is served best by NDC, cameras around a scene by a box; in between, and where a file's
+near and far do not fit, nobody can tell from the layout of a folder, and the wrong space costs up to nine
+decibels. So each space that the cameras allow is fitted to one instant for a few hundred steps without one
+camera, and the picture of that camera decides. On CPUs alone, so that it comes out the same wherever it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+
+from i4d.config import FieldConfig, SceneConfig
+from i4d.field.fit import Fitter
+from i4d.field.frames import FrameBank
+from i4d.field.spaces import space_for
+from i4d.field.workers import Workers
+from i4d.metrics.image import psnr
+from i4d.scenes.prepare import working_frames
+from i4d.types import Bounds, Camera, Scene
+
+LONG_SIDE = 96  # pixels of the pictures that are fitted
+STEPS, RAYS = 240, 400
+FEWEST_CAMERAS = 5  # with fewer, one cannot be left out without changing what is asked
+SURE_DB = 0.5  # the first space stays unless another is better by more
+FIELD = FieldConfig(
+    grid_start=32_000,
+    grid_end=250_000,
+    growth_at=[0.3, 0.6],
+    density_components=[8, 8, 8],
+    colour_components=[8, 8, 8],
+    channels_per_frame=0.0,
+    permanent_share=1.0,
+    feature_dim=12,
+    mlp_width=32,
+    samples=24,
+    proposals=48,
+    shaded=8,
+    fit_steps=STEPS,
+    rays=RAYS,
+    lr_grid=0.1,
+    lr_mlp=0.005,
+    tv_weight=5.0,
+    motion_share=0.0,
+)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A space and the PSNR in dB of the camera that was left out."""
+
+    bounds: Bounds
+    psnr_db: float
+
+
+def try_spaces(
+    spaces: Sequence[Bounds],
+    cameras: Sequence[Camera],
+    pictures: Sequence[np.ndarray],
+    threads: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Tried]:
+    """Return how well each space explains the camera nearest to the middle of all others, best first.
+
+    `pictures` (height, width, 3) uint8 of one instant, one per camera. `progress` is called with (spaces
+    done, of all).
+    """
+    small, rows = zip(*(_reduced(c, p) for c, p in zip(cameras, pictures, strict=True)), strict=True)
+    left_out = _middle(small)
+    views = tuple(v for v in range(len(small)) if v != left_out)
+    bank = FrameBank(small, views, 1)
+    for view in views:
+        bank.put(view, 0, rows[view][None])
+    truth = torch.from_numpy(rows[left_out]).float() / 255
+    found = []
+    workers = Workers(threads or torch.get_num_threads())
+    if progress:
+        progress(0, len(spaces))
+    for done, bounds in enumerate(spaces, 1):
+        fitter = Fitter(FIELD, space_for(bounds, small), 1, 0, "cpu", workers, views=views)
+        fitter.begin("fit", STEPS)
+        fitter.advance(bank, STEPS)
+        shown = fitter.image(small[left_out], 0).rgb.clamp(0, 1)
+        found.append(Tried(bounds, psnr(shown, truth)))
+        if progress:
+            progress(done, len(spaces))
+    return sorted(found, key=lambda tried: -tried.psnr_db)
+
+
+def _reduced(camera: Camera, picture: np.ndarray) -> tuple[Camera, np.ndarray]:
+    scale = LONG_SIDE / max(camera.width, camera.height)
+    if scale >= 1:
+        return camera, np.ascontiguousarray(picture)
+    size = round(camera.width * scale), round(camera.height * scale)
+    return camera.resized(*size), cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+
+
+def _middle(cameras: Sequence[Camera]) -> int:
+    """Return the camera whose farthest neighbour is nearest."""
+    centres = np.stack([camera.centre for camera in cameras])
+    axes = np.stack([camera.world_from_camera[:3, 2] for camera in cameras])
+    apart = np.linalg.norm(centres[:, None] - centres, axis=-1) - axes @ axes.T
+    return int(apart.max(1).argmin())
+
+
+def settle_space(
+    scene: Scene, config: SceneConfig, progress: Callable[[int, int], None] | None = None
+) -> Scene:
+    """Return the scene in the space that its field should live in, and write that one into `config.bounds`.
+
+    Where more than one may be right and the cameras are enough, each is tried; a note of the scene says what
+    came out.
+    """
+    if not scene.spaces:
+        return scene
+    first, text = scene.spaces[0], ""
+    if len(scene.spaces) > 1 and len(scene.cameras) >= FEWEST_CAMERAS:
+        frame = scene.num_frames // 2
+        pictures = [next(working_frames(scene, config, v, frame)) for v in range(len(scene.cameras))]
+        found = try_spaces(scene.spaces, scene.cameras, pictures, progress=progress)
+        mine = next(t for t in found if t.bounds is first)
+        first = found[0].bounds if found[0].psnr_db > mine.psnr_db + SURE_DB else first
+        figures = ", ".join(f"{t.bounds.kind} {t.psnr_db:.1f} dB" for t in found)
+        text = f"field space: {first.kind}, tried on a camera left out: {figures} (scene.bounds)"
+    config.bounds = first.kind
+    return replace(scene, bounds=first, spaces=(), notes=(*scene.notes, *([text] if text else [])))

@@ -1,0 +1,71 @@
+"""The space a field lives in follows from the cameras, and where they leave it open, from a trial."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from i4d.config import SceneConfig
+from i4d.scenes import space_trial
+from i4d.scenes.load import load_scene
+from i4d.scenes.procedural.rigs import rig_cameras, write_rig
+from i4d.scenes.space_trial import settle_space
+
+
+@pytest.fixture(scope="module")
+def rigs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("rigs")
+    for layout in ("narrow", "wide", "ring"):
+        write_rig(root / layout, layout, 2, 64, 48, 2, 7)
+    return root
+
+
+def read(root, **settings):
+    config = SceneConfig(name=root.name, reader="n3dv", root=str(root), **settings)
+    return config, load_scene(config)
+
+
+def test_cameras_say_which_spaces_there_are(rigs):
+    kinds = {name: [b.kind for b in read(rigs / name)[1].spaces] for name in ("narrow", "wide", "ring")}
+    assert kinds == {"narrow": ["ndc", "box"], "wide": ["box", "ndc"], "ring": ["box"]}
+    assert read(rigs / "ring", bounds="contracted")[1].spaces == ()
+
+
+@pytest.mark.parametrize(("layout", "best"), [("narrow", "ndc"), ("wide", "box")])
+def test_the_trial_takes_the_space_that_shows_a_camera_left_out_best(rigs, monkeypatch, layout, best):
+    monkeypatch.setattr(space_trial, "STEPS", 120)
+    config, scene = read(rigs / layout)
+    told = []
+    settled = settle_space(scene, config, lambda done, total: told.append((done, total)))
+    assert settled.bounds.kind == config.bounds == best and settled.spaces == ()
+    assert told == [(0, 2), (1, 2), (2, 2)]
+    assert settled.notes[-1].startswith(f"field space: {best}, tried on a camera left out: ")
+
+
+def test_a_wrong_guess_is_put_right(rigs, monkeypatch):
+    """The spaces in the wrong order: the trial finds the better one all the same."""
+    monkeypatch.setattr(space_trial, "STEPS", 120)
+    monkeypatch.setattr(space_trial, "SURE_DB", 0.0)
+    config, scene = read(rigs / "wide")
+    settled = settle_space(replace(scene, spaces=scene.spaces[::-1]), config)
+    assert settled.bounds.kind == "box" and settled.notes[-1].startswith("field space: box")
+
+
+def test_nothing_is_tried_where_nothing_is_open(rigs):
+    config, scene = read(rigs / "ring")
+    settled = settle_space(scene, config)
+    assert settled.bounds.kind == config.bounds == "box" and settled.notes == scene.notes
+    config, scene = read(rigs / "narrow", bounds="box")
+    assert settle_space(scene, config) is scene
+    config, scene = read(rigs / "narrow", drop=["cam01", "cam02", "cam03"])
+    assert settle_space(scene, config).notes == scene.notes, "four cameras: none can be left out"
+
+
+def test_layouts_are_what_they_say():
+    centres = np.stack([c.centre for c in rig_cameras("ring", 64, 48, 12, 0)])
+    assert np.ptp(centres[:, 2]) > 4, "cameras stand behind the scene too"
+    tilted = [c.world_from_camera[1, 0] for c in rig_cameras("wide", 64, 48, 12, 0)]
+    assert (
+        max(map(abs, tilted)) > 0.1
+        and max(abs(c.world_from_camera[1, 0]) for c in rig_cameras("narrow", 64, 48, 12, 0)) < 1e-9
+    )
