@@ -7,11 +7,20 @@ is `frame / max(1, num_frames - 1)` in [0, 1]. A *view* is an index into `Scene.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
+
+Corner = tuple[float, float, float]
+BoundsKind = Literal["ndc", "box", "contracted"]
+
+
+def corner(values: Iterable[float]) -> Corner:
+    """Return three numbers as a point; ValueError where they are more or fewer."""
+    x, y, z = (float(value) for value in values)
+    return x, y, z
 
 
 # --------------------------------------------------------------------------------------------- scene
@@ -63,8 +72,8 @@ class Bounds:
     for rigs normalised like LLFF, the cameras' median scene depth for metric rigs.
     """
 
-    kind: Literal["ndc", "box", "contracted"]
-    aabb: tuple[tuple[float, float, float], tuple[float, float, float]]
+    kind: BoundsKind
+    aabb: tuple[Corner, Corner]
     near: float
     far: float
     unit: float = 1.0

@@ -23,7 +23,8 @@ def resolution(num_voxels: int, extents: tuple[float, float, float]) -> tuple[in
     lengths.
     """
     voxel = (math.prod(extents) / num_voxels) ** (1 / 3)
-    return tuple(max(4, int(side / voxel + 1e-9)) for side in extents)
+    x, y, z = (max(4, int(side / voxel + 1e-9)) for side in extents)
+    return x, y, z
 
 
 def factor_size(vertices: Sequence[int], pair: int) -> tuple[int, int, int]:

@@ -138,6 +138,12 @@ class FusedMoment:
                 leaf.requires_grad_(True)
         self.cells = field.cells
 
+    @property
+    def buffers(self) -> dict[str, Tensor]:
+        """Gradient buffers by name, of a moment that is fitted."""
+        assert self.gradients is not None, "made for rendering only"
+        return self.gradients.of
+
     def planes(self, kind: str) -> list[Tensor]:
         """Return the whole planes of the three pairs."""
         return [self.field.tensors[f"{kind}{p}.plane"] for p in range(3)]
@@ -160,12 +166,12 @@ class FusedMoment:
 
     def gradient(self, kind: str, part: str) -> list[Tensor]:
         """Return the gradient buffers of the three pairs' planes or lines."""
-        return [self.gradients.of[f"{kind}{p}.{part}"] for p in range(3)]
+        return [self.buffers[f"{kind}{p}.{part}"] for p in range(3)]
 
     @torch.no_grad()
     def coarse_density(self, cells: tuple[int, int, int]) -> Tensor:
         """Return density on a lattice of `cells` = (x, y, z) cells, axes (z, y, x)."""
-        raw = None
+        parts: list[Tensor] = []
         first = 0
         chosen = self.channels["density"]
         for pair, (plane, line) in enumerate(zip(self.planes("density"), self.lines("density"), strict=True)):
@@ -173,10 +179,9 @@ class FusedMoment:
             if not size:
                 continue
             table, weight = chosen.table[first : first + size], chosen.weight[first : first + size]
-            part = _lattice(plane, line, table, weight, pair, cells)
-            raw = part if raw is None else raw + part
+            parts.append(_lattice(plane, line, table, weight, pair, cells))
             first += size
-        return activate(self.shape, raw).contiguous()
+        return activate(self.shape, sum(parts[1:], parts[0])).contiguous()
 
     def ray_weights(self, points: Tensor, lengths: Tensor, march: March, closed: bool) -> Tensor:
         """Return weights (ray, sample) of points (ray, sample, 3) with interval lengths (ray, sample)."""

@@ -39,11 +39,11 @@ class FusedStep:
         """
         self.field, self.adam, self.record = field, adam, record and field.device.type == "cuda"
         self.reduce: Callable[[Tensor], None] | None = None
-        self._kind: tuple | None = None
+        self._kept: _Kept | None = None
 
     def release(self) -> None:
         """Let go of device memory; the next step starts anew."""
-        self._kind = self._graphs = self._inputs = self._gradients = None
+        self._kept = None
 
     def __call__(
         self,
@@ -63,30 +63,36 @@ class FusedStep:
         fixed = replace(settings, uniform=0.0)
         where = tuple(t.data_ptr() for t in (*self.field.tensors.values(), *self.adam.first.values()))
         kind = (fixed, variation, loss, len(pixels.slot), id(lenses), where)
-        if kind != self._kind:
+        if self._kept is None or kind != self._kept.kind:
             self.release()
-            self._kind, self._steps = kind, 0
-            self._gradients = Gradients(self.field, channels)
-            self._inputs = _Inputs.like(pixels, offsets, channels, self.field.device)
-        self._inputs.load(pixels, offsets, settings.uniform, channels)
-        self._inputs.steps = step_sizes(self.adam, self.field, channels, rates, self._inputs.steps, frame)
-        work = (partial(self._descend, lenses, fixed, variation, loss), self._move)
-        if self._graphs is None and self._steps >= 2 and self.record:
-            self._graphs = tuple(_recorded(part) for part in work)
+            inputs = _Inputs.like(pixels, offsets, channels, self.field.device)
+            self._kept = _Kept(kind, inputs, Gradients(self.field, channels), offsets.new_zeros(()))
+        kept = self._kept
+        kept.inputs.load(pixels, offsets, settings.uniform, channels)
+        steps = step_sizes(self.adam, self.field, channels, rates, kept.inputs.steps, frame)
+        kept.inputs.steps = steps
+        work: tuple[Callable[[], None], ...] = (
+            partial(self._descend, kept, lenses, fixed, variation, loss),
+            partial(move, self.adam, self.field, kept.inputs.channels, kept.gradients, steps),
+        )
+        if not kept.graphs and kept.steps >= 2 and self.record:
+            kept.graphs = tuple(_recorded(part) for part in work)
         for index, part in enumerate(work):
             if index and self.reduce:
-                self.reduce(self._gradients.flat)
-            if self._graphs:
-                self._graphs[index].replay()
+                self.reduce(kept.gradients.flat)
+            if kept.graphs:
+                kept.graphs[index].replay()
             else:
                 part()
-        self._steps += 1
-        return self._squared.clone()
+        kept.steps += 1
+        return kept.squared.clone()
 
-    def _descend(self, lenses: Lenses, settings: RenderSettings, variation: float, loss: Loss) -> None:
+    def _descend(
+        self, kept: _Kept, lenses: Lenses, settings: RenderSettings, variation: float, loss: Loss
+    ) -> None:
         """Fill the gradients, those of total variation first, and the squared error."""
-        given = self._inputs
-        moment = FusedMoment(self.field, given.channels, self._gradients)
+        given = kept.inputs
+        moment = FusedMoment(self.field, given.channels, kept.gradients)
         rays = lenses.rays(given.slot, given.inside, given.rgb)
         start_gradients(moment, variation)
         cells = coarse_map(moment, self.field.cells, settings.map_cells)
@@ -101,16 +107,14 @@ class FusedStep:
             False,
             given.uniform,
         )
-        value, self._squared = loss(recorded(seen.rgb, moment.mlp.get("gains"), rays.view), rays.rgb)
-        if settings.distortion:
+        value, kept.squared = loss(recorded(seen.rgb, moment.mlp.get("gains"), rays.view), rays.rgb)
+        if seen.distortion is not None:
             value = value + settings.distortion * seen.distortion.mean()
         value.backward()
         for name, leaf in moment.mlp.items():
-            self._gradients.of[name].copy_(leaf.grad)
+            assert leaf.grad is not None, "every weight of the network takes part"
+            moment.buffers[name].copy_(leaf.grad)
         share_lines(moment, variation)
-
-    def _move(self) -> None:
-        move(self.adam, self.field, self._inputs.channels, self._gradients, self._inputs.steps)
 
 
 def _recorded(work: Callable[[], None]) -> torch.cuda.CUDAGraph:
@@ -151,6 +155,18 @@ class _Inputs:
         torch._foreach_copy_([getattr(to, n) for to, _, n in pairs], [getattr(of, n) for _, of, n in pairs])
 
 
+@dataclass
+class _Kept:
+    """What steps of one kind have in common; `squared` is the last one's squared error."""
+
+    kind: tuple
+    inputs: _Inputs
+    gradients: Gradients
+    squared: Tensor
+    steps: int = 0
+    graphs: tuple[torch.cuda.CUDAGraph, ...] = ()
+
+
 def start_gradients(moment: FusedMoment, variation: float) -> None:
     """Set the gradient buffers to the gradient of total variation: planes x 1e-2, lines x 1e-3
     (`fit.Fitter._update`).
@@ -166,7 +182,7 @@ def start_gradients(moment: FusedMoment, variation: float) -> None:
                 height, width = value.shape[1:]
                 update.variation_grad[(-(-height * width // BLOCK), size)](
                     value,
-                    moment.gradients.of[name],
+                    moment.buffers[name],
                     chosen.table[first:],
                     chosen.group[first:],
                     float(1e-2 * variation),
@@ -174,7 +190,7 @@ def start_gradients(moment: FusedMoment, variation: float) -> None:
                     width,
                     BLOCK,
                 )
-                moment.gradients.of[f"{kind}{pair}.line"].zero_()
+                moment.buffers[f"{kind}{pair}.line"].zero_()
             first += size
 
 
@@ -188,7 +204,7 @@ def share_lines(moment: FusedMoment, variation: float) -> None:
         for pair, size in enumerate(chosen.sizes):
             if not size:
                 continue
-            name, of = f"{kind}{pair}", moment.gradients.of
+            name, of = f"{kind}{pair}", moment.buffers
             table, group = chosen.table[first : first + size].long(), chosen.group[first : first + size]
             lines = moment.field.tensors[f"{name}.line"].index_select(0, table)
             if moment.shape.frame_lines:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from i4d.field.fused import FusedMoment, frame_channels, kernels_run_on, render_fused
-from i4d.field.model import StreamingField
-from i4d.field.render import RenderSettings, coarse_map, render_rays
+from i4d.field.model import Mapped, StreamingField
+from i4d.field.render import Rendered, RenderSettings, coarse_map, render_rays
+from i4d.field.spaces import March
 from i4d.field.workers import Workers
 from i4d.geometry.cameras import camera_rays
 from i4d.types import Camera
@@ -41,10 +44,14 @@ def render_image(
 
     `kernels`: use them where they run.
     """
+    instant: Mapped
+    render: Callable[..., tuple[Rendered, March]]
     if kernels and kernels_run_on(field.device):
-        instant, render = FusedMoment(field, frame_channels(field, frame)), render_fused
+        instant = fused = FusedMoment(field, frame_channels(field, frame))
+        render = partial(render_fused, fused)
     else:
-        instant, render = field.at(frame), render_rays
+        instant = moment = field.at(frame)
+        render = partial(render_rays, moment)
     cells = coarse_map(instant, field.cells, settings.map_cells)
     origins, directions = (t.reshape(-1, 3) for t in camera_rays(camera, field.device))
     step = RAYS_PER_CALL[field.device.type]
@@ -52,7 +59,7 @@ def render_image(
     @torch.no_grad()
     def part(start: int) -> tuple[Tensor, Tensor, Tensor]:
         rays = slice(start, start + step)
-        seen, march = render(instant, field.space, cells, origins[rays], directions[rays], settings)
+        seen, march = render(field.space, cells, origins[rays], directions[rays], settings)
         return seen.rgb, field.space.depth_z(march, seen.median_t[:, None])[:, 0], seen.opacity
 
     parts = (workers or Workers()).map(part, range(0, len(origins), step))

@@ -22,7 +22,15 @@ from i4d.field.spaces import Space, extents, space_from_dict, space_to_dict
 from i4d.field.streaming import Slice, Stream, split_permanent
 
 
-class Instant(Protocol):
+class Mapped(Protocol):
+    """What a coarse map is made of."""
+
+    def coarse_density(self, cells: tuple[int, int, int]) -> Tensor:
+        """Return density averaged over a lattice of cells, axes (z, y, x), without gradient."""
+        ...
+
+
+class Instant(Mapped, Protocol):
     """What the renderer needs to know of any field at one instant; a Gaussian field would bring its own
     renderer.
     """
@@ -41,10 +49,6 @@ class Instant(Protocol):
 
     def behind(self, background: tuple[float, float, float]) -> Tensor:
         """Return the colour (3,) behind the field: its own if it has learned one, else `background`."""
-        ...
-
-    def coarse_density(self, cells: tuple[int, int, int]) -> Tensor:
-        """Return density averaged over a lattice of cells, axes (z, y, x), without gradient."""
         ...
 
 
@@ -152,7 +156,8 @@ class Moment:
         name, first = f"{key}.own", math.floor(self._frame + 1e-9)
         if self._frame - first < 1e-6:
             return self._leaf(name, first, first + 1, False)[0]
-        return torch.lerp(*self._tensors[name][first : first + 2], self._frame - first)
+        own = self._tensors[name]
+        return torch.lerp(own[first], own[first + 1], self._frame - first)
 
     def _activated(self, raw: Tensor) -> Tensor:
         return activate(self.shape, raw)
@@ -169,13 +174,9 @@ class Moment:
     def coarse_density(self, cells: tuple[int, int, int]) -> Tensor:
         """Return density on a lattice of `cells` = (x, y, z) cells, axes (z, y, x), without gradient."""
         with torch.no_grad():
-            raw = None
-            for pair in range(3):
-                plane, line = self._factor(f"density{pair}")
-                if len(plane):
-                    part = lattice(plane, line, pair, cells)
-                    raw = part if raw is None else raw + part
-            return self._activated(raw.contiguous())
+            factors = [(*self._factor(f"density{pair}"), pair) for pair in range(3)]
+            parts = [lattice(plane, line, pair, cells) for plane, line, pair in factors if len(plane)]
+            return self._activated(sum(parts[1:], parts[0]).contiguous())
 
     def features(self, points: Tensor) -> Tensor:
         """Return appearance features (point, feature_dim): all pairs' products times the feature basis."""
@@ -240,7 +241,8 @@ class StreamingField:
     ) -> None:
         self.shape = shape
         self.space = space
-        self.cells = tuple(int(n) for n in cells)
+        x, y, z = (int(n) for n in cells)
+        self.cells = x, y, z
         self.tensors = tensors
         self.streams = shape.streams()
         self.network_dtype = torch.float32  # of the colour network; positions need float32's resolution

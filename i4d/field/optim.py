@@ -56,9 +56,11 @@ class SliceAdam:
         piece = slice(leaf.start, leaf.stop)
         moments = self.first[leaf.name][piece], self.second[leaf.name][piece]
         counts = self.counts[leaf.name]
+        grad = leaf.tensor.grad
+        assert grad is not None, "`step` leaves out what has none"
         if leaf.shared:
-            return [(leaf.tensor, leaf.tensor.grad, *moments, counts[leaf.start])]
-        columns = (leaf.tensor, leaf.tensor.grad, *moments, counts[piece])
+            return [(leaf.tensor, grad, *moments, counts[leaf.start])]
+        columns = (leaf.tensor, grad, *moments, counts[piece])
         return list(zip(*(column.unbind(0) for column in columns), strict=True))
 
     def _fused(self, entries: list[tuple[Tensor, ...]], rate: float) -> None:

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from i4d.field.model import Instant
+from i4d.field.model import Instant, Mapped
 from i4d.field.spaces import March, Space
 
 Colour = tuple[float, float, float]
@@ -79,12 +79,12 @@ def _close(weights: Tensor, valid: Tensor, background: Colour | None) -> Tensor:
     return torch.cat([weights[:, :-1], weights[:, -1:] + rest[:, None]], -1)
 
 
-def coarse_map(instant: Instant, grid: tuple[int, int, int], limit: int) -> Tensor:
+def coarse_map(instant: Mapped, grid: tuple[int, int, int], limit: int) -> Tensor:
     """Return the density map (z, y, x) of an instant: at most `limit` cells an axis and half of the grid's
     vertices.
     """
-    cells = tuple(max(2, min(limit, n // 2)) for n in grid)
-    return instant.coarse_density(cells)
+    x, y, z = (max(2, min(limit, n // 2)) for n in grid)
+    return instant.coarse_density((x, y, z))
 
 
 def _look_up(cells: Tensor, points: Tensor) -> Tensor:

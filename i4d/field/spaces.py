@@ -20,10 +20,9 @@ import torch
 from torch import Tensor
 
 from i4d.errors import FitError
-from i4d.types import Bounds, Camera
+from i4d.types import Bounds, Camera, Corner, corner
 
 _TINY = 1e-9
-Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -45,17 +44,17 @@ class March:
     world_dz: Tensor
 
 
-def _box(aabb: tuple[Triple, Triple], like: Tensor) -> tuple[Tensor, Tensor]:
+def _box(aabb: tuple[Corner, Corner], like: Tensor) -> tuple[Tensor, Tensor]:
     return _box_on(aabb, like.dtype, like.device)
 
 
 @lru_cache(16)  # a new tensor from numbers makes the host wait for a GPU
-def _box_on(aabb: tuple[Triple, Triple], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    low, high = (torch.tensor(corner, dtype=dtype, device=device) for corner in aabb)
+def _box_on(aabb: tuple[Corner, Corner], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    low, high = (torch.tensor(point, dtype=dtype, device=device) for point in aabb)
     return (low + high) / 2, (high - low) / 2
 
 
-def _clip_to_box(origins: Tensor, directions: Tensor, aabb: tuple[Triple, Triple]) -> tuple[Tensor, Tensor]:
+def _clip_to_box(origins: Tensor, directions: Tensor, aabb: tuple[Corner, Corner]) -> tuple[Tensor, Tensor]:
     """Return the ray parameters (ray,) at which rays enter and leave a box (slab method)."""
     centre, half = _box(aabb, origins)
     safe = torch.where(directions.abs() < _TINY, torch.full_like(directions, _TINY), directions)
@@ -75,7 +74,7 @@ class NdcSpace:
     0 to 1 and z = near / (1 - t_ndc).
     """
 
-    aabb: tuple[Triple, Triple]
+    aabb: tuple[Corner, Corner]
     near: float
     far: float
     scale: tuple[float, float]
@@ -135,7 +134,7 @@ class NdcSpace:
         return (z - march.world_z[:, None]) / march.world_dz[:, None]
 
 
-def _locate_straight(aabb: tuple[Triple, Triple], march: March, t: Tensor) -> Tensor:
+def _locate_straight(aabb: tuple[Corner, Corner], march: March, t: Tensor) -> Tensor:
     centre, half = _box(aabb, march.origins)
     s = march.start[:, None] + t * (march.end - march.start)[:, None]
     # the affine map to the cube is folded into the rays: one multiply-add per coordinate of every sample
@@ -149,7 +148,7 @@ class BoxSpace:
     `near`.
     """
 
-    aabb: tuple[Triple, Triple]
+    aabb: tuple[Corner, Corner]
     near: float
     far: float
 
@@ -208,7 +207,7 @@ class ContractedSpace:
     inner box, the second linear in disparity beyond it.
     """
 
-    aabb: tuple[Triple, Triple]
+    aabb: tuple[Corner, Corner]
     near: float
     far: float
 
@@ -259,7 +258,7 @@ def space_for(bounds: Bounds, cameras: Sequence[Camera]) -> Space:
         raise FitError(f"bounds: need 0 < near < far, have near {bounds.near}, far {bounds.far}")
     if any(high <= low for low, high in zip(*bounds.aabb, strict=True)):
         raise FitError(f"bounds: the box {bounds.aabb} is empty")
-    aabb = tuple(tuple(float(x) for x in corner) for corner in bounds.aabb)
+    aabb = corner(bounds.aabb[0]), corner(bounds.aabb[1])
     near, far = float(bounds.near), float(bounds.far)
     if bounds.kind != "ndc":
         return _KINDS[bounds.kind](aabb, near, far)
@@ -280,13 +279,13 @@ def space_to_dict(space: Space) -> dict:
 def space_from_dict(tree: dict) -> Space:
     """Return the space that `space_to_dict` described."""
     values = {k: v for k, v in tree.items() if k != "kind"}
-    values["aabb"] = tuple(tuple(float(x) for x in corner) for corner in tree["aabb"])
+    values["aabb"] = tuple(corner(point) for point in tree["aabb"])
     for key in ("scale", "offset"):
         if key in values:
             values[key] = tuple(values[key])
     return _KINDS[tree["kind"]](**values)
 
 
-def extents(space: Space) -> Triple:
+def extents(space: Space) -> Corner:
     """Return the side lengths of the field's cube along x, y, z, to divide voxels by."""
-    return tuple(float(high - low) for low, high in zip(*space.aabb, strict=True))
+    return corner(high - low for low, high in zip(*space.aabb, strict=True))
