@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -97,7 +98,7 @@ class WindowAttention:
 
     def __call__(
         self,
-        attn: nn.Module,
+        attn: Any,  # diffusers' Attention
         hidden_states: torch.Tensor,
         encoder_hidden_states: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
@@ -106,7 +107,7 @@ class WindowAttention:
         assert encoder_hidden_states is None and attention_mask is None, "self-attention only"
         return attn.to_out[1](attn.to_out[0](self.attend(attn, hidden_states)))
 
-    def attend(self, attn: nn.Module, hidden_states: torch.Tensor) -> torch.Tensor:
+    def attend(self, attn: Any, hidden_states: torch.Tensor) -> torch.Tensor:
         """Return what the layer attends to, (image, tokens, channels), before its output projection."""
         context = self.context
         batch, tokens, channels = hidden_states.shape
@@ -127,13 +128,13 @@ class WindowAttention:
             out = self._two_sources(attn, states, given)
         return out.reshape(batch, tokens, -1)
 
-    def _keys(self, attn: nn.Module, anchor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _keys(self, attn: Any, anchor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return keys and values of anchors (branch, tokens, channels), packed where a kernel reads them."""
         key, value = attn.to_k(anchor), attn.to_v(anchor)
         return ops.pack_keys(key, value, attn.heads) if self.context.kernels else (key, value)
 
     def _two_sources(
-        self, attn: nn.Module, states: torch.Tensor, given: tuple[torch.Tensor, torch.Tensor] | None
+        self, attn: Any, states: torch.Tensor, given: tuple[torch.Tensor, torch.Tensor] | None
     ) -> torch.Tensor:
         query, key, value = (f(states) for f in (attn.to_q, attn.to_k, attn.to_v))
         anchor_key, anchor_value = (
@@ -172,7 +173,7 @@ class WindowGroupNorm(nn.GroupNorm):
         return out.view(context.branches, channels, frames, height, width).transpose(1, 2).reshape(x.shape)
 
 
-def install(unet: nn.Module, kernels: bool = False) -> WindowContext:
+def install(unet: Any, kernels: bool = False) -> WindowContext:
     """Put window attention into every `attn1`, window normalisation into every residual block; return their
     context.
     """
@@ -183,9 +184,8 @@ def install(unet: nn.Module, kernels: bool = False) -> WindowContext:
         processors[name] = WindowAttention(context, index)
     unet.set_attn_processor(processors)
     for module in list(unet.modules()):
-        if isinstance(getattr(module, "norm1", None), nn.GroupNorm) and isinstance(
-            getattr(module, "norm2", None), nn.GroupNorm
-        ):  # a residual block; transformer blocks have LayerNorms of these names
-            module.norm1 = WindowGroupNorm(module.norm1, context)
-            module.norm2 = WindowGroupNorm(module.norm2, context)
+        first, second = getattr(module, "norm1", None), getattr(module, "norm2", None)
+        # a residual block; transformer blocks have LayerNorms of these names
+        if isinstance(first, nn.GroupNorm) and isinstance(second, nn.GroupNorm):
+            module.norm1, module.norm2 = WindowGroupNorm(first, context), WindowGroupNorm(second, context)
     return context

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,13 @@ def compile_networks(unet: Any, vae: Any, frames: int, size: tuple[int, int]) ->
     torch._dynamo.config.recompile_limit = max(
         32, torch._dynamo.config.recompile_limit
     )  # whole, shallow, fewer branches
-    options = {"dynamic": False, "fullgraph": True}
+    compiled = partial(torch.compile, dynamic=False, fullgraph=True)
     return Compiled(
         frames,
         size,
-        torch.compile(unet_forward, **options),
-        torch.compile(vae.encoder, **options),
-        torch.compile(vae.decoder, **options),
+        compiled(unet_forward),
+        compiled(vae.encoder),
+        compiled(vae.decoder),
     )
 
 

@@ -88,8 +88,9 @@ def merged(current: torch.Tensor, pulls: Sequence[Pull]) -> tuple[torch.Tensor, 
     """
     if not pulls:
         return current, 0.0
-    weight = sum(pull.mask.to(current.dtype) for pull in pulls)
-    total = sum(torch.where(pull.mask, pull.frames, torch.zeros_like(pull.frames)) for pull in pulls)
+    masks = [pull.mask.to(current.dtype) for pull in pulls]
+    images = [torch.where(pull.mask, pull.frames, torch.zeros_like(pull.frames)) for pull in pulls]
+    weight, total = sum(masks[1:], masks[0]), sum(images[1:], images[0])
     explained = weight > 0
     return torch.where(explained, total / weight.clamp_min(1), current), float(explained.float().mean())
 

@@ -144,8 +144,10 @@ class EditorModel:
 
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         height, width = (length // self.factor for length in pixels.shape[-2:])
-        compiled = self.compiled is not None and len(pixels) == 1 and (height, width) == self.compiled.size
-        moments = (self.compiled.encoder if compiled else self.vae.encoder)(pixels)
+        encoder = self.vae.encoder
+        if self.compiled is not None and len(pixels) == 1 and (height, width) == self.compiled.size:
+            encoder = self.compiled.encoder
+        moments = encoder(pixels)
         if self.vae.quant_conv is not None:
             moments = self.vae.quant_conv(moments)
         return DiagonalGaussianDistribution(moments)
@@ -168,8 +170,10 @@ class EditorModel:
         if self.fast:
             if self.vae.post_quant_conv is not None:
                 inputs = self.vae.post_quant_conv(inputs.contiguous(memory_format=torch.channels_last))
-            compiled = self.compiled is not None and self.compiled.fits(inputs, 1)
-            images = (self.compiled.decoder if compiled else self.vae.decoder)(inputs)
+            decoder = self.vae.decoder
+            if self.compiled is not None and self.compiled.fits(inputs, 1):
+                decoder = self.compiled.decoder
+            images = decoder(inputs)
         else:
             images = self.vae.decode(inputs).sample
         return (images[..., :height, :width].float() / 2 + 0.5).clamp(0, 1)
@@ -262,7 +266,9 @@ class EditorModel:
                 and self.compiled.fits(inputs, self.compiled.frames * self.context.branches)
             ):
                 forward = self.compiled.unet_forward
-        kept = None if reuse is None or reuse.deep_now else reuse.deep[first : first + len(inputs)]
+        kept = None
+        if reuse is not None and reuse.deep is not None and not reuse.deep_now:
+            kept = reuse.deep[first : first + len(inputs)]
         output, deep = forward(self.unet, inputs, time, states, kept)
         if reuse is not None and kept is None:
             reuse.deep = deep

@@ -75,10 +75,11 @@ Update = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 def coarse_to_fine(a: torch.Tensor, b: torch.Tensor, warps: int, update: Update) -> torch.Tensor:
     """Return flow (n, 2, h, w) from `warps` calls of `update(a, b, flow)` on each level of the pyramid."""
-    flow = None
-    for small_a, small_b in zip(_pyramid(_grey(a)), _pyramid(_grey(b)), strict=True):
-        h, w = small_a.shape[-2:]
-        flow = small_a.new_zeros(len(a), 2, h, w) if flow is None else _resize_flow(flow, h, w)
+    levels = list(zip(_pyramid(_grey(a)), _pyramid(_grey(b)), strict=True))
+    flow = levels[0][0].new_zeros(len(a), 2, *levels[0][0].shape[-2:])
+    for small_a, small_b in levels:
+        if flow.shape[-2:] != small_a.shape[-2:]:
+            flow = _resize_flow(flow, *small_a.shape[-2:])
         for _ in range(warps):
             flow = _median(update(small_a, small_b, flow))
     return flow
@@ -173,11 +174,13 @@ class DisFlow(_WithoutWeights):
         """Return the pull flow from `a` to `b`; see FlowEstimator. OpenCV takes 8-bit grey, so matching sees
         that.
         """
-        solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        solver = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         height, width = a.shape[-2:]
         pad = (0, max(0, DIS_SMALLEST_PX - width), 0, max(0, DIS_SMALLEST_PX - height))
         # on the CPU, wherever the images are: a GPU's sums may round a grey value to its neighbour
         grey = [F.pad(_grey(x.cpu()), pad, mode="replicate")[:, 0] for x in (a, b)]
         eight_bit = [(x * 255).round().clamp(0, 255).to(torch.uint8).numpy() for x in grey]
-        flows = torch.from_numpy(np.stack([solver.calc(p, q, None) for p, q in zip(*eight_bit, strict=True)]))
+        pairs = zip(*eight_bit, strict=True)
+        found = [solver.calc(p, q, None) for p, q in pairs]  # type: ignore[call-overload]  # None: a new flow
+        flows = torch.from_numpy(np.stack(found))
         return flows.permute(0, 3, 1, 2)[..., :height, :width].contiguous().to(a.device)

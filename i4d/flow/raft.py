@@ -19,9 +19,9 @@ VOLUME_BYTES = 2 << 30  # pairs are taken in groups whose correlation volume sta
 
 
 def _norm(kind: str, channels: int) -> nn.Module:
-    return {"instance": nn.InstanceNorm2d, "batch": nn.BatchNorm2d, "none": lambda c: nn.Identity()}[kind](
-        channels
-    )
+    if kind == "none":
+        return nn.Identity()
+    return {"instance": nn.InstanceNorm2d, "batch": nn.BatchNorm2d}[kind](channels)
 
 
 class ResidualBlock(nn.Module):
@@ -36,7 +36,9 @@ class ResidualBlock(nn.Module):
             self.norm3 = _norm(
                 norm, channels
             )  # named twice in the public checkpoints: norm3 and downsample.1
-            self.downsample = nn.Sequential(nn.Conv2d(channels_in, channels, 1, stride), self.norm3)
+            self.downsample: nn.Module = nn.Sequential(
+                nn.Conv2d(channels_in, channels, 1, stride), self.norm3
+            )
         else:
             self.downsample = nn.Identity()
 
@@ -58,7 +60,9 @@ class BottleneckBlock(nn.Module):
         self.norm3 = _norm(norm, channels)
         if stride != 1:
             self.norm4 = _norm(norm, channels)
-            self.downsample = nn.Sequential(nn.Conv2d(channels_in, channels, 1, stride), self.norm4)
+            self.downsample: nn.Module = nn.Sequential(
+                nn.Conv2d(channels_in, channels, 1, stride), self.norm4
+            )
         else:
             self.downsample = nn.Identity()
 
@@ -71,6 +75,10 @@ class BottleneckBlock(nn.Module):
 
 class Encoder(nn.Module):
     """Image (n, 3, h, w) in [-1, 1] to features (n, channels, h/8, w/8)."""
+
+    layer1: nn.Module
+    layer2: nn.Module
+    layer3: nn.Module
 
     def __init__(self, block: type, widths: tuple[int, int, int], channels: int, norm: str) -> None:
         super().__init__()

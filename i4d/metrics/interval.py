@@ -151,7 +151,7 @@ def _block_counts(length: int, block: int, random: np.random.Generator) -> np.nd
     return np.bincount((rows + drawn).ravel(), minlength=RESAMPLES * length).reshape(RESAMPLES, length) * 1.0
 
 
-def block_length(series: Sequence[float]) -> int:
+def block_length(series: Sequence[float] | np.ndarray) -> int:
     """Return how many neighbouring values to draw together: until they no longer resemble each other.
 
     Twice the first lag at which the autocorrelation is within what noise gives (1 / sqrt(n)), at most a third
