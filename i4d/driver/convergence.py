@@ -42,7 +42,11 @@ class Judge(Protocol):
     """Looks at stored pictures; its answers follow from them alone."""
 
     probes: RenderJob  # what is rendered from the field of every round
-    likened: Sequence[tuple[int, int]]  # the views and frames that the last probes show, one picture each
+
+    @property
+    def likened(self) -> Sequence[tuple[int, int]]:
+        """The views and frames that the last probes show, one picture each."""
+        ...
 
     def change(self, before: Sequence[FrameAddress], now: Sequence[FrameAddress]) -> float:
         """Return the mean absolute difference of two sets of pictures, of [0, 1]."""
@@ -86,7 +90,9 @@ class Convergence:
         )
         parts = self._judge.disagreement(renders, keys, self._full)
         self._last = renders, edits
-        found = Measured(part.index, *(changes or (None, None)), sum(parts.values()) / len(parts), parts)
+        edits_moved, renders_moved = changes or (None, None)
+        mean = sum(parts.values()) / len(parts)
+        found = Measured(part.index, edits_moved, renders_moved, mean, parts)
         before = [(other.disagreement, other.round) for other in self._measured]
         self._measured.append(found)
         self._state.emit(

@@ -27,7 +27,8 @@ def leaders_of(views: Sequence[int], cameras: Sequence[Camera], count: int) -> t
     The sum of every view's distance to its nearest leader is lessened (k-medians): greedily at first, then by
     swaps until none helps. Ties go to the first view, so that the answer follows from the cameras alone.
     """
-    apart, chosen = apartness(cameras), []
+    apart = apartness(cameras)
+    chosen: list[int] = []
     count = min(count, len(views))
 
     def cost(places: Sequence[int]) -> float:

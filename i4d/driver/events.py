@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from i4d.driver.journal import plain
 
@@ -238,7 +239,7 @@ def from_json(tree: dict) -> Event:
     kind = _KINDS.get(tree.get("event", ""))
     if kind is None:
         raise ValueError(f"no event is called {tree.get('event')!r}")
-    values = {}
+    values: dict[str, Any] = {}
     for f in dataclasses.fields(kind):
         if f.name in tree:
             value = tree[f.name]

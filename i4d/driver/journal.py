@@ -55,7 +55,8 @@ def inputs_digest(*parts: Any) -> str:
 def _fields_of(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.tolist()
-    return {name: getattr(value, name) for name in _fields(type(value))}
+    kind: type = type(value)
+    return {name: getattr(value, name) for name in _fields(kind)}
 
 
 def block_from(tree: dict) -> BlockRef:
@@ -76,9 +77,8 @@ def receipt_from(kind: str, tree: dict) -> Receipt:
     tree["block"] = block_from(tree["block"])
     tree["notes"] = tuple(tree["notes"])
     tree["kept_share"] = math.nan if tree["kept_share"] is None else tree["kept_share"]
-    return EditReceipt(
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in tree.items()}
-    )
+    values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in tree.items()}
+    return EditReceipt(**values)
 
 
 class _Entry(NamedTuple):

@@ -213,7 +213,7 @@ def _edited(plan: Plan, part: RoundPlan, step: KeyStep, results: Results) -> tup
     """Return where the sampled views lie after their shares, in the order of the sample; empty where it is
     one call.
     """
-    found = {}
+    found: dict[int, FrameAddress] = {}
     for id, views in zip(share_ids(plan, part, step), step.shares(plan.key_shares), strict=False):
         digest = results[id].block.digest
         found |= {

@@ -105,7 +105,7 @@ def service_specs(
     """
 
     def spec(name: str, what: tuple[str, Mapping[str, Any]], share: Share) -> ServiceSpec:
-        device = placement.device
+        device: str = placement.device
         if in_process and share.gpu is not None:
             device = f"cuda:{share.gpu}"
         kwargs = {**what[1], "name": name, "device": device, "num_threads": share.threads}

@@ -9,10 +9,11 @@ import secrets
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 import ray
-from ray._raylet import Config
+from ray._raylet import Config  # type: ignore[attr-defined]  # missing in Ray's stub of its C module
 from ray.exceptions import AuthenticationError
 
 import i4d
@@ -111,7 +112,11 @@ def connect(
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     address = address or os.environ.get("RAY_ADDRESS", "")
-    common = {"log_to_driver": False, "logging_level": logging.ERROR, "ignore_reinit_error": False}
+    common: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "ignore_reinit_error": False,
+    }
     if address:
         return _join(address, common)
     os.environ.setdefault(
@@ -124,7 +129,7 @@ def connect(
         os.environ.get("RAY_AUTH_MODE", "token") == "token"
     ):  # unset: ray.init turns it on for clusters that it starts
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_file())
-    context = ray.init(
+    context: Any = ray.init(  # Ray's hints name a base class without the address
         address="local",
         num_cpus=num_cpus,
         num_gpus=num_gpus,
@@ -145,7 +150,7 @@ def _join(address: str, common: dict) -> RaySession:
     if not _inside_job():
         env = {"py_modules": [package_folder()], "excludes": ["**/__pycache__"]}
     try:
-        context = ray.init(address=address, runtime_env=env, **common)
+        context: Any = ray.init(address=address, runtime_env=env, **common)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, AuthenticationError) as err:
         reason = str(err).strip().splitlines()[0] if str(err).strip() else type(err).__name__
         hint = (
