@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 
 from i4d.errors import SceneError
-from i4d.types import Bounds, Camera
+from i4d.types import Bounds, BoundsKind, Camera, corner
 
 SAMPLES_PER_AXIS = 48
 FORWARD_DEGREES = 20.0  # farthest optical axis from the average one
@@ -44,7 +44,7 @@ def ndc_bounds(cameras: Sequence[Camera], near: float, far: float) -> Bounds:
     image = np.concatenate(points) @ reference.K.T
     uv = image[:, :2] / image[:, 2:] / np.array([reference.width, reference.height]) * 2 - 1
     low, high = uv.min(0), uv.max(0)
-    return Bounds("ndc", ((*map(float, low), -1.0), (*map(float, high), 1.0)), near, far, 1.0)
+    return Bounds("ndc", (corner([*low, -1.0]), corner([*high, 1.0])), near, far, 1.0)
 
 
 def forward_spaces(cameras: Sequence[Camera], near: float, far: float) -> tuple[Bounds, ...]:
@@ -64,7 +64,7 @@ def forward_spaces(cameras: Sequence[Camera], near: float, far: float) -> tuple[
 
 
 def frustum_bounds(
-    cameras: Sequence[Camera], kind: str, near: float, far: float, aabb: Sequence = ()
+    cameras: Sequence[Camera], kind: BoundsKind, near: float, far: float, aabb: Sequence = ()
 ) -> Bounds:
     """Return the bounds of what at least two cameras (or all, where there are fewer) see in common.
 
@@ -80,15 +80,17 @@ def frustum_bounds(
     near = near or 0.05 * unit
     far = far or 3.0 * unit
     if len(aabb):
-        low, high = (np.asarray(corner, dtype=float) for corner in aabb)
+        low, high = (np.asarray(point, dtype=float) for point in aabb)
     else:
         low, high = _common_box(cameras, middle, unit)
-    return Bounds(kind, (tuple(map(float, low)), tuple(map(float, high))), near, far, unit)
+    return Bounds(kind, (corner(low), corner(high)), near, far, unit)
 
 
-def _from_one_place(cameras: Sequence[Camera], kind: str, near: float, far: float, aabb: Sequence) -> Bounds:
+def _from_one_place(
+    cameras: Sequence[Camera], kind: BoundsKind, near: float, far: float, aabb: Sequence
+) -> Bounds:
     if len(aabb):
-        low, high = (tuple(map(float, corner)) for corner in aabb)
+        low, high = (corner(point) for point in aabb)
         middle = (np.array(low) + high) / 2
         unit = float(np.median([(middle - c.centre) @ c.world_from_camera[:3, 2] for c in cameras]))
         if unit <= 0:
@@ -105,14 +107,14 @@ def _from_one_place(cameras: Sequence[Camera], kind: str, near: float, far: floa
     return swept_bounds(cameras, kind, near, far)
 
 
-def swept_bounds(cameras: Sequence[Camera], kind: str, near: float, far: float) -> Bounds:
+def swept_bounds(cameras: Sequence[Camera], kind: BoundsKind, near: float, far: float) -> Bounds:
     """Return the box around all that any camera sees between two depths (world units): for captures that know
     how near and far they reach.
 
     The scene's unit is the middle of that range.
     """
     points = np.concatenate([c.centre + depth * _corner_rays(c) for c in cameras for depth in (near, far)])
-    low, high = (tuple(map(float, corner)) for corner in (points.min(0), points.max(0)))
+    low, high = corner(points.min(0)), corner(points.max(0))
     return Bounds(kind, (low, high), near, far, (near + far) / 2)
 
 

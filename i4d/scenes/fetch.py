@@ -16,9 +16,14 @@ import urllib.request
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from i4d.errors import SceneError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 N3DV = "https://github.com/facebookresearch/Neural_3D_Video/releases/download/v1.0"
 N3DV_LICENCE = "CC-BY-NC 4.0 (no commercial use); Neural 3D Video Synthesis, Li et al., CVPR 2022"
@@ -126,9 +131,13 @@ def fetch(
             "choose another --data",
         )
     parts[0].parent.mkdir(parents=True, exist_ok=True)
+
+    def told(before: int, count: int) -> None:
+        progress(before + count, sum(sizes))
+
     done = 0
     for url, part, size in zip(scene.urls, parts, sizes, strict=True):
-        download(url, part, size, lambda count, before=done: progress(before + count, sum(sizes)))
+        download(url, part, size, partial(told, done))
         done += size
     say("unpacking")
     unpack(parts, place)
@@ -190,7 +199,7 @@ class _Parts(io.RawIOBase):
     def tell(self) -> int:
         return self._at
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: WriteableBuffer) -> int:
         if not 0 <= self._at < self._size:
             return 0
         index = max(i for i, start in enumerate(self.starts) if start <= self._at)

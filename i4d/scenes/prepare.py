@@ -35,28 +35,27 @@ def prepare(
     `progress` is called with (frames done, frames in all). Raises SceneError naming the camera and frame
     where the input is corrupt; blocks written before that stay and are found again.
     """
-    runs, total = [], len(scene.cameras) * scene.num_frames
+    runs: list[TableRun] = []
+    total = len(scene.cameras) * scene.num_frames
     for view, (camera, original) in enumerate(zip(scene.cameras, scene.source_cameras, strict=True)):
         chunks = [
             (a, min(a + config.block_frames, scene.num_frames))
             for a in range(0, scene.num_frames, config.block_frames)
         ]
         keys = [_key(scene, config, camera, original, chunk) for chunk in chunks]
-        stored = [get_named(store, key) for key in keys]
-        missing = [i for i, ref in enumerate(stored) if ref is None]
-        if missing:
-            frames = working_frames(scene, config, view, chunks[missing[0]][0])
-            for i in range(missing[0], len(chunks)):
-                start, stop = chunks[i]
-                rows = []
-                for f in range(start, stop):
-                    rows.append(next(frames))
-                    if progress:
-                        progress(view * scene.num_frames + f + 1, total)
-                if stored[i] is None:
-                    stored[i] = write_block(store, np.stack(rows))
-                    put_named(store, keys[i], stored[i])
-        runs += [TableRun(view, a, b, ref.digest, 0) for (a, b), ref in zip(chunks, stored, strict=True)]
+        found = [get_named(store, key) for key in keys]
+        first = next((i for i, ref in enumerate(found) if ref is None), len(chunks))
+        frames = working_frames(scene, config, view, chunks[first][0]) if first < len(chunks) else iter(())
+        for i, ((start, stop), ref) in enumerate(zip(chunks, found, strict=True)):
+            rows = []
+            for f in range(start, stop) if i >= first else ():
+                rows.append(next(frames))
+                if progress:
+                    progress(view * scene.num_frames + f + 1, total)
+            if ref is None:
+                ref = write_block(store, np.stack(rows))
+                put_named(store, keys[i], ref)
+            runs.append(TableRun(view, start, stop, ref.digest, 0))
         if progress:
             progress((view + 1) * scene.num_frames, total)
     return tuple(runs)

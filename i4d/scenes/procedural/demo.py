@@ -139,7 +139,8 @@ def write_demo(
                 if progress:
                     progress(i * num_frames + f + 1, num_cameras * num_frames)
         answers = exact_answers(camera, num_frames, device)
-        np.savez(partial / "exact" / f"{camera.name}.npz", **answers)
+        depth, solid, flow = answers["depth"], answers["id"], answers["flow"]
+        np.savez(partial / "exact" / f"{camera.name}.npz", depth=depth, id=solid, flow=flow)
         rows.append(
             llff_row(camera, 0.9 * float(answers["depth"].min()), 1.05 * float(answers["depth"].max()))
         )

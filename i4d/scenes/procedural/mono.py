@@ -74,7 +74,8 @@ def write_mono(
             if progress:
                 progress(number * num_frames + frame + 1, len(cameras) * num_frames)
         answers = exact_answers(camera, num_frames, device)
-        np.savez(partial / "exact" / f"{camera.name}.npz", **answers)
+        depth, solid, flow = answers["depth"], answers["id"], answers["flow"]
+        np.savez(partial / "exact" / f"{camera.name}.npz", depth=depth, id=solid, flow=flow)
         depths += [float(answers["depth"].min()), float(answers["depth"].max())]
     metadata = {
         i: {"camera_id": n, "warp_id": t, "appearance_id": t} for n in ids for t, i in enumerate(ids[n])

@@ -11,6 +11,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,7 +86,7 @@ def rig_world(seed: int, time: Tensor) -> World:
     return World(**{name: _for_frames(value, frames, device) for name, value in fields.items()})
 
 
-def _for_frames(value: object, frames: int, device: torch.device) -> object:
+def _for_frames(value: Any, frames: int, device: torch.device) -> Any:
     """Return a field of a world, a tensor or a material, once for every frame."""
     if isinstance(value, Tensor):
         return (value if len(value) == frames else value.expand(frames, *value.shape[1:])).to(device)

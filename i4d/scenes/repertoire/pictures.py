@@ -47,7 +47,7 @@ def kuwahara(x: Tensor, radius: int) -> Tensor:
     padded = F.pad(torch.cat([x, luma(x) ** 2], 1), (radius, radius, radius, radius), mode="replicate")
     means = F.avg_pool2d(padded, k, 1)
     h, w = x.shape[2:]
-    total, weights = 0.0, 0.0
+    total, weights = torch.zeros_like(x), torch.zeros_like(x[:, :1])
     for dy in (0, radius):
         for dx in (0, radius):
             quadrant = means[:, :, dy : dy + h, dx : dx + w]
