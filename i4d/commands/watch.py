@@ -76,7 +76,8 @@ def standing(events: Sequence[dict]) -> Standing:
             values["retried"] = values.get("retried", 0) + 1
         elif name in _ENDS:
             values["ended"] = _ENDS[name](event)
-    return Standing(**values, **_speed(moved, values))
+    speed, left_s = _speed(moved, values)
+    return Standing(**values, speed=speed, left_s=left_s)
 
 
 _ENDS: dict[str, Callable[[dict], str]] = {
@@ -86,12 +87,13 @@ _ENDS: dict[str, Callable[[dict], str]] = {
 }
 
 
-def _speed(moved: Sequence[tuple[float, int]], values: dict) -> dict[str, float]:
+def _speed(moved: Sequence[tuple[float, int]], values: dict) -> tuple[float, float]:
+    """Return pieces a second and the seconds left, nan while nothing is known."""
     recent = moved[-_RECENT:]
     if len(recent) < 2 or recent[-1][1] <= recent[0][1]:
-        return {}
+        return math.nan, math.nan
     speed = (recent[-1][1] - recent[0][1]) / max(recent[-1][0] - recent[0][0], 1e-6)
-    return {"speed": speed, "left_s": (values["total"] - values["done"]) / speed}
+    return speed, (values["total"] - values["done"]) / speed
 
 
 def _duration(seconds: float) -> str:

@@ -42,11 +42,11 @@ def workplace(cluster: ClusterConfig, label: str = "i4d") -> Iterator[Workplace]
     if cluster.executor == "local":
         from i4d.exec.local import LocalExecutor
 
-        executor = LocalExecutor(_GRACE_S)
+        threads = LocalExecutor(_GRACE_S)
         try:
-            yield Workplace(executor, executor.resources(), "threads of this process", True, False)
+            yield Workplace(threads, threads.resources(), "threads of this process", True, False)
         finally:
-            executor.shutdown()
+            threads.shutdown()
         return
     from i4d.exec.on_ray.executor import RayExecutor
     from i4d.exec.on_ray.metrics import published

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -28,7 +28,7 @@ def picture_answer(edit: str, frame: np.ndarray) -> np.ndarray:
 
 
 def answers_of(
-    exact: str, camera: Camera, edit: str, originals: Sequence[np.ndarray], source_frames: Sequence[int]
+    exact: str, camera: Camera, edit: str, originals: Iterable[np.ndarray], source_frames: Sequence[int]
 ) -> list[np.ndarray]:
     """Return what each of a camera's frames should become; `source_frames` are their numbers in the source
     video.

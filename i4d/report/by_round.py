@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -51,9 +52,7 @@ def by_round(footage: Footage) -> list[dict[str, Any]]:
                 ),
                 3,
             )
-        others = disagreement_elsewhere(
-            footage, lambda view, frame, r=found["round"]: footage.edited_frame(view, frame, r)
-        )
+        others = disagreement_elsewhere(footage, partial(footage.edited_frame, round_index=found["round"]))
         away = {} if others is None else {"cross_view_elsewhere": round(others.relative, 4)}
         out.append({**found, **away, "known_answer_psnr_db": near, "kept": found["round"] == told["kept"]})
     return out
@@ -100,7 +99,7 @@ def curves(rounds: Sequence[dict[str, Any]], threshold: float) -> str:
         )
     ]
     charts += [
-        _chart(rounds, f"{title}, lower is better", {"": lambda r, p=part: r["parts"].get(p)})
+        _chart(rounds, f"{title}, lower is better", {"": partial(_part_of, part)})
         for part, title in _PARTS.items()
     ]
     charts.append(
@@ -127,6 +126,10 @@ def curves(rounds: Sequence[dict[str, Any]], threshold: float) -> str:
         f"<h2>Round by round</h2><p class='hint'>{hint}</p><div class='card'><div class='sheet' "
         f"style='{columns}'>{cells}</div></div>"
     )
+
+
+def _part_of(name: str, found: dict[str, Any]) -> float | None:
+    return found["parts"].get(name)
 
 
 def _chart(

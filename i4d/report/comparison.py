@@ -192,7 +192,7 @@ class Row:
         if len(self.runs) == 1:
             return figure.interval(self.runs[0][1])
         found = self.samples(figure)
-        return found and bootstrap_interval(found.values, origins=found.origins)
+        return None if found is None else bootstrap_interval(found.values, origins=found.origins)
 
 
 Rows = Sequence[Row]
@@ -223,11 +223,13 @@ def _best(figure: Figure, rows: Rows, prompt: str) -> set[str]:
     """Return the method whose figure of a prompt is better than each other's, beyond the 95 % interval of
     the difference; empty where none is, or where it cannot be told.
     """
-    others = [row for row in rows if row.prompt == prompt and row.read(figure) is not None]
-    if not figure.better or len(others) < 2:
+    values = [
+        (value, row) for row in rows if row.prompt == prompt and (value := row.read(figure)) is not None
+    ]
+    if not figure.better or len(values) < 2:
         return set()
-    best = max(others, key=lambda row: figure.better * row.read(figure))
-    sure = all(_is_better(figure, best, row) for row in others if row is not best)
+    _, best = max(values, key=lambda found: figure.better * found[0])
+    sure = all(_is_better(figure, best, row) for _, row in values if row is not best)
     return {best.method} if sure else set()
 
 

@@ -75,7 +75,7 @@ def sheet_png(path: Path, originals: np.ndarray, trials: Sequence[Trial]) -> Non
 def _cell(
     sheet: Image.Image,
     draw: ImageDraw.ImageDraw,
-    font: ImageFont.ImageFont,
+    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
     x: int,
     y: int,
     frames: np.ndarray,
@@ -93,7 +93,7 @@ def _cell(
 
 def _fitted(frame: np.ndarray, width: int) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(frame)).resize(
-        (width, max(1, round(frame.shape[0] * width / frame.shape[1]))), Image.LANCZOS
+        (width, max(1, round(frame.shape[0] * width / frame.shape[1]))), Image.Resampling.LANCZOS
     )
 
 

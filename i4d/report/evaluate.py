@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 
@@ -57,6 +58,7 @@ def evaluate(run: RunFolder, progress: Progress = _quiet) -> dict:
     fit = reconstruction(footage)
     found = {"edit": edit(footage, tell)} if footage.edited else {}
     tell("rounds")
+    times = timing(load)
     metrics = {
         "version": __version__,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -67,13 +69,13 @@ def evaluate(run: RunFolder, progress: Progress = _quiet) -> dict:
         "reconstruction": fit,
         **found,
         **({"rounds": rounds} if (rounds := by_round(footage)) else {}),
-        "timing": timing(load),
+        "timing": times,
         "unet_forwards": forwards(footage),
         "peak_memory_bytes": max((w.peak_bytes for w in load.workers.values()), default=0) or None,
         "placement": load.placement,
         "workers": workers(load),
     }
-    metrics["timing"]["evaluate_s"] = round(time.monotonic() - began, 2)
+    times["evaluate_s"] = round(time.monotonic() - began, 2)
     run.write_json("metrics.json", metrics)
     return metrics
 
@@ -90,7 +92,11 @@ def reconstruction(footage: Footage) -> dict:
             quality.add(image_psnr(rendered, original), view, i)
             if min(rendered.shape[:2]) >= _SMALLEST_FOR_SSIM:
                 likeness.add(ssim(*(look.on_device(x) for x in (rendered, original))), view, i)
-    figures = {"psnr_db": quality.value(3), "psnr_interval_db": quality.interval(3), "ssim": likeness.value()}
+    figures: dict[str, Any] = {
+        "psnr_db": quality.value(3),
+        "psnr_interval_db": quality.interval(3),
+        "ssim": likeness.value(),
+    }
     figures["ssim_interval"] = likeness.interval()
     if watched:
         figures["lpips"] = _distance(footage, watched[0])

@@ -78,8 +78,8 @@ def evolution(footage: Footage, view: int) -> str:
         cells += ["<span></span>"] * (width - len(shown))
     columns = sheet(width, footage.camera(view), 120)
     when = f"Camera {escape(camera)}, {which(key, footage.scene.num_frames)}"
-    steps = "each joint edit and its average between the cameras" if len(views) > 1 else "its edit"
-    hint = f"{when}: after {steps}; last, what the windows start from."
+    made = "each joint edit and its average between the cameras" if len(views) > 1 else "its edit"
+    hint = f"{when}: after {made}; last, what the windows start from."
     return (
         f"<h2>How the key frame came about</h2><p class='hint'>{hint}</p><div class='card scroll'>"
         f"<div class='sheet' style='{columns}'>{''.join(cells)}</div></div>"

@@ -4,7 +4,7 @@ scene.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import cv2
@@ -83,7 +83,7 @@ def joined(parts: Sequence[tuple[Unsteadiness, int]]) -> Unsteadiness:
 
 
 def view_errors(
-    images: dict[str, Sequence[np.ndarray]],
+    images: Mapping[str, Sequence[np.ndarray]],
     depths: Sequence[np.ndarray],
     cameras: Sequence[Camera],
     threshold: float,

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from i4d.report.workload import KINDS, Span, Workload
+from i4d.report.workload import KINDS, Span, StageSpan, Workload
 
 WIDTH, LEFT, RIGHT = 1000.0, 170.0, 12.0  # drawing units; the page scales them
 _ROW, _BAR, _TOP, _AXIS = 34.0, 20.0, 44.0, 26.0
@@ -19,16 +19,14 @@ class Clock:
     """Maps unix seconds to drawing units, with the pauses between sessions cut out."""
 
     def __init__(self, load: Workload) -> None:
-        points = sorted(
-            [t for s in load.spans for t in (s.began_s, s.ended_s)]
-            + [t for s in load.stages for t in (s.began_s, s.ended_s)]
-        )
+        spans: list[Span | StageSpan] = [*load.spans, *load.stages]
+        points = sorted(t for s in spans for t in (s.began_s, s.ended_s))
         points = points or [load.began_s, load.ended_s]
         self.begin = points[0]
         self.cuts: list[tuple[float, float]] = []
         for start, stop in zip(points[:-1], points[1:], strict=True):
             resumed = any(start < session <= stop for session in load.sessions[1:])
-            working = any(s.began_s <= start and s.ended_s >= stop for s in [*load.spans, *load.stages])
+            working = any(s.began_s <= start and s.ended_s >= stop for s in spans)
             if resumed and not working and stop - start > _BREAK_S:
                 self.cuts.append((start, stop))
         self.length = max(points[-1] - self.begin - sum(b - a for a, b in self.cuts), 1e-3)
