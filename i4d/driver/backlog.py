@@ -8,7 +8,7 @@ first, and longest chain first. Entries of the orders that are no longer ready a
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 
@@ -89,7 +89,7 @@ class Backlog:
             heapq.heappush(self._longest, entry)
         return list(found.values())
 
-    def begun_first(self) -> Iterator[Any]:
+    def begun_first(self) -> Generator[Any, None, None]:
         """Yield ready jobs, those of chains that have begun first; what is not taken meanwhile stays
         ready.
         """

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from i4d.driver.protocols import Record
 from i4d.types import BlockRef, CheckpointReceipt, EditReceipt, RenderReceipt
 
 Receipt = EditReceipt | RenderReceipt | CheckpointReceipt
+Work = Literal["edit", "render", "fit"]
 
 
 @functools.cache
@@ -66,7 +67,15 @@ def block_from(tree: dict) -> BlockRef:
     )
 
 
-def receipt_from(kind: str, tree: dict) -> Receipt:
+@overload
+def receipt_from(kind: Literal["edit"], tree: dict) -> EditReceipt: ...
+@overload
+def receipt_from(kind: Literal["render"], tree: dict) -> RenderReceipt: ...
+@overload
+def receipt_from(kind: Literal["fit"], tree: dict) -> CheckpointReceipt: ...
+@overload
+def receipt_from(kind: Work, tree: dict) -> Receipt: ...
+def receipt_from(kind: Work, tree: dict) -> Receipt:
     """Return the receipt that `plain` wrote; `kind` is "edit", "render" or "fit"."""
     tree = dict(tree)
     if kind == "fit":
@@ -115,7 +124,13 @@ class Journal:
         """Return whether there is an entry at all: a look that needs no digest of the inputs."""
         return id in self._entries.get(kind, ())
 
-    def find(self, kind: str, id: str, inputs: str) -> Receipt | None:
+    @overload
+    def find(self, kind: Literal["edit"], id: str, inputs: str) -> EditReceipt | None: ...
+    @overload
+    def find(self, kind: Literal["render"], id: str, inputs: str) -> RenderReceipt | None: ...
+    @overload
+    def find(self, kind: Literal["fit"], id: str, inputs: str) -> CheckpointReceipt | None: ...
+    def find(self, kind: Work, id: str, inputs: str) -> Receipt | None:
         """Return the receipt of the same work done before, if what it made is still stored."""
         entry = self._entries.get(kind, {}).get(id)
         if entry is None or entry.inputs != inputs:

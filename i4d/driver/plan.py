@@ -24,6 +24,7 @@ from i4d.types import (
     EditSettings,
     FrameAddress,
     Identity,
+    Refit,
     Region,
     Scene,
     Strength,
@@ -136,7 +137,7 @@ class Plan:
     fill_threshold: float
     fit_steps: int
     refit_steps: int
-    refit: Literal["overlap", "barrier"]
+    refit: Refit
     method: str = "key_frame"
     depth_warp: bool = True
     accumulate: bool = (

@@ -123,7 +123,7 @@ class EditorPool:
         while waiting := [m for m in self.members if not m.warm]:
             tickets = [m.queue[0][0] for m in waiting]
             for ticket in self.executor.wait(tickets, self._limits.poll_s):
-                member = self.of(ticket)
+                member = self._owners[ticket]
                 self.take(member, ticket)
                 self.warmed(member, self.executor.result(ticket))
             if self._clock() > until and any(not m.warm for m in self.members):

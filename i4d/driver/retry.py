@@ -44,7 +44,7 @@ class Failure:
 
 def classify(err: BaseException) -> Kind:
     """Return which kind of failure an exception is."""
-    table: tuple[tuple[type, Kind], ...] = (
+    table: tuple[tuple[type[Exception] | tuple[type[Exception], ...], Kind], ...] = (
         (WorkerLost, "lost"),
         (CallTimeout, "timeout"),
         (BlockError, "block"),

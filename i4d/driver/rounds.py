@@ -153,7 +153,8 @@ def _committed(
     """Return frame tables (0: the originals) and checkpoints by committed round; ConfigError if they are of
     another plan.
     """
-    table, tables, checkpoints = originals, {0: originals}, {}
+    table, tables = originals, {0: originals}
+    checkpoints: dict[int, CheckpointReceipt] = {}
     stored = record.read_json("plan.json")
     if stored is not None and stored["digest"] != plan.digest():
         raise ConfigError("this run was started with another plan", "scene or settings have changed since")
@@ -304,7 +305,7 @@ def _fit_while_windows_land(state: RunState, part: RoundPlan, loop: EditLoop, fi
     their pace.
     """
     places = window_runs(part)
-    executor, poll_s = state.pool.executor, state.limits.poll_s
+    executor, poll_s = state.editors.executor, state.limits.poll_s
     given: set[str] = set()
 
     def hand_over() -> None:

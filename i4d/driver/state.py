@@ -28,7 +28,7 @@ class RunState:
     originals: Table
     record: Record
     journal: Journal
-    pool: EditorPool
+    pool: EditorPool | None  # None: a run without rounds
     session: TrainerSession
     policy: RetryPolicy
     limits: Limits
@@ -42,6 +42,12 @@ class RunState:
         default_factory=dict
     )  # masks of a local edit by view and frame
 
+    @property
+    def editors(self) -> EditorPool:
+        """The pool of a run with rounds."""
+        assert self.pool is not None, "a run without rounds has no editors"
+        return self.pool
+
     def stage(self, round_index: int, name: str, total: int) -> Stage:
         return Stage(self, round_index, name, total)
 
@@ -53,9 +59,9 @@ class RunState:
             return
         if who == "editors":
             self.session.persist(lambda: self.session.call("set_active", False))
-            self.pool.call_all("set_active", True)
+            self.editors.call_all("set_active", True)
         else:
-            self.pool.call_all("set_active", False)
+            self.editors.call_all("set_active", False)
             self.session.persist(lambda: self.session.call("set_active", True))
 
 
@@ -110,5 +116,5 @@ def edit_loop(state: RunState, part: RoundPlan, jobs: list[Job], before: int = 0
         )
 
     return EditLoop(
-        jobs, state.pool, state.journal, state.record, state.policy, state.limits, state.emit, stored
+        jobs, state.editors, state.journal, state.record, state.policy, state.limits, state.emit, stored
     )

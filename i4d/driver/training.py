@@ -126,7 +126,8 @@ class TrainerSession:
                     f"{self.handle.name} did not warm up within {self.limits.start_timeout_s:g} s"
                 )
             if (
-                spare is not None
+                self.pool is not None
+                and spare is not None
                 and waited > self.limits.place_s
                 and self.executor.progress(self.handle) is None
             ):

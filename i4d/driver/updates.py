@@ -44,7 +44,11 @@ def edit_while_fitting(
 
 
 class _Lost(Exception):
-    """A call to the trainer failed; the cause says how."""
+    """A call to the trainer failed; `why` says how."""
+
+    def __init__(self, why: Exception) -> None:
+        super().__init__(str(why))
+        self.why = why
 
 
 class _Updating:
@@ -53,7 +57,8 @@ class _Updating:
         self._id = f"r{part.index}/refit"
         self._inputs = inputs_digest(state.plan.digest(), table.of_views(state.plan.views), start.digest)
         self._done: list[EditReceipt] = []  # by update
-        self._step, self._pending = 0, []
+        self._step = 0
+        self._pending: list[TableRun] = []
         self._call_steps, self._saved_at = _FIRST_STEPS, state.clock()
         self._saved: CheckpointReceipt | None = None
         self._failures = 0  # since the fit last got beyond where it failed
@@ -73,8 +78,8 @@ class _Updating:
             except _Lost as lost:
                 self._failures += 1
                 self._failed_at = max(self._failed_at, self._step + self._call_steps)
-                state.session.survive(lost.__cause__, self._failures)
-                state.emit(events.TrainerReloaded(self._part.index, self._step, str(lost.__cause__)))
+                state.session.survive(lost.why, self._failures)
+                state.emit(events.TrainerReloaded(self._part.index, self._step, str(lost.why)))
         overrides = [
             run for place, update in enumerate(self._part.updates) for run in self._runs(place, update)
         ]
@@ -178,7 +183,7 @@ class _Updating:
         try:
             return self._state.session.call(method, *args)
         except Exception as err:
-            raise _Lost from err
+            raise _Lost(err) from err
 
     # ------------------------------------------------------------------------------------------ the updates
     def _carry_out(self, update: Update) -> EditReceipt:

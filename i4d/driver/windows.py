@@ -20,7 +20,7 @@ from i4d.driver.events import Emitter, WindowRetried
 from i4d.driver.journal import Journal, inputs_digest
 from i4d.driver.pool import EditorPool, Limits, Member
 from i4d.driver.protocols import Record
-from i4d.driver.retry import Decision, Failure, RetryPolicy, classify
+from i4d.driver.retry import Decision, Failure, Kind, RetryPolicy, classify
 from i4d.errors import CallTimeout, ClusterError, EditError, I4DError, WorkerLost
 from i4d.types import EditReceipt
 
@@ -219,8 +219,8 @@ class EditLoop:
                 continue
             try:
                 answers.append((member, ticket, self._pool.executor.result(ticket)))
-            except Exception as err:
-                failures.append((member, ticket, err))
+            except Exception as failure:
+                failures.append((member, ticket, failure))
         self._take_in(answers)
         for member, ticket, err in failures:
             if self._pool.of(ticket) is not None:  # otherwise forgotten with its editor in this very turn
@@ -281,7 +281,7 @@ class EditLoop:
         for job in lost:
             self._retry(job, member, err)
 
-    def _retry(self, job: Job, member: Member, err: Exception, kind: str = "") -> None:
+    def _retry(self, job: Job, member: Member, err: Exception, kind: Kind | None = None) -> None:
         attempt = self._attempts[job.id] = self._attempts.get(job.id, 0) + 1
         decision = self._policy.decide(Failure(kind or classify(err), "editor", attempt, str(err)))
         if decision is Decision.ABORT:
