@@ -6,6 +6,8 @@ Answers agree with the plain networks up to rounding (`tests/unit/edit/test_edit
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -20,7 +22,7 @@ class FastResidual(nn.Module):
     kernels.
     """
 
-    def __init__(self, block: nn.Module) -> None:
+    def __init__(self, block: Any) -> None:
         super().__init__()
         self.norm1, self.norm2 = block.norm1, block.norm2
         self.conv1, self.conv2 = block.conv1, block.conv2
@@ -32,6 +34,7 @@ class FastResidual(nn.Module):
         h = _normed(self.norm1, x, None, True)
         h = F.conv2d(h, self.conv1.weight, None, self.conv1.stride, self.conv1.padding)
         if self.time_emb_proj is not None:
+            assert temb is not None, "a block of a UNet is told the time"
             add = self.time_emb_proj(F.silu(temb)) + self.conv1.bias
         else:
             add = self.conv1.bias.expand(len(x), -1)
@@ -53,7 +56,7 @@ class FastTransformer(nn.Module):
     is missing, and what is missing at the end goes through the output projection by itself.
     """
 
-    def __init__(self, transformer: nn.Module) -> None:
+    def __init__(self, transformer: Any) -> None:
         super().__init__()
         self.norm, self.proj_in, self.proj_out = transformer.norm, transformer.proj_in, transformer.proj_out
         self.blocks = transformer.transformer_blocks
@@ -74,13 +77,14 @@ class FastTransformer(nn.Module):
         missing = None
         for block in self.blocks:
             total, missing = self._block(block, total, missing, encoder_hidden_states)
+        assert missing is not None, "a transformer has blocks"
         weight = self.proj_out.weight.flatten(1)
         out = F.linear(total, weight).view(n, height, width, channels).permute(0, 3, 1, 2)
         return (ops.added(hidden_states, out, torch.addmv(self.proj_out.bias, weight, missing)),)
 
     @staticmethod
     def _block(
-        block: nn.Module, total: torch.Tensor, missing: torch.Tensor | None, text: torch.Tensor
+        block: Any, total: torch.Tensor, missing: torch.Tensor | None, text: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         def normed(norm: nn.LayerNorm) -> torch.Tensor:
             return ops.layer_norm(total, norm.weight, norm.bias, norm.eps, missing)
@@ -104,7 +108,7 @@ class FastUpsampling(nn.Module):
     weights of the plain layer summed): 16 products in place of 36, and the doubled image is never written.
     """
 
-    def __init__(self, upsampling: nn.Module) -> None:
+    def __init__(self, upsampling: Any) -> None:
         super().__init__()
         conv = upsampling.conv
         self.bias = conv.bias
@@ -153,7 +157,7 @@ class ImageAttention:
 
     def __call__(
         self,
-        attn: nn.Module,
+        attn: Any,  # diffusers' Attention
         hidden_states: torch.Tensor,
         encoder_hidden_states: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
@@ -171,7 +175,7 @@ class ImageAttention:
         return out.view(n, height, width, channels).permute(0, 3, 1, 2) + hidden_states
 
 
-def speed_up(network: nn.Module) -> None:
+def speed_up(network: Any) -> None:
     """Lay out a UNet or VAE of diffusers' classes for speed, in place."""
     network.to(memory_format=torch.channels_last)
     doubles = hasattr(network, "decoder")  # a VAE's levels double exactly; a UNet's are cut to odd sizes
@@ -202,7 +206,7 @@ def speed_up(network: nn.Module) -> None:
                 child.set_processor(ImageAttention())
 
 
-def _check_transformer(transformer: nn.Module) -> None:
+def _check_transformer(transformer: Any) -> None:
     """Raise WeightsError unless a transformer is of the one kind that `FastTransformer` knows (Stable
     Diffusion 1.x and 2.x).
     """

@@ -122,7 +122,7 @@ def _load(weights: str, device: torch.device | str, dtype: str | torch.dtype, fa
             WAYS_OUT,
         )
     common = {"use_safetensors": True, "output_loading_info": True}
-    parts = {}
+    parts: dict[str, Any] = {}
     for name, build in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL)):
         parts[name] = _part(place, name, build, torch_dtype=dtype, low_cpu_mem_usage=True, **common)
     parts["text_encoder"] = _part(place, "text_encoder", CLIPTextModel, dtype=dtype, **common)
@@ -147,7 +147,7 @@ def _load(weights: str, device: torch.device | str, dtype: str | torch.dtype, fa
     return model
 
 
-def _source(place: str) -> dict[str, str]:
+def _source(place: str) -> dict[str, Any]:
     """Return what `from_pretrained` needs to find an editor: a folder, or a hub id and its revision."""
     if Path(place).is_dir():
         return {"pretrained_model_name_or_path": place}
@@ -155,7 +155,7 @@ def _source(place: str) -> dict[str, str]:
     return {"pretrained_model_name_or_path": name, **({"revision": revision} if revision else {})}
 
 
-def _part(place: str, name: str, build: Any, **options: Any) -> torch.nn.Module:
+def _part(place: str, name: str, build: Any, **options: Any) -> Any:
     part, info = _attempt(
         place, name, lambda: build.from_pretrained(subfolder=name, **_source(place), **options)
     )

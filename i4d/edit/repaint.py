@@ -13,6 +13,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
@@ -24,6 +25,7 @@ from i4d.edit.unchanged import with_unchanged_given_back
 from i4d.errors import EditError
 from i4d.types import EditSettings, Strength, Turbo
 
+Key = TypeVar("Key", bound=Hashable)
 VAE_PIXELS = (
     2 << 20
 )  # images are taken through the VAE in groups of at most so many pixels: bounds its memory
@@ -53,7 +55,7 @@ class ConditionCache:
         self.encoded = 0
         self._latents: OrderedDict[Hashable, torch.Tensor] = OrderedDict()
 
-    def get(self, keys: Sequence[Hashable], encode: Callable[[Hashable], torch.Tensor]) -> torch.Tensor:
+    def get(self, keys: Sequence[Key], encode: Callable[[Key], torch.Tensor]) -> torch.Tensor:
         """Return the latents (batch, channel, h, w) of originals; `encode` gives (1, channel, h, w) of one
         not held.
         """
@@ -285,7 +287,7 @@ def _denoise(
         latents = model.schedule.step(latents, output, timestep, following)
         if around is not None:
             latents = around.around(model.schedule, latents, following)
-        if record is not None:
+        if record is not None and step_record is not None:
             record.append(step_record)
     return latents
 

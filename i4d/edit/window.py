@@ -58,8 +58,12 @@ def padded_batch(images: torch.Tensor, size: int) -> torch.Tensor:
     return torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing > 0 else images
 
 
+def _behind(anchor: torch.Tensor | None, images: torch.Tensor | None) -> torch.Tensor | None:
+    return None if anchor is None or images is None else torch.cat([anchor, images])
+
+
 def _padded(seeds: Sequence[int], size: int) -> list[int]:
-    return [*seeds, *seeds[-1:] * (size - len(seeds))]
+    return [*seeds, *list(seeds[-1:]) * (size - len(seeds))]
 
 
 def separable(settings: EditSettings) -> bool:
@@ -108,18 +112,18 @@ def edit_window(
     out = []
     for first in range(0, len(began), size):
         rows = slice(first, first + size)
+        originals, start = images.originals[rows], began[rows]
         condition = None if images.condition is None else images.condition[rows]
         region = None if images.region is None else images.region[rows]
-        inputs = [images.originals[rows], began[rows], condition, region]
         if not alone:
             everywhere = torch.ones_like(images.anchor_original[:, :1])
-            before = images.anchor_original, images.anchor_edited, images.anchor_condition, everywhere
-            inputs = [
-                None if a is None or b is None else torch.cat([a, b])
-                for a, b in zip(before, inputs, strict=True)
-            ]
-        count, whole = len(inputs[0]), size + (not alone)
-        originals, start, condition, region = (None if x is None else padded_batch(x, whole) for x in inputs)
+            originals = torch.cat([images.anchor_original, originals])
+            start = torch.cat([images.anchor_edited, start])
+            condition = _behind(images.anchor_condition, condition)
+            region = _behind(everywhere, region)
+        count, whole = len(originals), size + (not alone)
+        originals, start = padded_batch(originals, whole), padded_batch(start, whole)
+        condition, region = (None if x is None else padded_batch(x, whole) for x in (condition, region))
         padded = _padded([*([] if alone else [anchor_seed]), *seeds[rows]], whole)
         edited = repaint(
             model,

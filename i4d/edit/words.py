@@ -39,7 +39,11 @@ def notice_of(place: str, prompt: str) -> str:
 
     try:
         name, _, revision = (place, "", "") if Path(place).is_dir() else place.partition("@")
-        at = {"subfolder": "tokenizer", "local_files_only": True, "revision": revision or "main"}
+        at: dict[str, Any] = {
+            "subfolder": "tokenizer",
+            "local_files_only": True,
+            "revision": revision or "main",
+        }
         tokenizer = CLIPTokenizer.from_pretrained(name, **at)
     except (OSError, ValueError, TypeError):
         return ""

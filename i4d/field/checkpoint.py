@@ -18,6 +18,7 @@ import safetensors.torch
 import torch
 
 from i4d.errors import FitError
+from i4d.field.losses import Phase
 from i4d.field.model import StreamingField
 from i4d.field.spaces import Space
 
@@ -32,7 +33,7 @@ class Progress:
     """Where a fit stands; what `Fitter` needs beside tensors to go on."""
 
     seed: int
-    phase: str
+    phase: Phase
     phase_index: int
     step: int
     total_steps: int

@@ -69,6 +69,12 @@ def voxel_levels(config: FieldConfig) -> list[int]:
     return [round(math.exp(low + (high - low) * i / (count - 1))) for i in range(count)]
 
 
+def _grad(leaf: Leaf) -> torch.Tensor:
+    grad = leaf.tensor.grad
+    assert grad is not None, f"{leaf.name} had no part in the step"
+    return grad
+
+
 class Fitter:
     """Owns a field under optimisation: `begin` a phase, then `advance`."""
 
@@ -273,7 +279,7 @@ class Fitter:
         )
         return torch.rand(self.num_rays, samples - 1, generator=generator, device=self.device)
 
-    def _fused_steps(self, bank: FrameBank, count: int) -> list[float]:
+    def _fused_steps(self, take: FusedStep, bank: FrameBank, count: int) -> list[float]:
         """Take steps through kernels: pixels are drawn ahead by a thread, and the device is waited for once,
         at the end.
         """
@@ -290,9 +296,7 @@ class Fitter:
                 settings = self._settings()
                 offsets, lenses = self.offsets(settings.samples), bank.lenses(self.device)
                 losses.append(
-                    self._step_fused(
-                        frame, pixels, lenses, settings, offsets, self._rates(), self.variation, self.loss
-                    )
+                    take(frame, pixels, lenses, settings, offsets, self._rates(), self.variation, self.loss)
                 )
                 self.step += 1
         values = torch.stack(losses).tolist() if losses else []
@@ -319,7 +323,7 @@ class Fitter:
             seen, _ = render_rays(moment, self.field.space, cells, origins, directions, settings, jitter)
             shown = recorded(seen.rgb, moment.mlp.get("gains"), view)
             loss, squared = self.loss.of_colours(shown, target)
-            if settings.distortion:
+            if seen.distortion is not None:
                 loss = loss + settings.distortion * seen.distortion.mean()
             share = len(target) / self.num_rays
             value = squared.item() * share
@@ -362,23 +366,23 @@ class Fitter:
         def gather(first: int) -> None:
             for leaf, *others in list(zip(*parts, strict=True))[first :: self.workers.count]:
                 for other in others:
-                    leaf.tensor.grad.add_(other.tensor.grad)
+                    _grad(leaf).add_(_grad(other))
 
         def share(first: int) -> None:
             mine = slice(first, None, self.workers.count)  # big and small leaves take turns in the list
             for leaf in parts[0][mine]:
                 if weight and leaf.name.endswith(".plane"):
-                    add_plane_variation_grad(leaf.tensor.grad, leaf.tensor.detach(), 1e-2 * weight)
+                    add_plane_variation_grad(_grad(leaf), leaf.tensor.detach(), 1e-2 * weight)
                 elif weight and leaf.name.endswith(".line"):
-                    add_line_variation_grad(leaf.tensor.grad, leaf.tensor.detach(), 1e-3 * weight)
+                    add_line_variation_grad(_grad(leaf), leaf.tensor.detach(), 1e-3 * weight)
                 elif weight and leaf.name.endswith(".own"):
-                    add_line_variation_grad(leaf.tensor.grad[0], leaf.tensor.detach()[0], 1e-3 * weight)
+                    add_line_variation_grad(_grad(leaf)[0], leaf.tensor.detach()[0], 1e-3 * weight)
             self.adam.step(parts[0][mine], rates)
 
         if len(parts) > 1:
             self.workers.map(gather, range(self.workers.count))
         if self.group:
-            self.group.average_all([leaf.tensor.grad for leaf in parts[0]])
+            self.group.average_all([_grad(leaf) for leaf in parts[0]])
         self.workers.map(share, range(self.workers.count))
 
     def advance(self, bank: FrameBank, num_steps: int) -> FitReport:
@@ -394,7 +398,9 @@ class Fitter:
                 f"the field has exposures of views {self.field.shape.exposures}", f"trained are {bank.views}"
             )
         losses = (
-            self._fused_steps(bank, count) if self.fused else [self._one_step(bank) for _ in range(count)]
+            self._fused_steps(self._step_fused, bank, count)
+            if self._step_fused is not None
+            else [self._one_step(bank) for _ in range(count)]
         )
         if not losses:
             return FitReport(self.step, self.total_steps, float("nan"), 0)

@@ -47,6 +47,9 @@ class Lpips(nn.Module):
     1).
     """
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self, trunk: dict[str, Tensor], heads: list[Tensor]) -> None:
         super().__init__()
         self.convolutions = nn.ModuleList(nn.Conv2d(i, o, k, s, p) for i, o, k, s, p in _LAYERS)
