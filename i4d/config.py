@@ -14,11 +14,12 @@ import sysconfig
 import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import yaml
 
 from i4d.errors import ConfigError
+from i4d.types import Attention, BoundsKind, Mode, Noise, Norm, References, Refit
 
 
 def opt(
@@ -84,7 +85,7 @@ class SceneConfig:
     )
     drop: list = opt([], "cameras left out, by name")
     held_out: list = opt([], "cameras never trained on nor edited, by name; may be empty")
-    bounds: str = opt("auto", "field space", choices=("auto", "ndc", "box", "contracted"))
+    bounds: BoundsKind | Literal["auto"] = opt("auto", "field space", choices=("auto", *get_args(BoundsKind)))
     aabb: list = opt([], "[[x,y,z],[x,y,z]] of the box; empty: from the cameras' common frustum")
     near: float = opt(0.0, "nearest depth in world units; 0: from the file or the cameras", low=0.0)
     far: float = opt(0.0, "farthest depth in world units; 0: likewise", low=0.0)
@@ -191,16 +192,16 @@ class EditorConfig:
         "folder or hub id (owner/name, owner/name@revision); auto: timbrooks/instruct-pix2pix on GPUs, the "
         "bundled tiny-ip2p on CPUs",
     )
-    attention: str = opt(
+    attention: Attention | Literal["auto"] = opt(
         "auto",
         "keys and values of self-attention; auto: anchor, of a single edited camera anchor_self",
-        choices=("auto", "anchor", "anchor_self", "sparse_causal", "own"),
+        choices=("auto", *get_args(Attention)),
     )
-    mode: str = opt(
+    mode: Mode = opt(
         "exact",
         "exact; turbo: faster, approximate; plain: the anchor anew in every window; authors: with "
         "joint GroupNorm too",
-        choices=("authors", "plain", "exact", "turbo"),
+        choices=get_args(Mode),
     )
     turbo_keys: int = opt(
         16, "turbo: anchor keys thinned to one in so many at the top level", choices=(1, 4, 16)
@@ -221,7 +222,7 @@ class EditorConfig:
         "torch.compile on top of the editor's own kernels, in exact and turbo mode; takes minutes; auto: off",
         choices=("auto", "off", "on"),
     )
-    norm: str = opt("frame", "GroupNorm over one frame or the whole window", choices=("frame", "joint"))
+    norm: Norm = opt("frame", "GroupNorm over one frame or the whole window", choices=get_args(Norm))
     text_guidance: float | None = opt(
         None,
         "s_T (--guidance-scale); auto: what the weights' model card recommends, else 9.5",
@@ -239,10 +240,10 @@ class EditorConfig:
     dtype: str = opt(
         "auto", "auto: float16 on GPUs, float32 on CPUs", choices=("auto", "float32", "float16", "bfloat16")
     )
-    noise: str = opt(
+    noise: Noise = opt(
         "shared",
         "noise of a view's windows: one for all frames, or each its own",
-        choices=("shared", "frame"),
+        choices=get_args(Noise),
     )
     keep_unchanged: bool = opt(
         True,
@@ -283,11 +284,11 @@ class ScheduleConfig:
     )
     follow_num_steps: int = opt(600, "key_views: T of the repaint of the others' windows", low=1, high=1000)
     follow_diffusion_steps: int = opt(2, "key_views: n of that repaint", low=1, high=1000)
-    references: str = opt(
+    references: References = opt(
         "last",
         "pulled into a window: the edited frame before it, the average of that and the edited key "
         "frame, or nothing",
-        choices=("last", "both", "none"),
+        choices=get_args(References),
     )
     blend: int = opt(
         0,
@@ -376,9 +377,7 @@ class ScheduleConfig:
         "round at 800 and (550, 3); off: as for several",
         choices=("effective", "intended", "off"),
     )
-    refit: str = opt(
-        "overlap", "refit while windows land, or after all of them", choices=("overlap", "barrier")
-    )
+    refit: Refit = opt("overlap", "refit while windows land, or after all of them", choices=get_args(Refit))
 
 
 @dataclass
@@ -505,7 +504,7 @@ def _checked(key: str, value: Any, option: dataclasses.Field, kind: type, where:
         value = "on" if value else "off"
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ConfigError(f"{where}: {key} = {value!r} is not a {kind.__name__}", meta["help"])
-    if meta["pattern"] and not re.fullmatch(meta["pattern"], value):
+    if meta["pattern"] and not re.fullmatch(meta["pattern"], str(value)):
         raise ConfigError(f"{where}: {key} = {value!r}", meta["help"])
     if meta["choices"] and value not in meta["choices"]:
         raise ConfigError(f"{where}: {key} = {value!r}", f"one of {', '.join(map(str, meta['choices']))}")

@@ -112,6 +112,7 @@ def choose_editor(
         editor.text_guidance = card.text_guidance
     if editor.image_guidance is None:
         editor.image_guidance = card.image_guidance
+    assert editor.attention != "auto", "settled by `fitted_to`"
     switches = editor.turbo_keys, editor.turbo_depth, editor.turbo_guidance, editor.turbo_second_keys
     settings = EditSettings(
         prompt,

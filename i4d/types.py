@@ -15,6 +15,12 @@ import numpy as np
 
 Corner = tuple[float, float, float]
 BoundsKind = Literal["ndc", "box", "contracted"]
+Attention = Literal["anchor", "anchor_self", "sparse_causal", "own"]
+Mode = Literal["authors", "plain", "exact", "turbo"]
+Norm = Literal["frame", "joint"]
+Noise = Literal["shared", "frame"]
+References = Literal["last", "both", "none"]
+Refit = Literal["overlap", "barrier"]
 
 
 def corner(values: Iterable[float]) -> Corner:
@@ -244,15 +250,15 @@ class EditSettings:
     instruction: str
     text_guidance: float
     image_guidance: float
-    attention: Literal["anchor", "anchor_self", "sparse_causal", "own"] = "anchor"
-    norm: Literal["frame", "joint"] = "frame"
+    attention: Attention = "anchor"
+    norm: Norm = "frame"
     flow: str = "auto"
     flow_mask: bool = True
-    noise: Literal["shared", "frame"] = "shared"
+    noise: Noise = "shared"
     keep_unchanged: bool = True
-    mode: Literal["authors", "plain", "exact", "turbo"] = "exact"
+    mode: Mode = "exact"
     turbo: Turbo = Turbo()
-    references: Literal["last", "both", "none"] = "last"
+    references: References = "last"
     blend: int = 0
     blend_sigma: float = 0.0
     blend_detail: bool = False

@@ -93,10 +93,10 @@ def try_out(
         f"camera {loaded.cameras[view].name}, frames {first_frame} to "
         f"{first_frame + len(originals) - 1}; {sentence}"
     )
+    attention = config.editor.attention
+    assert attention != "auto", "settled by `fitted_to`"
     grid = [
-        EditSettings(
-            p, t, i, config.editor.attention, config.editor.norm, keep_unchanged=config.editor.keep_unchanged
-        )
+        EditSettings(p, t, i, attention, config.editor.norm, keep_unchanged=config.editor.keep_unchanged)
         for p, t, i in itertools.product(texts, weights, image_weights)
     ]
     s = config.schedule

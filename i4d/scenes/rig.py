@@ -60,7 +60,7 @@ def read_rig(config: SceneConfig, root: Path) -> Scene:
         _check_size(camera, source, path)
     width, height = working_size(config, originals[0].width, originals[0].height)
     cameras = tuple(_without_distortion(c.resized(width, height)) for c in originals)
-    kind = "box" if config.bounds in ("auto", "ndc") else config.bounds
+    kind = "box" if config.bounds == "auto" or config.bounds == "ndc" else config.bounds
     bounds = frustum_bounds(cameras, kind, config.near, config.far, config.aabb)
     return Scene(
         config.name,

@@ -33,7 +33,7 @@ from i4d.scenes.timeline import Timeline
 from i4d.scenes.video import image_file
 from i4d.store.blocks import write_block
 from i4d.store.objects import ObjectStore
-from i4d.types import MATCH_SHARE, Camera, Region, Scene, TableRun
+from i4d.types import MATCH_SHARE, Camera, Region, Scene, TableRun, corner
 
 VIDEOS, PICTURES = (".mp4", ".mkv", ".mov", ".avi", ".webm"), (".png", ".jpg", ".jpeg")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -72,7 +72,7 @@ def box_of(where: str) -> Box | None:
         raise ConfigError(
             f"--where {where}: {len(parts)} numbers", "a box is x0,y0,z0,x1,y1,z1: its two opposite corners"
         )
-    low, high = tuple(map(float, parts[:3])), tuple(map(float, parts[3:]))
+    low, high = corner(map(float, parts[:3])), corner(map(float, parts[3:]))
     if not all(a < b for a, b in zip(low, high, strict=True)):
         raise ConfigError(f"--where {where}: a box needs x0 < x1, y0 < y1 and z0 < z1")
     return low, high
