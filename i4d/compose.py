@@ -223,11 +223,13 @@ def resume_run(
     with workplace(config.cluster, path.name) as work, folder.lock():
         console.line(f"computing on {work.sentence}")
         edits = request.kind == "edit"
+        prepared = prepared_scene(folder)
+        scene = load_scene(config.scene, data) if prepared is None else prepared.scene
+        fitted_to(config, scene)  # what somebody has put back to auto in config.yaml
         chosen = choose_editor(config, request.prompt, work.device(config.cluster), edits=edits)
         emit = Emitter([console, lambda event: folder.append_event(event.to_json())])
-        prepared = prepared_scene(folder)
         if prepared is None:
-            scene = settle_space(load_scene(config.scene, data), config.scene, console.trying)
+            scene = settle_space(scene, config.scene, console.trying)
             prepared = prepare_scene(scene, config, folder, emit, console.progress)
         plan = plan_for(prepared.scene, config, request, chosen.settings)
         placement = placement_for(work, config, prepared.scene, chosen, plan)
@@ -281,9 +283,8 @@ def render_run(
                 emit,
                 time.monotonic,
             )
-            session.local = prepared.region and LocalRender(
-                prepared.region, manifests[0]["checkpoint"]["digest"]
-            )
+            if prepared.region is not None:
+                session.local = LocalRender(prepared.region, manifests[0]["checkpoint"]["digest"])
             session.persist(session.warm_up)
             with stage(emit, "renders", 0):
                 return render_all(session, jobs(scene), known, scene.num_frames, emit)
