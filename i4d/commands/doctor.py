@@ -43,11 +43,14 @@ HOST_BYTES = 4 << 30  # driver, trainer and an editor of the demonstration toget
 GIB = 1 << 30
 
 
+State = Literal["ok", "warn", "fail"]
+
+
 @dataclass(frozen=True)
 class Finding:
     """One line: how it stands, what was looked at, what was found, what to do about it."""
 
-    state: Literal["ok", "warn", "fail"]
+    state: State
     what: str
     found: str
     fix: str = ""
@@ -97,7 +100,7 @@ def examine(config: Config, out: Path = Path("runs")) -> Iterator[Finding]:
 
 def versions() -> Iterator[Finding]:
     """Yield the interpreter and the packages that a run needs."""
-    state = "ok" if sys.version_info >= (3, 11) else "fail"
+    state: State = "ok" if sys.version_info >= (3, 11) else "fail"
     yield Finding(
         state, "python", platform.python_version(), "" if state == "ok" else "use Python 3.11 or later"
     )
@@ -222,7 +225,7 @@ def memory(
     _, frames, width, height = size
     if device == "cpu":
         host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        state = "ok" if host >= HOST_BYTES else "warn"
+        state: State = "ok" if host >= HOST_BYTES else "warn"
         fix = "" if state == "ok" else "close other programs, or use --local"
         return Finding(state, "memory", f"{host / GIB:.1f} GiB of host memory", fix)
     smallest = min(card for _, card in cards)

@@ -67,8 +67,8 @@ def layered(
     Without a scene one of the files must describe one. ConfigError or SceneError names the layer.
     """
     config = Config()
-    files = [(str(path), cfg.read_yaml(Path(path))) for path in files]
-    if not scene and not any("scene" in tree for _, tree in files):
+    given = [(str(path), cfg.read_yaml(Path(path))) for path in files]
+    if not scene and not any("scene" in tree for _, tree in given):
         remedy = (
             f"--scene {EXAMPLE_SCENE} for the bundled one, a name from `i4d scenes`, or your own YAML file"
         )
@@ -85,7 +85,7 @@ def layered(
         cfg.merge(config, tree, f"scene {scene}")
     for name in presets:
         cfg.merge(config, preset_tree(name), f"preset {name}")
-    for path, tree in files:
+    for path, tree in given:
         cfg.merge(config, tree, path)
     for key, value in (options or {}).items():
         if value is not None:

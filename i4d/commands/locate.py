@@ -15,6 +15,7 @@ from i4d.geometry.cameras import unproject
 from i4d.geometry.regions import Box, in_box
 from i4d.report.viewing import RunViews
 from i4d.store.run_folder import RunFolder
+from i4d.types import corner
 
 INNER, MARGIN = (
     (0.02, 0.98),
@@ -32,7 +33,7 @@ def box_around(points: torch.Tensor) -> Box:
     """
     low, high = (torch.quantile(points.double(), q, dim=0) for q in INNER)
     margin = MARGIN * (high - low).clamp_min(1e-3 * float((high - low).max()) + 1e-9)
-    return tuple(map(float, low - margin)), tuple(map(float, high + margin))
+    return corner(low - margin), corner(high + margin)
 
 
 def of_one_thing(depth: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,7 @@ print, as in i4d/cli.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -240,7 +241,7 @@ def doctor(
     raise typer.Exit(carry_out(scene, preset, config, options, set_, out))
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "locate": locate,
     "try": try_,
     "render": render,

@@ -177,8 +177,9 @@ def takes_editing(command: Callable[..., None]) -> Callable[..., None]:
                 inspect.Parameter(name, rest, default=None, annotation=kind)
                 for name, (kind, _) in EDITING.items()
             ]
-    command.__signature__ = own.replace(parameters=parameters)
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {
+    told: Any = command
+    told.__signature__ = own.replace(parameters=parameters)
+    told.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {
         "return": None
     }
     return command

@@ -104,7 +104,7 @@ class SharedEdits:
         scene = load_scene(self._config.scene, None, self._console.making)
         scene = settle_space(scene, self._config.scene, self._console.trying)
         fitted_to(self._config, scene)
-        result = None
+        result: RunResult | None = None
         with workplace(self._config.cluster, self._out.name) as work:
             self._console.line(f"computing on {work.sentence}")
             for place, prompt in zip(self.places, self._prompts, strict=True):
@@ -113,6 +113,7 @@ class SharedEdits:
                 if result.stopped:
                     return result
                 finished(place)
+        assert result is not None, "a file of prompts has at least one"
         return result
 
     def _edit(self, work: Workplace, scene: Any, place: Path, prompt: str) -> RunResult:
@@ -142,7 +143,9 @@ class SharedEdits:
             else:
                 for name in ("originals.json", "scene.json", "region.json", "reference.json", "capture.json"):
                     folder.write_json(name, self._first.read_json(name))
-                prepared = compose.prepared_scene(folder)
+                prepared = compose.prepared_scene(folder) or compose.prepare_scene(
+                    scene, config, folder, emit, console.progress
+                )
                 request = replace(request, start=self._first.manifests()[0]["checkpoint"])
             identity.write(folder, identity.followed_from(config, chosen, placement.trainers))
             request.write(folder)

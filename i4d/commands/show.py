@@ -104,9 +104,12 @@ def evaluate_videos(
             f"--masks {masks}: no such folder",
             "masks named as the videos are: cam00.mp4, cam00/ or cam00.png",
         )
-    pairs = (
-        foreign.pairs_with_run(folder, footage) if footage else foreign.pairs_with_folder(folder, originals)
-    )
+    if footage:
+        pairs = foreign.pairs_with_run(folder, footage)
+    elif originals:
+        pairs = foreign.pairs_with_folder(folder, originals)
+    else:
+        raise ConfigError("--originals is missing", "a folder of the unedited videos, or --like with a run")
     console = Console()
     console.begin("measure", len(pairs))
     found = foreign.measure(

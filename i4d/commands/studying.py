@@ -4,6 +4,7 @@ i4d/cli.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -107,4 +108,4 @@ def ablate(
     raise typer.Exit(carry_out(prompt, prompts_file, rows, out, scene, preset, config, options, set_, ckpt))
 
 
-COMMANDS = {"compare": compare, "ablate": ablate}
+COMMANDS: dict[str, Callable[..., None]] = {"compare": compare, "ablate": ablate}

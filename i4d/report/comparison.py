@@ -151,7 +151,7 @@ def write_comparison(
     """Write NAME.md, NAME.tex and NAME.csv under `out`, and NAME.mp4 where asked for; returns them by what
     they are.
     """
-    rows = rows_of([(cell, cell.run.read_json("metrics.json")) for cell in cells])
+    rows = rows_of([(cell, cell.run.needed_json("metrics.json")) for cell in cells])
     texts = {"md": markdown(title, rows), "tex": latex(rows), "csv": as_csv(rows)}
     places = {}
     for suffix, text in texts.items():

@@ -43,7 +43,7 @@ class Footage:
 
     @cached_property
     def scene(self) -> Scene:
-        return scene_from_dict(self.run.read_json("scene.json"))
+        return scene_from_dict(self.run.needed_json("scene.json"))
 
     @cached_property
     def region(self) -> Region | None:
@@ -85,7 +85,7 @@ class Footage:
 
     @cached_property
     def _originals(self) -> FrameTable:
-        return FrameTable.from_json(self.run.read_json("originals.json"))
+        return FrameTable.from_json(self.run.needed_json("originals.json"))
 
     @cached_property
     def kept(self) -> int:

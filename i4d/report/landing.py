@@ -58,14 +58,15 @@ class Landing:
 
     def _table(self, index: int) -> FrameTable:
         blocks, plan = self._blocks.get(index, {}), self._run.read_json("plan.json") or {"rounds": []}
-        runs = []
+        runs: list[TableRun] = []
         for part in (part for part in plan["rounds"] if part["index"] == index):
             for chain in part["chains"]:
                 for window in chain["windows"]:
                     digest = blocks.get(f"r{index}/v{chain['view']:02d}/w{window['index']:02d}")
-                    frames = window["frames"] if digest else ()
+                    if digest is None:
+                        continue
                     runs += [
                         TableRun(chain["view"], frame, frame + 1, digest, row)
-                        for row, frame in enumerate(frames)
+                        for row, frame in enumerate(window["frames"])
                     ]
         return FrameTable.of(runs)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from i4d.errors import ConfigError, I4DError
-from i4d.report.viewing import LOOKS, RunViews, as_finder, fitting_fov, pinhole, stands_at, vertical_fov
+from i4d.report.viewing import LOOKS, Look, RunViews, as_finder, fitting_fov, pinhole, stands_at, vertical_fov
 from i4d.types import Camera
 
 COARSEST = 8  # pictures begin at an eighth of their height
@@ -82,7 +82,7 @@ class Viewer:
         self.speed = gui.add_slider("Frames per second", 1, 60, 1, max(1, round(min(scene.fps, 60))))
         rounds = self.views.rounds()
         self.look = gui.add_button_group("Show", [look.capitalize() for look in LOOKS])
-        self.chosen_look = "after" if len(rounds) > 1 else "before"
+        self.chosen_look: Look = "after" if len(rounds) > 1 else "before"
         self.round = gui.add_dropdown("Round", [str(r) for r in rounds], initial_value=str(rounds[-1]))
         self.photos = gui.add_checkbox("Cameras", False)
         names = [c.name for c in scene.cameras]

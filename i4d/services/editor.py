@@ -6,6 +6,7 @@ values, flow of the originals) can be lost at any time without changing a bit of
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -84,7 +85,8 @@ class EditorService:
     ) -> None:
         self._store = open_store(store)
         self._reader = BlockReader(self._store, cache_dir=cache_dir)
-        self._cache_dir, self._ahead = cache_dir, None
+        self._cache_dir = cache_dir
+        self._ahead: FlowAhead | None = None
         self._name = name
         self._weights, self._dtype = weights, dtype
         self._on = Device(device, num_threads, memory_cap_gb)
@@ -166,7 +168,7 @@ class EditorService:
         store = self._flow(flow)
         if self._device.type != "cuda" or not store.estimator.on_host:
             return False
-        self._ahead = FlowAhead(
+        ahead = self._ahead = FlowAhead(
             lambda: FlowStore(
                 self._store,
                 BlockReader(self._store, cache_dir=self._cache_dir),
@@ -175,7 +177,7 @@ class EditorService:
             ),
             max(1, (self._num_threads or torch.get_num_threads()) - 1),
         )
-        self._ahead.begin(pairs)
+        ahead.begin(pairs)
         return True
 
     # ------------------------------------------------------------------------------------------ work
@@ -385,7 +387,14 @@ class EditorService:
         return torch.from_numpy(rows)[:, None].to(self._device).float() / 255
 
     def _finish(
-        self, task_id: str, began: float, cost: EditCost, rows: np.ndarray, **measured: float
+        self,
+        task_id: str,
+        began: float,
+        cost: EditCost,
+        rows: np.ndarray,
+        kept_share: float = math.nan,
+        flow_passes: int = 0,
+        flow_seconds: float = 0.0,
     ) -> EditReceipt:
         return EditReceipt(
             task=task_id,
@@ -397,5 +406,7 @@ class EditorService:
             unet_forwards=cost.unet_forwards,
             peak_bytes=self._on.peak_bytes(),
             notes=(*cost.notes, *self._store.told(), *(self._ahead.told() if self._ahead else ())),
-            **measured,
+            kept_share=kept_share,
+            flow_passes=flow_passes,
+            flow_seconds=flow_seconds,
         )

@@ -203,7 +203,7 @@ class TrainerService:
         for frame in task.frames:
             self._images += 1
             camera = task.camera.at(frame)
-            if "region" in parts:
+            if "region" in parts and task.local is not None:
                 share = self._local_scene(task.local).share(camera, frame)
                 parts["region"].append((share * 255).round().to(torch.uint8).cpu().numpy())
             if not {"rgb", "depth"} & set(parts):

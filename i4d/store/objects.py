@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 from urllib.parse import unquote, urlparse
 
 import pyarrow as pa
@@ -32,7 +32,7 @@ _HOPELESS = re.compile(
 
 _FLAT = ("s3", "gcs", "abfs")  # file systems of pyarrow that have no folders to make
 
-Bytes = bytes | bytearray | memoryview | pa.Buffer
+Bytes: TypeAlias = "bytes | bytearray | memoryview | pa.Buffer"
 
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 _DENIED = {

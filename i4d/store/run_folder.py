@@ -209,6 +209,13 @@ class RunFolder:
         except ValueError as err:
             raise BlockError(f"{self.path / name}: not valid JSON", str(err)) from err
 
+    def needed_json(self, name: str) -> Any:
+        """Return what a JSON file of the run says; BlockError if there is none or it is corrupt."""
+        found = self.read_json(name)
+        if found is None:
+            raise BlockError(f"{self.path / name}: missing, though the run needs it")
+        return found
+
     def write_manifest(self, round_index: int, tree: dict) -> None:
         """Commit a round: everything it names is stored before this is called."""
         self.write_json(f"manifest-{round_index}.json", tree)
@@ -222,7 +229,7 @@ class RunFolder:
 
     def manifests(self) -> dict[int, dict]:
         """Return the committed rounds, by index."""
-        return {index: self.read_json(f"manifest-{index}.json") for index in self.committed()}
+        return {index: self.needed_json(f"manifest-{index}.json") for index in self.committed()}
 
     # ------------------------------------------------------------------------------------------ line by line
     def append(self, *records: dict) -> None:

@@ -116,8 +116,11 @@ def _canonical(runs: Iterable[TableRun]) -> tuple[TableRun, ...]:
         for frame in sorted(frames[view]):
             digest, row = frames[view][frame]
             last = out[-1] if out else None
-            joins = last and last.view == view and last.stop == frame and last.digest == digest
-            if joins and last.row + (last.stop - last.start) == row:
+            if (
+                last is not None
+                and (last.view, last.stop, last.digest) == (view, frame, digest)
+                and last.row + (last.stop - last.start) == row
+            ):
                 out[-1] = TableRun(view, last.start, frame + 1, digest, last.row)
             else:
                 out.append(TableRun(view, frame, frame + 1, digest, row))

@@ -175,9 +175,9 @@ class RayExecutor:
             ray.get(group.ready(), timeout=timeout_s)
         except GetTimeoutError:
             remove_placement_group(group)
-            asked = {k: round(sum(b.get(k, 0.0) for b in bundles), 2) for k in ("CPU", "GPU")}
+            wanted = {k: round(sum(b.get(k, 0.0) for b in bundles), 2) for k in ("CPU", "GPU")}
             free = {k: round(ray.available_resources().get(k, 0.0), 2) for k in ("CPU", "GPU")}
-            text = f"resources did not come free within {timeout_s:g} s: asked {asked}, free {free}"
+            text = f"resources did not come free within {timeout_s:g} s: asked {wanted}, free {free}"
             raise ClusterError(text) from None
         self._groups.append(group)
         return group
@@ -195,7 +195,7 @@ class RayExecutor:
         name = spec.name if not entry.generation else f"{spec.name}.{entry.generation}"
         bundle = _bundle(spec)
         entry.actor = (
-            ray.remote(concurrency_groups={WATCH: 1})(ServiceHost)
+            ray.remote(concurrency_groups={WATCH: 1})(ServiceHost)  # type: ignore[call-overload]  # Ray's hints lack it
             .options(
                 name=name,
                 namespace=self._namespace,
