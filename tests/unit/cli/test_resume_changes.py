@@ -123,6 +123,15 @@ def test_a_run_as_it_was_goes_on_and_nothing_is_read_twice(run, capsys, monkeypa
     assert RunFolder.open(run).manifests() == before
 
 
+def test_an_attention_that_was_put_back_to_auto_is_settled_as_at_the_start(run, capsys, one_thread):
+    before = RunFolder.open(run).manifests()
+    settled = yaml.safe_load((run / "config.yaml").read_text())["editor"]["attention"]
+    with_setting(run, "editor", attention="auto")
+    code, _, err = told(capsys, "resume", run, "--local", "--device", "cpu", "--editors", 1)
+    assert code == 0, err
+    assert settled != "auto" and RunFolder.open(run).manifests() == before
+
+
 def test_what_was_prepared_cannot_be_changed(run, capsys):
     with_setting(run, "scene", width=64)
     code, _, err = told(capsys, "resume", run, "--local", "--device", "cpu", "--allow-change")

@@ -71,6 +71,14 @@ def test_a_corrupt_file_is_one_line(folder):
     assert "\n" not in str(caught.value) and folder.read_json("absent.json") is None
 
 
+def test_a_file_that_is_needed_and_gone_is_one_line(folder):
+    folder.write_json("scene.json", {"name": "demo"})
+    assert folder.needed_json("scene.json") == {"name": "demo"}
+    (folder.path / "scene.json").unlink()
+    with pytest.raises(BlockError, match="scene.json: missing"):
+        folder.needed_json("scene.json")
+
+
 def test_stop_is_asked_for_and_forgotten(folder):
     assert not folder.stop_requested()
     RunFolder.open(folder.path).request_stop()
