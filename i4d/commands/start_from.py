@@ -12,7 +12,7 @@ from i4d.field.checkpoint import decode
 from i4d.field.spaces import space_to_dict
 from i4d.store.named import get_checkpoint, put_checkpoint
 from i4d.store.run_folder import RunFolder
-from i4d.types import CheckpointReceipt
+from i4d.types import BoundsKind, CheckpointReceipt
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class TrainedField:
 
     data: bytes
     step: int
-    space: str
+    space: BoundsKind
 
     def __call__(self, folder: RunFolder) -> dict:
         """Put the field into a run's store and return its receipt."""
@@ -45,7 +45,7 @@ def checkpoint_from(place: Path) -> TrainedField:
             raise ConfigError(f"--ckpt {place}: this run has no trained field yet", f"`i4d resume {place}`")
         receipt = manifest["checkpoint"]
         data = get_checkpoint(other.store, receipt["digest"])
-        return TrainedField(data, receipt["step"], other.read_json("scene.json")["bounds"]["kind"])
+        return TrainedField(data, receipt["step"], other.needed_json("scene.json")["bounds"]["kind"])
     if place.is_file():
         data = place.read_bytes()
         field, progress, _ = decode(data)

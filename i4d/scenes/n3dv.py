@@ -7,7 +7,6 @@ on its average pose and scaled so that NDC's near plane is 1 (docs/conventions.m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -166,8 +165,14 @@ def read_n3dv(config: SceneConfig, root: Path, decide: Decide | None = None) -> 
         cameras.append(originals[-1].resized(*working_size(config, width, height)))
     near, far = 1.0, float(ranges[keep, 1].max() / unit)
     reach = config.near or near, config.far or far
-    spaces = forward_spaces(cameras, *reach) if config.bounds == "auto" else ()
-    bounds = spaces[0] if spaces else _bounds(config, cameras, reach)
+    spaces: tuple[Bounds, ...] = ()
+    if config.bounds == "auto":
+        spaces = forward_spaces(cameras, *reach)
+        bounds = spaces[0]
+    elif config.bounds == "ndc":
+        bounds = ndc_bounds(cameras, *reach)
+    else:
+        bounds = frustum_bounds(cameras, config.bounds, *reach, config.aabb)
     exact = root / "exact"
     return Scene(
         config.name,
@@ -184,9 +189,3 @@ def read_n3dv(config: SceneConfig, root: Path, decide: Decide | None = None) -> 
         tuple([ordered] if ordered else []) + line.notes,
         spaces,
     )
-
-
-def _bounds(config: SceneConfig, cameras: Sequence[Camera], reach: tuple[float, float]) -> Bounds:
-    if config.bounds == "ndc":
-        return ndc_bounds(cameras, *reach)
-    return frustum_bounds(cameras, config.bounds, *reach, config.aabb)
