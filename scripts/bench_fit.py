@@ -33,9 +33,9 @@ from i4d.config import Config, FieldConfig, merge, read_yaml
 from i4d.field.factors import factor_size, grow_line, grow_lines, grow_plane
 from i4d.field.fit import Fitter
 from i4d.field.frames import FrameBank
-from i4d.field.fused import kernels_run_on
 from i4d.field.group import Group
 from i4d.field.image import render_image
+from i4d.field.kernels import kernels_run_on
 from i4d.field.workers import Workers
 from i4d.scenes.procedural.demo import demo_cameras, render_frames
 

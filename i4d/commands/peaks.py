@@ -16,7 +16,7 @@ from i4d.edit.repaint import VAE_PIXELS
 from i4d.exec.placement import Peaks
 from i4d.exec.protocol import Resources
 from i4d.field.factors import factor_size, resolution
-from i4d.field.fit import shape_from
+from i4d.field.from_config import shape_from
 from i4d.field.view import render_settings
 from i4d.types import Scene
 

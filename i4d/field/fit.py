@@ -21,12 +21,13 @@ from i4d.field.checkpoint import encode, restore
 from i4d.field.exposure import recorded
 from i4d.field.factors import add_line_variation_grad, add_plane_variation_grad
 from i4d.field.frames import FrameBank, Pixels
-from i4d.field.fused import kernels_run_on
+from i4d.field.from_config import shape_from, voxel_levels
 from i4d.field.fused_fit import FusedStep
 from i4d.field.group import Group
 from i4d.field.image import FieldImage, render_image
+from i4d.field.kernels import kernels_run_on
 from i4d.field.losses import SQUARED, Distance, FitReport, Loss, Phase, refit_loss
-from i4d.field.model import FieldShape, Leaf, StreamingField
+from i4d.field.model import Leaf, StreamingField
 from i4d.field.optim import SliceAdam
 from i4d.field.render import RenderSettings, coarse_map, render_rays
 from i4d.field.spaces import Space
@@ -38,35 +39,6 @@ from i4d.types import Camera
 LARGEST_RATE = 0.2  # of planes and lines; groups lengthen their steps up to here
 DRAW_AHEAD = 4  # threads that draw pixels for coming steps
 EXPLORE_SHARE = 0.2  # share of a fit's steps over which even sampling gives way to the map
-
-
-def shape_from(config: FieldConfig, num_frames: int, views: Sequence[int] = ()) -> FieldShape:
-    """Return the field shape that a configuration asks for, to be fitted to these views."""
-    return FieldShape(
-        num_frames=num_frames,
-        density_components=tuple(config.density_components),
-        colour_components=tuple(config.colour_components),
-        channels_per_frame=config.channels_per_frame,
-        permanent_share=config.permanent_share,
-        feature_dim=config.feature_dim,
-        mlp_width=config.mlp_width,
-        view_frequencies=config.view_frequencies,
-        density_scale=config.density_scale,
-        density=config.density,
-        density_shift=config.density_shift,
-        frame_lines=True,
-        learned_background=config.learn_background,
-        exposures=tuple(views) if config.exposure == "camera" else (),
-    )
-
-
-def voxel_levels(config: FieldConfig) -> list[int]:
-    """Return the voxel count of each level, log-spaced from `grid_start` to `grid_end`."""
-    count = len(config.growth_at) + 1
-    if count == 1:
-        return [config.grid_end]
-    low, high = math.log(config.grid_start), math.log(config.grid_end)
-    return [round(math.exp(low + (high - low) * i / (count - 1))) for i in range(count)]
 
 
 def _grad(leaf: Leaf) -> torch.Tensor:

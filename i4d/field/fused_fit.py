@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from i4d.field.channels import Channels, Gradients, frame_channels
 from i4d.field.exposure import recorded
 from i4d.field.factors import add_line_variation_grad
 from i4d.field.frames import Lenses, Pixels
-from i4d.field.fused import Channels, FusedMoment, Gradients, frame_channels, render_fused
+from i4d.field.fused import FusedMoment, render_fused
 from i4d.field.losses import SQUARED, Loss
 from i4d.field.model import StreamingField
 from i4d.field.optim import SliceAdam

@@ -9,7 +9,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from i4d.field.fused import FusedMoment, frame_channels, kernels_run_on, render_fused
+from i4d.field.channels import frame_channels
+from i4d.field.fused import FusedMoment, render_fused
+from i4d.field.kernels import kernels_run_on
 from i4d.field.model import Mapped, StreamingField
 from i4d.field.render import Rendered, RenderSettings, coarse_map, render_rays
 from i4d.field.spaces import March

@@ -14,8 +14,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from test_field_fit import BOUNDS, FRAMES, PERCEPTUAL, cameras, contrast, scene_bank  # noqa: E402
 
+from i4d.field.channels import Gradients, frame_channels  # noqa: E402
 from i4d.field.fit import Fitter  # noqa: E402
-from i4d.field.fused import FusedMoment, Gradients, frame_channels, propose_fused, render_fused  # noqa: E402
+from i4d.field.fused import FusedMoment, propose_fused, render_fused  # noqa: E402
 from i4d.field.fused_fit import start_gradients  # noqa: E402
 from i4d.field.model import FieldShape, StreamingField  # noqa: E402
 from i4d.field.render import RenderSettings, coarse_map, propose, render_rays  # noqa: E402

@@ -9,8 +9,9 @@ import torch
 from i4d.config import FieldConfig
 from i4d.errors import FitError
 from i4d.field.checkpoint import decode, encode, restore
-from i4d.field.fit import Fitter, voxel_levels
+from i4d.field.fit import Fitter
 from i4d.field.frames import FrameBank
+from i4d.field.from_config import voxel_levels
 from i4d.field.image import render_image
 from i4d.field.losses import Loss
 from i4d.field.model import Leaf
