@@ -104,6 +104,7 @@ def test_paths_that_are_stored_are_absolute(tmp_path, monkeypatch):
 def test_no_guidance_can_be_asked_for_and_is_not_the_editors_own(said, meant, tiny_editor_folder):
     config = layered("demo", sets=[f"editor.text_guidance={said}", f"editor.weights={tiny_editor_folder}"])
     assert config.editor.text_guidance == meant
+    config.editor.attention = "anchor"  # which follows from the number of cameras
     chosen = choose_editor(config, "make it night", "cpu")
     assert chosen.settings.text_guidance == (9.5 if meant is None else meant)
     again = cfg.from_dict(cfg.to_dict(config), "stored")

@@ -40,7 +40,7 @@ def test_a_run_is_told_when_it_begins():
     from i4d.config import Config
 
     config = Config()
-    config.editor.weights = "tiny-ip2p"
+    config.editor.weights, config.editor.attention = "tiny-ip2p", "anchor"
     said = notices_of(choose_editor(config, LONG, "cpu"))[-1]
     assert "longer than the text encoder reads" in said and said.endswith('wall number 29 blue"')
     assert not any("longer" in text for text in notices_of(choose_editor(config, "make it night", "cpu")))

@@ -26,6 +26,7 @@ REVISION = "0123456789abcdef0123456789abcdef01234567"
 def config(weights, **field):
     out = Config()
     out.editor.weights = str(weights)
+    out.editor.attention = "anchor"  # which follows from the number of cameras
     small = {"grid_start": 1000, "grid_end": 1000, "growth_at": [], "samples": 6, "proposals": 12, "rays": 32}
     for key, value in {**small, **field}.items():
         setattr(out.field, key, value)
@@ -86,7 +87,6 @@ def opens(values):
 
 def test_no_auto_reaches_a_worker(tiny_editor_folder, tmp_path):
     settings = config(tiny_editor_folder, refit_loss="auto")
-    settings.editor.attention = "anchor"  # which follows from the number of cameras
     chosen = identity.choose_editor(settings, "make it night", "cpu")
     folder, parts = RunFolder.create(tmp_path / "run", {}), scene()
     plan = make_plan(parts, settings, chosen.settings)
