@@ -304,7 +304,9 @@ LISTED = {"reader": "nerfstudio", "near": 1.0, "far": 8.0}
 BARREL, RATIONAL = (-0.08, 0.02, 0.0, 0.0), (0.1, 0.05, 0.001, -0.002, 0.01, 0.15, 0.02, 0.01)
 FISHEYE = (0.05, -0.01, 0.002, 0.0)
 CASES = {
-    "cameras cam1 ... cam10": Case(counted, "by name (cam1, cam10, cam2, cam3 ...)", {}, {"order": "number"}),
+    "cameras cam1 ... cam10": Case(  # unchecked: the calibration check would tell which
+        counted, "by name (cam1, cam10, cam2, cam3 ...)", {"check": False}, {"order": "number"}
+    ),
     "pictures 1.png ... 24.png": Case(
         lambda c, r: write_pictures(c, r, lambda i: f"{i + 1}.png"), "pictures are ordered by the number"
     ),

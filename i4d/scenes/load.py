@@ -102,7 +102,7 @@ def load_scene(
         if not (root / "scene.json").exists():
             root.parent.mkdir(parents=True, exist_ok=True)
             write_demo(root, width, height, frames, progress=progress)
-    return read_n3dv(config, root, partial(_order, config, root))
+    return read_n3dv(config, root, partial(_order, config, root) if config.check else None)
 
 
 def _order(config: cfg.SceneConfig, root: Path, by_name: list[str], by_number: list[str]) -> str | None:

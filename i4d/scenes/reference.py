@@ -52,14 +52,17 @@ def read_reference(
 
 def aligned(image: np.ndarray, config: Config, scene: Scene, view: int, frame: int) -> tuple[np.ndarray, str]:
     """Return a picture of a view's frame laid onto the original, and that in words; SceneError with the
-    figures where they do not show the same.
+    figures where they do not show the same. Without the check (`scene.check`) it is taken as it is.
     """
+    if not config.scene.check:
+        return image, f"--reference {config.local.reference} is taken as it is, unchecked"
     name, of = f"--reference {config.local.reference}", scene.cameras[view].name
     found = measure(image, next(working_frames(scene, config.scene, view, frame)))
     if not found.fits:
         raise SceneError(
             f"{name} does not lie on frame {frame} of {of}: {found.figures()}",
-            "edit that very frame, without cropping it, or choose its camera with --reference-camera",
+            "edit that very frame, without cropping it, or choose its camera with --reference-camera; "
+            "--no-check takes it as it is",
         )
     if found.still:
         limit = (

@@ -88,6 +88,11 @@ class Timeline:
         """Return the instants that the scene uses."""
         return slice(self.first, self.first + (self.num_frames - 1) * self.stride + 1, self.stride)
 
+    @property
+    def end(self) -> int:
+        """Return one past the last instant that all cameras have, used by the scene or not."""
+        return min(track.span()[1] for track in self.tracks.values())
+
     def size(self, camera: str) -> tuple[int, int]:
         return self.source.size(camera)
 

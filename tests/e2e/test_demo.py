@@ -19,6 +19,7 @@ schedule: {key_frame: 1, key_steps: 2, key_views: 2, diffusion_steps: 2, refine_
   restview_refine_diffusion_steps: 1, sequence_length: 2, refit: barrier}
 cluster: {threads: 1}
 """
+FLAT_DB = 15.9  # a picture of the mean colour has 15.4 dB here: so short a fit has learned something
 
 
 def run(*arguments):
@@ -69,8 +70,8 @@ def digests(out):
 
 def test_a_run_leaves_figures_videos_and_a_page(edited):
     metrics = json.loads((edited / "metrics.json").read_text())
-    assert metrics["reconstruction"]["psnr_db"] > 5 and 0 < metrics["reconstruction"]["ssim"] <= 1
-    assert metrics["edit"]["known_answer_psnr_db"] > 3
+    assert metrics["reconstruction"]["psnr_db"] > FLAT_DB and 0.1 < metrics["reconstruction"]["ssim"] <= 1
+    assert metrics["edit"]["known_answer_psnr_db"] > 13
     assert metrics["edit"]["temporal_warp_error"] > 0 and metrics["edit"]["cross_view_error"] > 0
     assert metrics["timing"] and all(seconds >= 0 for seconds in metrics["timing"].values())
     videos = sorted((edited / "videos").glob("*.mp4"))
@@ -107,7 +108,7 @@ def test_an_edit_starts_from_a_trained_field(edited, place, common, common_train
     trained, out = place / "runs" / "trained", place / "runs" / "from-ckpt"
     assert run("train", "--scene", "demo", "--out", trained, *common_train) == 0
     metrics = json.loads((trained / "metrics.json").read_text())
-    assert metrics["reconstruction"]["psnr_db"] > 5 and "edit" not in metrics
+    assert metrics["reconstruction"]["psnr_db"] > FLAT_DB and "edit" not in metrics
     assert digests(trained)[0][1] == digests(edited)[0][1], "the same fit"
     capsys.readouterr()
     assert (

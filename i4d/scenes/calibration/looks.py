@@ -12,6 +12,7 @@ import numpy as np
 
 from i4d.config import SceneConfig
 from i4d.scenes.prepare import undistortion
+from i4d.scenes.timeline import Timeline
 from i4d.types import Camera, Scene
 
 WIDTH = 640  # pixels: features are found and distances told at this width, or the source's where it is less
@@ -39,9 +40,13 @@ class Look:
 
 
 def burst_length(scene: Scene, config: SceneConfig) -> int:
-    """Return how many neighbouring source frames of each camera are looked at."""
+    """Return how many neighbouring source frames of each camera are looked at: also past those that the
+    scene uses, since a lag shows in motion and a short stretch has little of it.
+    """
     pixels = sum(c.width * c.height for c in scene.source_cameras)
     there = (scene.num_frames - 1) * config.stride + 1
+    if isinstance(scene.source, Timeline):
+        there = max(there, scene.source.end - scene.first)
     return int(min(there, max(BURST[0], min(BURST[1], PIXELS / pixels))))
 
 

@@ -16,6 +16,7 @@ from i4d.types import Camera
 LATE = 0.35  # frames: less is told in the table only
 LATE_STOPS = 1.0
 SURE_OF_LAG = 3.0  # times the spread
+SURE_TO_STOP = 5.0
 EXPOSURE = 0.33  # stops
 WHITE = 0.33
 WIDE_DEG = 25.0  # between neighbours: a field has little to go by between them
@@ -152,7 +153,8 @@ def late(lags: dict[int, Lag], cameras: Sequence[Camera]) -> list[Problem]:
             f"{who}: started {frames:.1f} frames {'late' if lag.frames > 0 else 'early'}, "
             f"give or take {lag.spread:.1f}"
         )
-        level: Literal["stop", "warn"] = "stop" if frames + lag.spread >= LATE_STOPS else "warn"
+        sure = frames + lag.spread >= LATE_STOPS and frames >= SURE_TO_STOP * lag.spread
+        level: Literal["stop", "warn"] = "stop" if sure else "warn"
         out.append(Problem(level, "lag", (name,), lag.frames, text, f"scene.offsets: {{{name}: {value:g}}}"))
     return out
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from shared_data import shared_folder
 
 from i4d.config import SceneConfig
 from i4d.errors import SceneError
@@ -205,8 +206,6 @@ RIGS = {
 @pytest.fixture(scope="module", params=RIGS)
 def real(request):
     """What was seen of a rig of the shared data, with SPARE frames more than are judged."""
-    from conftest import shared_folder
-
     config = SceneConfig(root=str(shared_folder(request.param)), **RIGS[request.param])
     scene = load_scene(config)
     return request.param, scene, read_looks(scene, config)
