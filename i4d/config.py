@@ -116,7 +116,7 @@ class FieldConfig:
     density: str = opt("softplus", "activation of density", choices=("relu", "softplus"))
     density_scale: float = opt(25.0, "density per field unit of an activation of 1 (distance scale)", low=0.0)
     density_shift: float = opt(
-        -3.0, "added before softplus; a fit that starts as thin fog finds surfaces,", low=-100.0, high=100.0
+        -3.0, "added before softplus; a fit that starts as fog finds surfaces,", low=-100.0, high=100.0
     )
     samples: int = opt(0, "intervals per ray; 0: from the grid's resolution", low=0, high=8192)
     proposals: int = opt(

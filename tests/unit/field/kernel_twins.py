@@ -17,13 +17,13 @@ from test_field_fit import BOUNDS, FRAMES, PERCEPTUAL, cameras, contrast, scene_
 from i4d.field.channels import Gradients, frame_channels  # noqa: E402
 from i4d.field.fit import Fitter  # noqa: E402
 from i4d.field.fused import FusedMoment, propose_fused, render_fused  # noqa: E402
-from i4d.field.fused_fit import start_gradients  # noqa: E402
+from i4d.field.fused_fit import share_lines, start_gradients  # noqa: E402
 from i4d.field.model import FieldShape, StreamingField  # noqa: E402
 from i4d.field.render import RenderSettings, coarse_map, propose, render_rays  # noqa: E402
 from i4d.field.spaces import BoxSpace, space_for  # noqa: E402
 
 DEVICE = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-SHAPE = FieldShape(5, (4, 2, 2), (6, 3, 3), 0.5, 0.5, 7, 16, 2, 25.0, "softplus", -1.0)
+SHAPE = FieldShape(5, (4, 2, 2), (6, 3, 3), 0.5, 0.5, 7, 16, 2, 25.0, "softplus", -1.0, frame_lines=True)
 
 
 def one_frame(frame, background):
@@ -33,7 +33,9 @@ def one_frame(frame, background):
     g = torch.Generator().manual_seed(1)
     field = StreamingField.random(SHAPE, BoxSpace(((-1.0, -1.0, -1.0), (1.0, 1.2, 0.9)), 0.1, 10.0), 12**3, g)
     for name, tensor in field.tensors.items():
-        if "." in name:
+        if name.endswith(".own"):
+            tensor.normal_(0, 0.3, generator=g)
+        elif "." in name:
             tensor.mul_(5)
     field.to(DEVICE)
     rays = 10
@@ -63,13 +65,18 @@ def one_frame(frame, background):
     found["opacity"] = (seen[0].opacity - seen[1].opacity).abs().max()
     for one in seen:
         ((one.rgb - target).square().mean() * 100 + one.opacity.square().sum() * 0.01).backward()
+    share_lines(fused, 0.0)
     full = {name: torch.zeros_like(t) for name, t in field.tensors.items()}
     for leaf in plain.leaves:
         full[leaf.name][leaf.start : leaf.stop] += leaf.tensor.grad
     found["gradients"] = torch.zeros(())
     for name in full:
         kind, pair = name.split(".")[0][:-1], name.split(".")[0][-1]
-        if "." in name:
+        if name.endswith(".own"):
+            if frame != int(frame):
+                continue  # between frames nothing is fitted
+            ours, theirs = fused.gradients.of[name], full[name][int(frame)]
+        elif "." in name:
             index = channels[kind].host[int(pair)]
             ours, theirs = fused.gradients.of[name][: len(index)], full[name][index]
         else:

@@ -362,6 +362,39 @@ def test_bank_reads_the_pixels_it_names(bank):
         assert image[y, x] / 255 == pytest.approx(rgb.numpy(), abs=1e-5)
 
 
+def test_every_frame_has_lines_of_its_own_that_only_its_steps_move():
+    one = fitter(TINY)
+    one.begin("fit", 10)
+    one.advance(scene_bank(), 1)
+    moved = [bool(one.field.tensors["density0.own"][frame].any()) for frame in range(FRAMES)]
+    assert sum(moved) == 1
+    frame = moved.index(True)
+    own = one.field.tensors["colour0.own"]
+    length = own.shape[-1]
+    one.field.grow(4000)
+    assert own.shape[:2] == one.field.tensors["colour0.own"].shape[:2] != own.shape[1:]
+    assert one.field.tensors["colour0.own"].shape[-1] != length
+    points = torch.rand(50, 3) * 2 - 1
+    with_own = one.field.at(frame).density(points)
+    for name, tensor in one.field.tensors.items():
+        if name.endswith(".own"):
+            tensor.zero_()
+    assert not torch.equal(with_own, one.field.at(frame).density(points))
+
+
+def test_between_frames_lines_of_their_own_are_blended():
+    one = fitter(replace(TINY, permanent_share=1.0))
+    for name, tensor in one.field.tensors.items():
+        if name.endswith(".own"):
+            tensor[0], tensor[1] = 0.2, 0.6
+    halfway, points = one.field.at(0.5), torch.rand(50, 3) * 2 - 1
+    seen = halfway.density(points)
+    for name, tensor in one.field.tensors.items():
+        if name.endswith(".own"):
+            tensor[0] = 0.4
+    assert torch.allclose(seen, one.field.at(0).density(points), atol=1e-5)
+
+
 def test_moving_pixels_are_drawn_more_often():
     camera = cameras()[:1]
     bank = FrameBank(camera, (0,), 2)
