@@ -33,7 +33,9 @@ def write(folder, films, late=None, names=None, poses=None):
     rows = [llff_row(c, 2.5, 8.0) for c in films]
     np.save(folder / "poses_bounds.npy", np.stack([rows[i] for i in poses or range(len(rows))]))
     scene = folder.with_suffix(".yaml")
-    scene.write_text(f"preset: demo\nscene: {{name: toy, reader: n3dv, root: {folder}, held_out: [cam00]}}\n")
+    scene.write_text(
+        f"preset: demo\nscene: {{name: toy, reader: n3dv, root: {folder}, held_out: [cam00], bounds: ndc}}\n"
+    )
     return str(scene)
 
 
