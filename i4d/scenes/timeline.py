@@ -89,6 +89,11 @@ class Timeline:
         return slice(self.first, self.first + (self.num_frames - 1) * self.stride + 1, self.stride)
 
     @property
+    def begin(self) -> int:
+        """Return the first instant that the scene uses or comes after it and that all cameras have."""
+        return max(self.first, *(track.span()[0] for track in self.tracks.values()))
+
+    @property
     def end(self) -> int:
         """Return one past the last instant that all cameras have, used by the scene or not."""
         return min(track.span()[1] for track in self.tracks.values())
@@ -235,12 +240,16 @@ def _range(config: SceneConfig, tracks: Mapping[str, Track], root: Path) -> tupl
                 f"{root}: frames {first}..{stop - 1} asked, {shortest} has {spans[shortest][1]}",
                 "lower scene.start, scene.num_frames or scene.stride",
             )
+        common = max(a for a, _ in spans.values())
         for name, track in tracks.items():
             there = track.own[first : stop : config.stride]
             if 2 * there.sum() < len(there):
+                begins = spans[name][0] > first
                 raise SceneError(
-                    f"{root}: {name} has {there.sum()} of the {len(there)} frames asked",
-                    "lower scene.num_frames, mend scene.offsets, or list it in scene.drop",
+                    f"{root}: {name} has {there.sum()} of the {len(there)} frames asked"
+                    + (f", it begins at instant {spans[name][0]}" if begins else ""),
+                    (f"set scene.start: {common}, the first instant that all have; or " if begins else "")
+                    + "lower scene.num_frames, mend scene.offsets, or list it in scene.drop",
                 )
         return first, config.num_frames
     first = max(first, *(a for a, _ in spans.values()))

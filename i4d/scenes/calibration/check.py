@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -112,13 +112,19 @@ def looked_at(
     looks = read_looks(scene, config, progress)
     cameras = tuple(look.camera for look in looks)
     evidence = Evidence(looks, all_matches(looks, pairs_of(list(cameras))))
-    check = judged(scene.name, evidence, cameras, scene.train_views)
+    check = judged(scene.name, evidence, cameras, scene.train_views, config.offsets)
     return replace(check, seconds=round(time.monotonic() - began, 2)), Seen(looks, evidence, cameras)
 
 
-def judged(name: str, evidence: Evidence, cameras: Sequence[Camera], edited: Sequence[int]) -> Check:
+def judged(
+    name: str,
+    evidence: Evidence,
+    cameras: Sequence[Camera],
+    edited: Sequence[int],
+    offsets: Mapping[str, float] | None = None,
+) -> Check:
     """Return the check of declared cameras against what was seen; `edited`: the views that a field is made
-    from.
+    from; `offsets`: `scene.offsets`, which what was seen has followed.
     """
     suspects, mended = find_suspects(evidence, cameras)
     lags = find_lags(evidence, mended)
@@ -128,7 +134,8 @@ def judged(name: str, evidence: Evidence, cameras: Sequence[Camera], edited: Seq
     problems = [
         *verdict.suspicions(suspects, cameras, before, after),
         *verdict.strangers(levels(evidence, mended), after, cameras, _counts(evidence)),
-        *verdict.late(lags, cameras),
+        *verdict.late(lags, cameras, offsets),
+        *verdict.unlike_the_others(evidence.looks, lags, cameras),
         *verdict.exposures(bright, cameras),
         *verdict.gaps(cover),
     ]

@@ -39,15 +39,17 @@ class Look:
     per_px: float
 
 
-def burst_length(scene: Scene, config: SceneConfig) -> int:
-    """Return how many neighbouring source frames of each camera are looked at: also past those that the
-    scene uses, since a lag shows in motion and a short stretch has little of it.
+def burst(scene: Scene, config: SceneConfig) -> tuple[int, int]:
+    """Return the first of the neighbouring source frames that are looked at, and how many: from where all
+    cameras have begun (what stands in for missing frames does not move), also past those that the scene uses,
+    since a lag shows in motion and a short stretch has little of it.
     """
     pixels = sum(c.width * c.height for c in scene.source_cameras)
-    there = (scene.num_frames - 1) * config.stride + 1
+    first, there = scene.first, (scene.num_frames - 1) * config.stride + 1
     if isinstance(scene.source, Timeline):
-        there = max(there, scene.source.end - scene.first)
-    return int(min(there, max(BURST[0], min(BURST[1], PIXELS / pixels))))
+        first = min(scene.source.begin, scene.first + there - 1)
+        there = max(there + scene.first - first, scene.source.end - first)
+    return first, int(min(there, max(BURST[0], min(BURST[1], PIXELS / pixels))))
 
 
 def read_looks(
@@ -57,9 +59,9 @@ def read_looks(
 
     SceneError where a video cannot be read.
     """
-    count, looks = burst_length(scene, config), []
+    (first, count), looks = burst(scene, config), []
     with side_by_side() as pool:
-        for look in pool.map(lambda camera: _look(scene, camera, count), scene.source_cameras):
+        for look in pool.map(lambda camera: _look(scene, camera, first, count), scene.source_cameras):
             looks.append(look)
             if progress:
                 progress(len(looks), len(scene.source_cameras))
@@ -73,7 +75,7 @@ def side_by_side() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(min(4, len(os.sched_getaffinity(0))))
 
 
-def _look(scene: Scene, original: Camera, count: int) -> Look:
+def _look(scene: Scene, original: Camera, first: int, count: int) -> Look:
     width = min(WIDTH, original.width)
     camera = original.resized(width, round(width * original.height / original.width))
     maps = undistortion(camera) if camera.distortion else None
@@ -83,7 +85,7 @@ def _look(scene: Scene, original: Camera, count: int) -> Look:
     kept = set(np.linspace(0, count - 1, min(STILLS, count)).round().astype(int).tolist())
     stills, greys = [], []
     size = camera.width, camera.height
-    for i, small in enumerate(scene.source.read(original.name, scene.first, scene.first + count, size=size)):
+    for i, small in enumerate(scene.source.read(original.name, first, first + count, size=size)):
         if maps is not None:
             small = cv2.remap(small, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
         if i in kept:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from i4d.scenes.calibration.coverage import Coverage
 from i4d.scenes.calibration.lag import Lag
+from i4d.scenes.calibration.looks import Look
 from i4d.scenes.calibration.suspects import Suspect
 from i4d.types import Camera
 
@@ -21,6 +22,7 @@ EXPOSURE = 0.33  # stops
 WHITE = 0.33
 WIDE_DEG = 25.0  # between neighbours: a field has little to go by between them
 OFF_PX = 3.0
+FLAT = 2.0  # grey levels, standard deviation of a picture
 
 
 @dataclass(frozen=True)
@@ -139,23 +141,54 @@ def strangers(
     ]
 
 
-def late(lags: dict[int, Lag], cameras: Sequence[Camera]) -> list[Problem]:
-    """Return one problem per camera that is certainly out of step."""
+def late(
+    lags: dict[int, Lag], cameras: Sequence[Camera], offsets: Mapping[str, float] | None = None
+) -> list[Problem]:
+    """Return one problem per camera that is certainly out of step; `offsets`: what `scene.offsets` says
+    already, which the mend counts in.
+    """
     out = []
     for view, lag in lags.items():
         frames = abs(lag.frames)
         if not lag.certain or frames < LATE or frames < SURE_OF_LAG * lag.spread:
             continue
-        name, value = cameras[view].name, round(lag.frames, 1)
+        name = cameras[view].name
+        given = (offsets or {}).get(name, 0.0)
+        value = round(given + lag.frames, 1)
         value = round(value) if abs(value - round(value)) < max(0.25, lag.spread) else value
         who = f"{name} and {cameras[1 - view].name}" if len(cameras) == 2 else name
         text = (
-            f"{who}: started {frames:.1f} frames {'late' if lag.frames > 0 else 'early'}, "
-            f"give or take {lag.spread:.1f}"
+            f"{who}: started {frames:.1f} frames {'later' if lag.frames > 0 else 'earlier'} than its offset "
+            f"of {given:g} says"
+            if given
+            else f"{who}: started {frames:.1f} frames {'late' if lag.frames > 0 else 'early'}"
         )
+        text += f", give or take {lag.spread:.1f}"
         sure = frames + lag.spread >= LATE_STOPS and frames >= SURE_TO_STOP * lag.spread
         level: Literal["stop", "warn"] = "stop" if sure else "warn"
-        out.append(Problem(level, "lag", (name,), lag.frames, text, f"scene.offsets: {{{name}: {value:g}}}"))
+        mend = f"scene.offsets: {{{name}: {value:g}}}; or frames are missing inside its video"
+        out.append(Problem(level, "lag", (name,), lag.frames, text, mend))
+    return out
+
+
+def unlike_the_others(
+    looks: Sequence[Look], lags: dict[int, Lag], cameras: Sequence[Camera]
+) -> list[Problem]:
+    """Return one problem per camera that shows nothing, or whose motion cannot be brought together with what
+    most others agree on: black, frozen, or further out of step than is searched.
+    """
+    out = []
+    agreed = sum(lag.certain for lag in lags.values())
+    for view, (camera, look) in enumerate(zip(cameras, looks, strict=True)):
+        lag = lags.get(view)
+        if float(look.still.std()) < FLAT:
+            text = f"{camera.name}: its picture is one flat colour"
+            out.append(Problem("warn", "flat", (camera.name,), 0.0, text, "look at the video"))
+        elif agreed >= max(3, len(cameras) // 2) and not (lag and lag.certain):
+            what = "its motion agrees with nobody's" if lag else "nothing moves in it that others see move"
+            text = f"{camera.name}: {what}, while {agreed} cameras agree among themselves"
+            mend = "look at the video: frozen, much out of step, or filmed at another time?"
+            out.append(Problem("warn", "motion", (camera.name,), 0.0, text, mend))
     return out
 
 
