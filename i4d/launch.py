@@ -136,13 +136,37 @@ def forget(folder: RunFolder, fresh: bool) -> None:
         (folder.path / "config.yaml").unlink(missing_ok=True)
 
 
+# what a run writes into its folder, and what captures are made of: neither may be somebody else's
+_OURS = ("scene.json", "originals.json", "capture.json", "plan.json", "request.json", "metrics.json", "store")
+_CAPTURES = ("poses_bounds.npy", "cameras.json", "transforms.json", "frames", "dataset.json")
+_VIDEOS = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v")
+
+
+def _foreign(out: Path) -> str:
+    """Return a file of a folder that a run would stand beside or overwrite though it is not one's own; empty
+    where there is none. A folder that `prepare` has begun holds originals.json.
+    """
+    names = sorted(p.name for p in out.iterdir()) if out.is_dir() else []
+    captured = [n for n in names if n in _CAPTURES or n.lower().endswith(_VIDEOS)]
+    taken = [] if "originals.json" in names else [n for n in names if n in _OURS]
+    return next(iter([*captured, *taken]), "")
+
+
 def check_out(out: Path) -> None:
-    """Raise ConfigError where a run stands in the folder already, I4DError where it cannot be written."""
+    """Raise ConfigError where a run stands in the folder already, or a capture or other files that a run
+    would overwrite; I4DError where it cannot be written.
+    """
     check_run_id(out.name)
     if (out / "config.yaml").exists():
         raise ConfigError(
             f"{out} holds a run already", f"choose another --out, or continue it with `i4d resume {out}`"
         )
+    try:
+        foreign = _foreign(out)
+    except OSError as err:
+        raise write_error(out, err) from err
+    if foreign:
+        raise ConfigError(f"{out} holds {foreign}, which is not of a run", "give --out a folder of its own")
     try:
         made = not out.exists()
         out.mkdir(parents=True, exist_ok=True)

@@ -98,9 +98,7 @@ def compare(
     """
     study = Study(out, Layers(scene, presets, files, options, sets), ckpt, seeds)
     study.add_all(sentences(prompts, prompts_file), chosen(methods, METHODS, "--methods"))
-    return study.carry_out(
-        "comparison", "What each method makes of the same scene, sentence and network passes"
-    )
+    return study.carry_out("comparison", "What each method makes of the same scene and sentence")
 
 
 def sentences(prompts: Sequence[str], prompts_file: Path | None) -> list[str]:

@@ -61,7 +61,8 @@ def compare(
 ) -> None:
     """Edit one scene by several methods and compare them in a table.
 
-    All spend the same number of network passes; tables in Markdown, LaTeX and CSV, and a video grid.
+    per-frame and in2n may spend what i4d does, in whole edits; tables in
+    Markdown, LaTeX and CSV, and a video grid.
 
     Example:  i4d compare --scene demo --prompt "make it snow" --methods i4d,per-frame,in2n --out runs/compare
     """

@@ -90,6 +90,8 @@ def bootstrap_interval(
     total, mean = drawn.sum(1), float((sample * weight).sum() / weight.sum())
     means = (drawn * sample).sum(1)[total > 0] / total[total > 0]
     low, high = np.quantile(mean + widen * (means - mean), [(1 - level) / 2, (1 + level) / 2])
+    if sample.min() >= 0:  # an error, a share: widening must not take it below what it can be
+        low = max(low, 0.0)
     return float(low), float(high)
 
 

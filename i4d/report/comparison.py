@@ -322,6 +322,9 @@ def _notes(rows: Rows) -> str:
         f"{seeds} seed{'s' if seeds > 1 else ''} of the editor. "
     )
     text += "Seconds: without decoding and reconstruction."
+    passes = [metrics["unet_forwards"] for row in rows for _, metrics in row.runs]
+    if max(passes) > 1.1 * min(passes):
+        text += f" Network passes differ: {min(passes)} to {max(passes)} (column forwards)."
     absent = [f.title for f in FIGURES if f not in _shown(rows)]
     return text + (
         f" Not measured here (reasons in the cells' metrics.json): {', '.join(absent)}." if absent else ""

@@ -52,7 +52,12 @@ def read_rig(config: SceneConfig, root: Path) -> Scene:
                 f"{option}: no camera {', '.join(unknown)} in {path}", f"there are {', '.join(names)}"
             )
     entries = [e for e in entries if e["name"] not in config.drop]
-    source = VideoFiles({e["name"]: file_inside(root, e.get("video"), str(path)) for e in entries})
+    videos = {e["name"]: file_inside(root, e.get("video"), str(path)) for e in entries}
+    for video in videos.values():
+        same = [n for n, v in videos.items() if v.resolve() == video.resolve()]
+        if len(same) > 1:
+            raise SceneError(f"{path}: {some(same)} name one video, {video.name}", "give each camera its own")
+    source = VideoFiles(videos)
     kept = [e["name"] for e in entries]
     line = timeline(config, source, kept, root)
     originals = [_camera(e, path) for e in entries]

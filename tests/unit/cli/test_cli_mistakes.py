@@ -227,3 +227,21 @@ def test_a_bug_is_one_line_without_debug_and_a_traceback_with_it(capsys, tmp_pat
     assert code == 1 and "this is a bug" in line and "--debug" in line
     with pytest.raises(json.JSONDecodeError):
         cli.main([*arguments, "--debug"])
+
+
+@pytest.mark.parametrize("taken", ["poses_bounds.npy", "cam00.mp4", "scene.json", "store"])
+def test_a_run_goes_into_no_folder_of_something_else(tmp_path, taken):
+    """A capture as --out would have its own scene.json overwritten."""
+    from i4d.errors import ConfigError
+    from i4d.launch import check_out
+
+    folder = tmp_path / "capture"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    check_out(folder)
+    (folder / taken).write_text("{}")
+    with pytest.raises(ConfigError, match=f"holds {taken}, which is not of a run"):
+        check_out(folder)
+    if taken in ("scene.json", "store"):
+        (folder / "originals.json").write_text("{}")  # `prepare` was here
+        check_out(folder)

@@ -77,10 +77,31 @@ def test_a_late_camera_stops_a_run_unless_told_otherwise(tmp_path, films, leavin
     assert run("prepare", "--scene", scene, "--out", str(tmp_path / "run")) == 3
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("error: calibration check: cam03: started 5.") or "cam03: started 4.9" in said
-    assert said.endswith("(scene.offsets: {cam03: 5}; --no-check goes on anyway)")
+    mend = "(scene.offsets: {cam03: 5}; or frames are missing inside its video; --no-check goes on anyway)"
+    assert said.endswith(mend)
     assert run("prepare", "--scene", scene, "--out", str(tmp_path / "run"), "--no-check") == 0
     mended = ("--set", "scene.offsets={cam03: 5}")
     assert run("check", "--scene", scene, *mended) == 0
+    some = ("--set", "scene.num_frames=12")  # so the range begins before the camera does
+    assert run("check", "--scene", scene, *mended, *some) == 0
+    capsys.readouterr()
+    half = ("--set", "scene.offsets={cam03: 2}")
+    assert run("check", "--scene", scene, *half) == 3
+    said = " ".join(capsys.readouterr().out.split())
+    assert "later than its offset of 2 says" in said and "scene.offsets: {cam03: 5}" in said
+
+
+def test_a_camera_that_is_black_or_frozen_is_told(tmp_path, films, leaving, capsys):
+    for how, word in (("black", "its picture is one flat colour"), ("frozen", "nothing moves in it")):
+        changed = dict(films)
+        camera = list(films)[3]
+        changed[camera] = (
+            films[camera] * 0 if how == "black" else np.repeat(films[camera][:1], FRAMES + LATE, 0)
+        )
+        scene = write(tmp_path / how, changed)
+        assert run("check", "--scene", scene) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert f"cam03: {word}" in said and "good: " not in said
 
 
 def test_an_ambiguous_order_is_decided_by_the_pictures(tmp_path, films):

@@ -243,6 +243,7 @@ def test_prepare_is_resumable_and_undistorts(tmp_path):
         ({"width": 50}, "declared 50x30"),
         ({"video": "../v0.mp4"}, "not a file in"),
         ({"video": "gone.mp4"}, "missing"),
+        ({"video": "v0.mp4"}, "c0, c1 name one video, v0.mp4"),
         ({"distortion": [1, 2]}, "2 numbers"),
         ({"name": "c0"}, "different"),
     ],
