@@ -120,7 +120,8 @@ def settle_space(
         return scene
     first, text = scene.spaces[0], ""
     if len(scene.spaces) > 1 and len(scene.cameras) >= FEWEST_CAMERAS:
-        frame = scene.num_frames // 2
+        frame = max((stop for _, start, stop in scene.missing if start == 0), default=0)  # all are there
+        frame = min(frame, scene.num_frames - 1)
         pictures = [next(working_frames(scene, config, v, frame)) for v in range(len(scene.cameras))]
         found = try_spaces(scene.spaces, scene.cameras, pictures, progress=progress)
         mine = next(t for t in found if t.bounds is first)
