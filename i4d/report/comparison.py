@@ -219,23 +219,25 @@ def _text(figure: Figure, row: Row) -> str:
     return text + (f" [{interval[0]:.{figure.digits}f}, {interval[1]:.{figure.digits}f}]" if interval else "")
 
 
-def _best(figure: Figure, rows: Rows, prompt: str) -> set[str]:
-    """Return the method whose figure of a prompt is better than each other's, beyond the 95 % interval of
-    the difference; empty where none is, or where it cannot be told.
+def _leaders(figures: Sequence[Figure], rows: Rows) -> set[tuple[str, str, str]]:
+    """Return (prompt, method, figure's key) where a method is better than each other one of its prompt beyond
+    the 95 % interval of the difference.
     """
-    values = [
-        (value, row) for row in rows if row.prompt == prompt and (value := row.read(figure)) is not None
-    ]
-    if not figure.better or len(values) < 2:
-        return set()
-    _, best = max(values, key=lambda found: figure.better * found[0])
-    sure = all(_is_better(figure, best, row) for _, row in values if row is not best)
-    return {best.method} if sure else set()
+    out = set()
+    for figure in (f for f in figures if f.better):
+        for prompt in _prompts(rows):
+            values = [(v, r) for r in rows if r.prompt == prompt and (v := r.read(figure)) is not None]
+            if len(values) < 2:
+                continue
+            _, best = max(values, key=lambda found: figure.better * found[0])
+            if all(_is_better(figure, _paired(figure, best, row)) for _, row in values if row is not best):
+                out.add((prompt, best.method, figure.key))
+    return out
 
 
-def _is_better(figure: Figure, ours: Row, theirs: Row) -> bool:
-    found = _paired(figure, ours, theirs)
-    return found is not None and figure.better * (found[1] if figure.better > 0 else found[2]) > 0
+def _is_better(figure: Figure, difference: tuple[float, float, float] | None) -> bool:
+    """Return whether a difference (mean, low, high) is on the better side with its whole interval."""
+    return difference is not None and figure.better * difference[1 if figure.better > 0 else 2] > 0
 
 
 def _paired(figure: Figure, ours: Row, theirs: Row) -> tuple[float, float, float] | None:
@@ -258,12 +260,13 @@ def markdown(title: str, rows: Rows) -> str:
     the interval of the difference.
     """
     figures = _shown(rows)
+    leaders = _leaders(figures, rows)
     arrow = {-1: " ↓", 0: "", 1: " ↑"}
     heads = " | ".join(f.title + arrow[f.better] for f in figures)
     lines = [f"**{title}**", "", f"| prompt | method | {heads} |", "|---|---|" + "---:|" * len(figures)]
     for row in rows:
         texts = [
-            f"**{_text(f, row)}**" if row.method in _best(f, rows, row.prompt) else _text(f, row)
+            f"**{_text(f, row)}**" if (row.prompt, row.method, f.key) in leaders else _text(f, row)
             for f in figures
         ]
         lines.append(f"| {row.prompt} | {row.method} | " + " | ".join(texts) + " |")
@@ -301,7 +304,7 @@ def _difference(figure: Figure, ours: Row, theirs: Row) -> str:
         return "-"
     mean, low, high = (f"{value:+.{figure.digits}f}" for value in found)
     text = f"{mean} [{low}, {high}]"
-    return f"**{text}**" if _is_better(figure, ours, theirs) else text
+    return f"**{text}**" if _is_better(figure, found) else text
 
 
 def _notes(rows: Rows) -> str:
@@ -334,6 +337,7 @@ def _notes(rows: Rows) -> str:
 def latex(rows: Rows) -> str:
     """Return the table in LaTeX (booktabs), bold as in Markdown."""
     figures = _shown(rows)
+    leaders = _leaders(figures, rows)
     arrow = {-1: r" $\downarrow$", 0: "", 1: r" $\uparrow$"}
     lines = [r"\begin{tabular}{ll" + "r" * len(figures) + "}", r"\toprule"]
     lines += [
@@ -345,7 +349,8 @@ def latex(rows: Rows) -> str:
             texts = []
             for figure in figures:
                 text = _text(figure, row)
-                texts.append(rf"\textbf{{{text}}}" if row.method in _best(figure, rows, prompt) else text)
+                bold = (prompt, row.method, figure.key) in leaders
+                texts.append(rf"\textbf{{{text}}}" if bold else text)
             lines.append(" & ".join([_escaped(prompt), _escaped(row.method), *texts]) + r" \\")
         lines.append(r"\midrule" if prompt != _prompts(rows)[-1] else r"\bottomrule")
     return "\n".join([*lines, r"\end{tabular}", ""])
