@@ -30,7 +30,7 @@ from bench_dense import dense_samples, dense_steps, psnr_of_pixels
 from bench_rig import rig
 
 from i4d.config import Config, FieldConfig, merge, read_yaml
-from i4d.field.factors import factor_size, grow_line, grow_lines, grow_plane
+from i4d.field.factors import factor_size, grow_line, grow_plane
 from i4d.field.fit import Fitter
 from i4d.field.frames import FrameBank
 from i4d.field.group import Group
@@ -133,8 +133,7 @@ def set_cells(fitter: Fitter, cells: tuple[int, int, int]) -> None:
     for name, tensor in field.tensors.items():
         if "." in name:
             height, width, length = factor_size(cells, int(name.split(".")[0][-1]))
-            grow = grow_line if tensor.dim() == 2 else grow_lines
-            grown = grow_plane(tensor, height, width) if name.endswith("plane") else grow(tensor, length)
+            grown = grow_plane(tensor, height, width) if name.endswith("plane") else grow_line(tensor, length)
             field.tensors[name] = grown.contiguous()
     field.cells = cells
     fitter.adopt(field)

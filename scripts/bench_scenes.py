@@ -6,11 +6,11 @@
     python scripts/bench_scenes.py --toy                                      (seconds on two CPU cores)
 
 A scene is a folder (poses_bounds.npy or cameras.json in it), a scene file, a shipped name, or a procedural
-world `procedural/LAYOUT:SEED` with the layouts of i4d/scenes/procedural/rigs.py. Figures, over some frames of
-the held-out and of some trained cameras: PSNR (of all pixels together), SSIM, LPIPS where its weights are
-found, PSNR of the pixels that move and of those that stand still (a pixel moves where it differs from the
-median of its video by more than MOVES), and, where the scene brings exact depth, the share of pixels whose
-depth is within 2 %. Seconds are those of fitting alone.
+world `procedural/LAYOUT:SEED` with the layouts of i4d/scenes/procedural/rigs.py. Figures, over some frames
+of the held-out and of some trained cameras: PSNR (of all pixels together), SSIM, LPIPS where its weights
+are found, PSNR of the pixels that move and of those that stand still (a pixel moves where it differs from
+the median of its video by more than 20 levels), and, where the scene brings exact depth, the share of
+pixels whose depth is within 2 %. Seconds are those of fitting alone.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from i4d import config as cfg
 from i4d.config import Config, SceneConfig
 from i4d.errors import I4DError, WeightsError
 from i4d.field.fit import Fitter
-from i4d.field.frames import FrameBank
+from i4d.field.frames import MOTION, FrameBank
 from i4d.field.spaces import space_for
 from i4d.field.workers import Workers
 from i4d.metrics.image import psnr, ssim
 from i4d.metrics.perceptual import Lpips, find_lpips
 from i4d.scenes.load import load_scene, scene_config
+from i4d.scenes.n3dv import NEAR_MARGIN
 from i4d.scenes.prepare import working_frames
 from i4d.scenes.procedural.rigs import write_rig
 from i4d.types import Scene
 
-MOVES = 20 / 255  # as field/frames.py
 TRAINED_VIEWS, FRAMES = 2, 10  # looked at
 
 
@@ -59,7 +59,7 @@ class Footage:
         if view not in self._medians:
             self._medians[view] = np.median(self.rows[view][:: max(1, len(self.rows[view]) // 15)], 0)
         away = np.abs(self.rows[view][frame].astype(np.float32) - self._medians[view]).max(-1)
-        return torch.from_numpy(away > MOVES * 255)
+        return torch.from_numpy(away > MOTION)
 
     def __post_init__(self) -> None:
         self._medians: dict[int, np.ndarray] = {}
@@ -121,7 +121,7 @@ def scene_unit(scene: Scene, config: Config) -> float:
     if config.scene.reader not in ("n3dv", "demo"):
         return 1.0
     ranges = np.load(Path(scene_root(scene, config)) / "poses_bounds.npy")[:, 15]
-    return 1.08 * float(ranges.min())
+    return NEAR_MARGIN * float(ranges.min())
 
 
 def scene_root(scene: Scene, config: Config) -> str:

@@ -71,15 +71,14 @@ def grow_plane(plane: Tensor, height: int, width: int) -> Tensor:
 
 
 def grow_line(line: Tensor, length: int) -> Tensor:
-    """Return lines (channel, length') resampled to another vertex count."""
-    return F.interpolate(line[None], length, mode="linear", align_corners=True)[0]
-
-
-def grow_lines(lines: Tensor, length: int) -> Tensor:
-    """Return lines of every frame (frame, slot, length) resampled to another vertex count."""
-    if lines.shape[1] == 0:
-        return lines.new_zeros(*lines.shape[:2], length)
-    return F.interpolate(lines, length, mode="linear", align_corners=True)
+    """Return lines (channel, length), or those of every frame (frame, slot, length), resampled to another
+    vertex count.
+    """
+    if line.numel() == 0:
+        return line.new_zeros(*line.shape[:-1], length)
+    lines = line if line.dim() == 3 else line[None]
+    grown = F.interpolate(lines, length, mode="linear", align_corners=True)
+    return grown if line.dim() == 3 else grown[0]
 
 
 def total_variation(planes: list[Tensor], lines: list[Tensor]) -> Tensor:

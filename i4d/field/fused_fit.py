@@ -169,8 +169,8 @@ class _Kept:
 
 
 def start_gradients(moment: FusedMoment, variation: float) -> None:
-    """Set the gradient buffers to the gradient of total variation: planes x 1e-2, lines x 1e-3
-    (`fit.Fitter._update`).
+    """Set the gradient buffers of planes to the gradient of total variation (x 1e-2), those of lines to
+    zero: theirs is added once it is shared out (`share_lines`).
     """
     from i4d.field.kernels import update
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from i4d.field.factors import factor_size, grow_line, grow_lines, grow_plane, lattice, plane_line, resolution
+from i4d.field.factors import factor_size, grow_line, grow_plane, lattice, plane_line, resolution
 from i4d.field.spaces import Space, extents, space_from_dict, space_to_dict
 from i4d.field.streaming import Slice, Stream, split_permanent
 
@@ -309,9 +309,7 @@ class StreamingField:
             return tensor
         pair = int(name.split(".")[0][-1])
         height, width, length = factor_size(resolution(num_voxels, extents(self.space)), pair)
-        if name.endswith(".plane"):
-            return grow_plane(tensor, height, width)
-        return grow_line(tensor, length) if tensor.dim() == 2 else grow_lines(tensor, length)
+        return grow_plane(tensor, height, width) if name.endswith(".plane") else grow_line(tensor, length)
 
     def grow(self, num_voxels: int) -> None:
         """Resample all factors, in place, to a grid of about `num_voxels` voxels."""

@@ -8,8 +8,8 @@ import triton.language as tl
 
 @triton.jit
 def variation_grad(value, grad, table, factor, weight, height, width, BLOCK: tl.constexpr):
-    """Write (not add) the gradient of total variation of the channels in `table` to grad (channel, height,
-    width).
+    """Write (not add) the gradient of total variation of the planes in `table` to grad (channel, height,
+    width), two vertices or more a side.
 
     `factor` holds weight / channels of the group by channel; a gradient buffer that starts out this way needs
     no zeroing.
@@ -28,11 +28,10 @@ def variation_grad(value, grad, table, factor, weight, height, width, BLOCK: tl.
         right = tl.load(plane + at + 1, mask & (column < width - 1), 0.0)
         across = tl.where(column > 0, centre - left, 0.0) - tl.where(column < width - 1, right - centre, 0.0)
         total = across * (scale / (height * (width - 1)))
-        if height > 1:
-            up = tl.load(plane + at - width, mask & (row > 0), 0.0)
-            down = tl.load(plane + at + width, mask & (row < height - 1), 0.0)
-            along = tl.where(row > 0, centre - up, 0.0) - tl.where(row < height - 1, down - centre, 0.0)
-            total += along * (scale / ((height - 1) * width))
+        up = tl.load(plane + at - width, mask & (row > 0), 0.0)
+        down = tl.load(plane + at + width, mask & (row < height - 1), 0.0)
+        along = tl.where(row > 0, centre - up, 0.0) - tl.where(row < height - 1, down - centre, 0.0)
+        total += along * (scale / ((height - 1) * width))
         tl.store(local + at, total, mask)
     else:
         tl.store(local + at, tl.zeros([BLOCK], tl.float32), mask)

@@ -20,6 +20,7 @@ from i4d.scenes.calibration.matches import Pair, all_matches, pairs_of
 from i4d.scenes.calibration.moving import moving_pairs
 from i4d.scenes.calibration.suspects import find_suspects, levels
 from i4d.scenes.calibration.verdict import Problem
+from i4d.scenes.names import some
 from i4d.types import Camera, Scene
 
 WITHIN_PX = 2.0
@@ -222,20 +223,16 @@ def _notes(evidence: Evidence, cameras: Sequence[Camera], lags: dict[int, Lag]) 
     unknown = [c.name for v, c in enumerate(cameras) if not any(v in p for p in sure)]
     if unknown:
         notes.append(
-            f"too few matches to measure the poses of {_some(unknown)} in pixels: the views are too far "
+            f"too few matches to measure the poses of {some(unknown)} in pixels: the views are too far "
             "apart or have too little texture; judged by motion alone where something moves"
         )
     still = [c.name for v, c in enumerate(cameras) if v not in lags]
     unsure = [cameras[v].name for v, lag in lags.items() if not lag.certain]
     if still:
-        notes.append(f"not enough motion to tell the lag of {_some(still)}")
+        notes.append(f"not enough motion to tell the lag of {some(still)}")
     if unsure:
-        notes.append(f"the lag of {_some(unsure)} is not certain: motion repeats, or views tell little")
+        notes.append(f"the lag of {some(unsure)} is not certain: motion repeats, or views tell little")
     return notes
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])} and {len(names) - 3} more"
 
 
 def _moving(scene: Scene, stride: int, began: float) -> Check:
