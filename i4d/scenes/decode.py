@@ -133,12 +133,10 @@ def _colour(frame: Any, path: Path) -> str:
 
 def _rotation(frame: Any, path: Path) -> int:
     """Return by how many quarter turns counter-clockwise a decoded frame is to be shown."""
-    matrix = None
-    for data in frame.side_data:
-        if data.type.name == "DISPLAYMATRIX":
-            matrix = np.frombuffer(bytes(data), np.int32)[:9].reshape(3, 3)[:2, :2] / 65536.0
-    if matrix is None:
+    data = frame.side_data.get("DISPLAYMATRIX")  # a loop over side data gives keys since PyAV 19
+    if data is None:
         return 0
+    matrix = np.frombuffer(bytes(data), np.int32)[:9].reshape(3, 3)[:2, :2] / 65536.0
     turns = round(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])) / 90) % 4
     pure = np.linalg.matrix_power(np.array([[0, -1], [1, 0]]), turns)
     size = np.sqrt(abs(np.linalg.det(matrix)))
