@@ -13,7 +13,14 @@ from i4d import __version__
 from i4d.metrics.image import ssim
 from i4d.metrics.temporal import FLOOR
 from i4d.report import look
-from i4d.report.answers import ObjectAnswers, picture_answer
+from i4d.report.answers import (
+    ObjectAnswers,
+    answer_in_words,
+    named_edit,
+    picture_answer,
+    source_frames,
+    why_no_answer_of,
+)
 from i4d.report.appearance import appearance
 from i4d.report.by_round import by_round
 from i4d.report.edited_frames import edited_frames
@@ -23,7 +30,6 @@ from i4d.report.shots import KEY_BEFORE, after, before
 from i4d.report.steadiness import FLOW, bound_threads, figure, temporal_errors, view_errors
 from i4d.report.workload import Workload, stage_seconds, workload_of
 from i4d.scenes.repertoire.objects import OBJECTS
-from i4d.scenes.repertoire.phrases import edit_named_by
 from i4d.store.run_folder import RunFolder
 
 _SMALLEST_FOR_SSIM = 11
@@ -142,7 +148,7 @@ def edit(footage: Footage, tell: Callable[[str], None] = lambda part: None) -> d
     images' mean gradient; what they are made of stands under `temporal` and `cross_view`. `edited_frames` has
     the same about the frames before any field. `tell` is called with each part's name before it is measured.
     """
-    name = edit_named_by(footage.prompt) if footage.prompt else None
+    name = named_edit(footage)
     reasons = [reason for v in footage.watched if (reason := footage.why_not_after(v))]
     views = [v for v in footage.watched if not footage.why_not_after(v)]
     out: dict = {"name": name}
@@ -168,21 +174,19 @@ def _nothing(reason: str) -> dict:
 
 
 def _known_answer(footage: Footage, name: str | None, views: list[int], reasons: list[str]) -> dict:
+    """Return the nearness of edited renders to the known answer, and of the unedited video; `known_answer_is`
+    says what that answer is, `known_answer_reason` why there is none.
+    """
     nothing = {"known_answer_psnr_db": None, "unedited_to_answer_psnr_db": None, "known_answer_frames": 0}
-    if not views:
-        return {**nothing, "known_answer_reason": reasons[0], "object": None, "object_reason": reasons[0]}
-    if not footage.scene.exact:
-        reason = "the scene has no exact answers: only procedural scenes do"
-        return {**nothing, "known_answer_reason": reason, "object": None, "object_reason": reason}
-    if name is None:
-        reason = "the sentence names no single edit of the demonstration editor's repertoire"
+    reason = reasons[0] if not views else why_no_answer_of(footage, name)
+    if reason or name is None:
         return {**nothing, "known_answer_reason": reason, "object": None, "object_reason": reason}
     near, far, frames, inside = Mean(), Mean(), 0, _ObjectFigures()
     for view in views:
         camera = footage.camera(view)
         count = min(footage.num_rendered(after(camera.name)), footage.num_rendered(before(camera.name)))
         exact = ObjectAnswers(footage.scene.exact, camera, name) if name in OBJECTS else None
-        source = _source_frames(footage, count)
+        source = source_frames(footage, range(count))
         taken = set(footage.taken(view, count))
         for i, answer in enumerate(_answers(footage, exact, name, view, source)):
             if i not in taken:
@@ -199,16 +203,12 @@ def _known_answer(footage: Footage, name: str | None, views: list[int], reasons:
         "known_answer_psnr_db": near.value(3),
         "known_answer_interval_db": near.interval(3),
         "known_answer_each_db": near.each(3),
+        "known_answer_is": answer_in_words(name),
     }
     out |= {"unedited_to_answer_psnr_db": far.value(3), "known_answer_frames": frames}
     if name not in OBJECTS:
         return {**out, "object": None, "object_reason": f"{name} changes the whole image"}
     return {**out, "object": inside.to_json()}
-
-
-def _source_frames(footage: Footage, count: int) -> list[int]:
-    scene = footage.run.config().get("scene", {})
-    return [scene.get("start", 0) + i * scene.get("stride", 1) for i in range(count)]
 
 
 def _answers(
