@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from i4d.metrics.image import image_psnr
 from i4d.report.answers import answers_of, named_edit, source_frames, why_no_answer_of
 from i4d.report.edited_frames import disagreement_elsewhere
 from i4d.report.footage import Footage
 from i4d.report.judging import probe_frames
-from i4d.report.mean import image_psnr
 from i4d.types import FrameAddress
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 320.0, 170.0, 52.0, 14.0, 14.0, 28.0

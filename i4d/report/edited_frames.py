@@ -12,10 +12,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from i4d.metrics.image import image_psnr
 from i4d.metrics.temporal import Unsteadiness
 from i4d.report.answers import answers_of, source_frames, why_no_answer_of
 from i4d.report.footage import Footage
-from i4d.report.mean import Mean, image_psnr
+from i4d.report.mean import Mean
 from i4d.report.shots import OTHERS_BEFORE, other_instants
 from i4d.report.steadiness import figure, joined, temporal_errors, view_errors
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from i4d import __version__
-from i4d.metrics.image import ssim
+from i4d.metrics.image import image_psnr, image_ssim
 from i4d.metrics.temporal import FLOOR
 from i4d.report import look
 from i4d.report.answers import (
@@ -25,14 +25,13 @@ from i4d.report.appearance import appearance
 from i4d.report.by_round import by_round
 from i4d.report.edited_frames import edited_frames
 from i4d.report.footage import Footage
-from i4d.report.mean import Mean, image_psnr
+from i4d.report.mean import Mean
 from i4d.report.shots import KEY_BEFORE, after, before
 from i4d.report.steadiness import FLOW, bound_threads, figure, temporal_errors, view_errors
 from i4d.report.workload import Workload, stage_seconds, workload_of
 from i4d.scenes.repertoire.objects import OBJECTS
 from i4d.store.run_folder import RunFolder
 
-_SMALLEST_FOR_SSIM = 11
 # in the order they are measured
 PARTS = (
     "reconstruction",
@@ -96,8 +95,8 @@ def reconstruction(footage: Footage) -> dict:
         for i, (rendered, original) in enumerate(_pairs(footage, view, before(footage.camera(view).name))):
             frames += 1
             quality.add(image_psnr(rendered, original), view, i)
-            if min(rendered.shape[:2]) >= _SMALLEST_FOR_SSIM:
-                likeness.add(ssim(*(look.on_device(x) for x in (rendered, original))), view, i)
+            if (alike := image_ssim(rendered, original, look.device())) is not None:
+                likeness.add(alike, view, i)
     figures: dict[str, Any] = {
         "psnr_db": quality.value(3),
         "psnr_interval_db": quality.interval(3),

@@ -18,11 +18,11 @@ import cv2
 import numpy as np
 
 from i4d.errors import SceneError
+from i4d.metrics.image import image_psnr
 from i4d.metrics.temporal import Unsteadiness
 from i4d.report import look
 from i4d.report.answers import answer_in_words, answers_of, source_frames, why_no_answer_of
 from i4d.report.footage import Footage
-from i4d.report.mean import image_psnr
 from i4d.report.shots import KEY_BEFORE
 from i4d.report.steadiness import FLOW, temporal_errors, view_errors
 from i4d.scenes.decode import probe, read_video

@@ -9,9 +9,9 @@ from reported_run import NIGHT, build, noise, rig, videos
 
 from i4d.commands.run_request import Request
 from i4d.errors import ConfigError, I4DError
+from i4d.metrics.image import image_psnr
 from i4d.report.answers import ObjectAnswers, picture_answer
 from i4d.report.evaluate import evaluate
-from i4d.report.mean import image_psnr
 from i4d.report.page import write_report
 from i4d.report.shots import render_jobs
 from i4d.scenes.procedural.demo import demo_cameras, render_frames, write_demo
