@@ -6,11 +6,19 @@
     python scripts/bench_scenes.py --toy                                      (seconds on two CPU cores)
 
 A scene is a folder (poses_bounds.npy or cameras.json in it), a scene file, a shipped name, or a procedural
-world `procedural/LAYOUT:SEED` with the layouts of i4d/scenes/procedural/rigs.py. Figures, over some frames
-of the held-out and of some trained cameras: PSNR (of all pixels together), SSIM, LPIPS where its weights
-are found, PSNR of the pixels that move and of those that stand still (a pixel moves where it differs from
-the median of its video by more than 20 levels), and, where the scene brings exact depth, the share of
-pixels whose depth is within 2 %. Seconds are those of fitting alone.
+world `procedural/LAYOUT:SEED` with the layouts of i4d/scenes/procedural/rigs.py. The field's space is settled
+as a run settles it (`scene.bounds: auto` is tried). Figures of the held-out and of some trained cameras: PSNR
+and SSIM as a run's report has them (i4d/metrics/image.py: mean over images, all frames unless --measured says
+how many), LPIPS of LPIPS_FRAMES frames where its weights are found, and PSNR of the pixels that move and of
+those that stand still, all such pixels together (a pixel moves where it differs from the median of its video
+by more than 20 levels). Seconds are those of fitting alone.
+
+Where the scene brings exact depth (i4d/metrics/depth.py): the share of pixels whose depth is within 2 %; near
+depth edges the share within 5 % and the median relative error; and the matches between cameras that the depth
+of the field makes, by the test of the key frame's warps at 0.05 of the median depth, from each camera with
+exact depth to MATCHED_VIEWS trained ones: `matched` is the share of its pixels (counted once for each camera
+that they fall into) that pass the test, `correct_matches` the share of those that show the same surface.
+Cameras without exact depth of their own cannot tell that a point is hidden from them.
 """
 
 from __future__ import annotations
@@ -20,7 +28,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,15 +43,17 @@ from i4d.field.fit import Fitter
 from i4d.field.frames import MOTION, FrameBank
 from i4d.field.spaces import space_for
 from i4d.field.workers import Workers
-from i4d.metrics.image import psnr, ssim
+from i4d.metrics.depth import View, edge_figures, matches
+from i4d.metrics.image import as_uint8, image_psnr, image_ssim
 from i4d.metrics.perceptual import Lpips, find_lpips
 from i4d.scenes.load import load_scene, scene_config
 from i4d.scenes.n3dv import NEAR_MARGIN
 from i4d.scenes.prepare import working_frames
 from i4d.scenes.procedural.rigs import write_rig
-from i4d.types import Scene
+from i4d.scenes.space_trial import settle_space
+from i4d.types import MATCH_SHARE, Scene
 
-TRAINED_VIEWS, FRAMES = 2, 10  # looked at
+TRAINED_VIEWS, LPIPS_FRAMES, MATCHED_VIEWS = 2, 16, 6  # looked at
 
 
 @dataclass
@@ -94,7 +104,7 @@ def scene_settings(name: str, args: argparse.Namespace, scratch: Path) -> Config
 
 def read(config: Config, data: str | None) -> Footage:
     """Return a scene with all its frames in memory, and exact depth where it lies beside them."""
-    scene = load_scene(config.scene, data)
+    scene = settle_space(load_scene(config.scene, data), config.scene)
     rows = [np.stack(list(working_frames(scene, config.scene, v))) for v in range(len(scene.cameras))]
     footage, root = Footage(scene, rows), Path(config.scene.root)
     unit = scene_unit(scene, config)
@@ -107,13 +117,29 @@ def read(config: Config, data: str | None) -> Footage:
                 continue
             with np.load(path) as exact:
                 depth = exact["depth"]
-                frames = exact["frames"] if "frames" in exact else range(len(depth))
-                if len(depth) == 2 and "frames" not in exact:
-                    frames = (0, scene.num_frames // 2)
-            for frame, image in zip(frames, depth, strict=True):
-                if image.shape == (camera.height, camera.width):
-                    footage.depth[view, int(frame)] = image / unit
+                frames = exact["frames"] if "frames" in exact else depth_frames(root, len(depth))
+            for source, image in zip(frames, depth, strict=True):
+                frame, between = divmod(int(source) - config.scene.start, config.scene.stride)
+                if between or not 0 <= frame < scene.num_frames:
+                    continue
+                footage.depth[view, frame] = sampled(image, camera.height, camera.width) / unit
     return footage
+
+
+def depth_frames(root: Path, count: int) -> Sequence[int]:
+    """Return which frames of the videos `count` depth images are of: what scene.json says, else the first."""
+    path = root / "scene.json"
+    told = json.loads(path.read_text()).get("depth", {}).get("frames", ()) if path.exists() else ()
+    return told if len(told) == count else range(count)
+
+
+def sampled(depth: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return a depth image at another size: the nearest of its pixels at every new centre, nothing mixed."""
+    rows, columns = (
+        np.minimum(((np.arange(new) + 0.5) * old / new).astype(int), old - 1)
+        for new, old in zip((height, width), depth.shape, strict=True)
+    )
+    return depth[np.ix_(rows, columns)].astype(np.float32)
 
 
 def scene_unit(scene: Scene, config: Config) -> float:
@@ -130,40 +156,83 @@ def scene_root(scene: Scene, config: Config) -> str:
 
 
 def measured(
-    fitter: Fitter, footage: Footage, views: tuple[int, ...], lpips: Lpips | None
+    fitter: Fitter, footage: Footage, views: tuple[int, ...], lpips: Lpips | None, most: int = 0
 ) -> dict[str, float]:
-    """Return the figures of some views, over FRAMES frames of each."""
+    """Return the figures of some views over all frames that they took, or `most` of them evenly spread."""
     scene, device = footage.scene, fitter.device
-    frames = sorted({round(f) for f in np.linspace(0, scene.num_frames - 1, FRAMES)} | {0})
-    shown, truth, moving, likeness, perceived, close = [], [], [], [], [], []
+    error, pixels, each, alike, perceived, close = [0.0, 0.0], [0, 0], [], [], [], []
+    edges: dict[str, list[float]] = {}
     for view in views:
+        gone = {f for v, a, b in scene.missing if v == view for f in range(a, b)}
+        frames = [f for f in spread(scene.num_frames, most) if f not in gone]
+        perceive = [frames[i] for i in spread(len(frames), LPIPS_FRAMES)] if lpips is not None else []
         for frame in frames:
             image = fitter.image(scene.cameras[view].at(frame), frame)
             rgb = fitter.exposed(image.rgb, view) if view in scene.train_views else image.rgb
-            rgb = (rgb.clamp(0, 1) * 255).round() / 255
-            original = torch.from_numpy(footage.rows[view][frame]).to(device).float() / 255
-            shown.append(rgb.reshape(-1, 3)), truth.append(original.reshape(-1, 3))
-            moving.append(footage.moving(view, frame).to(device).reshape(-1))
-            likeness.append(ssim(rgb, original))
-            if lpips is not None:
-                pair = (t.permute(2, 0, 1)[None] for t in (rgb, original))
+            shown, original = as_uint8(rgb), footage.rows[view][frame]
+            each.append(image_psnr(shown, original))
+            if (likeness := image_ssim(shown, original, device)) is not None:
+                alike.append(likeness)
+            squared, moves = ((shown / 255.0 - original / 255.0) ** 2).mean(-1), footage.moving(view, frame)
+            for kind, mask in enumerate((~moves.numpy(), moves.numpy())):
+                error[kind] += float(squared[mask].sum())
+                pixels[kind] += int(mask.sum())
+            if lpips is not None and frame in perceive:
+                pair = (
+                    torch.from_numpy(np.array(x)).to(device).permute(2, 0, 1)[None].float() / 255
+                    for x in (shown, original)
+                )
                 perceived.append(float(lpips(*pair)))
             if (view, frame) in footage.depth:
                 exact = torch.from_numpy(footage.depth[view, frame]).to(device)
                 close.append(((image.depth_z / exact - 1).abs() < 0.02).float().mean().item())
-    a, b, moves = torch.cat(shown), torch.cat(truth), torch.cat(moving)
-    found = {
-        "psnr_db": psnr(a, b),
-        "ssim": float(np.mean(likeness)),
-        "moving_share": moves.float().mean().item(),
-    }
-    for name, mask in (("moving_db", moves), ("still_db", ~moves)):
-        found[name] = psnr(a, b, mask) if mask.any() else float("nan")
+                for name, value in edge_figures(image.depth_z, exact).items():
+                    edges.setdefault(name, []).append(value)
+    found = {"psnr_db": float(np.mean(each)), "ssim": float(np.mean(alike)) if alike else float("nan")}
+    found["moving_share"] = pixels[1] / sum(pixels)
+    for kind, name in enumerate(("still_db", "moving_db")):
+        mean = error[kind] / pixels[kind] if pixels[kind] else float("nan")
+        found[name] = -10 * float(np.log10(max(mean, 1e-12)))
     if perceived:
         found["lpips"] = float(np.mean(perceived))
     if close:
         found["depth_within_2_percent"] = float(np.mean(close))
-    return found
+    return (
+        found
+        | {name: float(np.mean(values)) for name, values in edges.items()}
+        | matched(fitter, footage, views)
+    )
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Return all of 0 .. count - 1, or `most` of them evenly spread; `most` 0: all."""
+    return sorted({round(i) for i in np.linspace(0, count - 1, min(count, most or count))})
+
+
+def matched(fitter: Fitter, footage: Footage, views: tuple[int, ...]) -> dict[str, float]:
+    """Return the shares of pixels that match in other cameras and of matches that are right, over at most two
+    instants of the views that have exact depth; empty where none has.
+    """
+    scene = footage.scene
+    others = [scene.train_views[i] for i in spread(len(scene.train_views), MATCHED_VIEWS)]
+    threshold = scene.bounds.within(MATCH_SHARE, MATCH_SHARE)
+
+    def seen(view: int, frame: int) -> View:
+        camera, exact = scene.cameras[view].at(frame), footage.depth.get((view, frame))
+        there = None if exact is None else torch.from_numpy(exact).to(fitter.device)
+        return View(camera, fitter.image(camera, frame).depth_z, there)
+
+    total = np.zeros(3, np.int64)
+    for view in views:
+        known = sorted(f for v, f in footage.depth if v == view)
+        for frame in {known[0], known[len(known) // 2]} if known else ():
+            sources = [seen(v, frame) for v in others if v != view]
+            total += matches(seen(view, frame), sources, threshold)
+    looked_up, passed, right = total.tolist()
+    if not looked_up:
+        return {}
+    share = right / passed if passed else float("nan")
+    return {"matched": passed / looked_up, "correct_matches": share}
 
 
 def fits(
@@ -196,9 +265,9 @@ def fits(
         row = {"seconds": spent, "step": fitter.step, "steps": steps, "grid": list(fitter.field.cells)}
         row["rays_per_s"] = fitter.step * config.field.rays / spent
         if held_out:
-            row["held_out"] = measured(fitter, footage, held_out[:TRAINED_VIEWS], lpips)
+            row["held_out"] = measured(fitter, footage, held_out, lpips, args.measured)
         chosen = scene.train_views[:: max(1, len(scene.train_views) // TRAINED_VIEWS)][:TRAINED_VIEWS]
-        row["trained"] = measured(fitter, footage, chosen, lpips)
+        row["trained"] = measured(fitter, footage, chosen, lpips, args.measured)
         yield row
         if args.seconds and not budgets:
             return
@@ -265,6 +334,7 @@ def brief(row: dict[str, Any]) -> str:
         f"(moving {seen['moving_db']:5.2f}, still {seen['still_db']:5.2f}), ssim {seen['ssim']:.3f}, "
         f"trained {row['trained']['psnr_db']:5.2f} (moving {row['trained']['moving_db']:5.2f})"
         + (f", depth {depth:.3f}" if depth is not None else "")
+        + (f", correct matches {seen['correct_matches']:.3f}" if "correct_matches" in seen else "")
     )
 
 
@@ -278,6 +348,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--steps", type=int, default=0, help="steps of the schedule; 0: field.fit_steps")
     parser.add_argument("--seconds", type=float, nargs="*", default=[], help="budgets at which to measure")
+    parser.add_argument(
+        "--measured", type=int, default=0, help="frames of a camera that are measured; 0: all"
+    )
     parser.add_argument("--size", default="416x312", help="of procedural worlds")
     parser.add_argument("--frames", type=int, default=50, help="of procedural worlds")
     parser.add_argument("--cameras", type=int, default=12, help="of procedural worlds")

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from capture_inputs import CASES, LISTED, RIG, Clean, clean_demo, scene_config  # noqa: E402
 
 from i4d import config as cfg  # noqa: E402
-from i4d.report.mean import image_psnr  # noqa: E402
+from i4d.metrics.image import image_psnr  # noqa: E402
 from i4d.scenes.n3dv import read_n3dv  # noqa: E402
 from i4d.scenes.nerfstudio import read_nerfstudio  # noqa: E402
 from i4d.scenes.prepare import prepare  # noqa: E402

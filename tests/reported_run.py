@@ -12,6 +12,7 @@ import numpy as np
 from i4d import config as cfg
 from i4d.commands.run_request import Request
 from i4d.driver.journal import plain
+from i4d.report.answers import demonstration_weights
 from i4d.report.shots import KEY_BEFORE, OTHERS_BEFORE
 from i4d.scenes.prepare import scene_to_dict
 from i4d.store.blocks import write_block
@@ -138,9 +139,11 @@ def build(
     depths: list[np.ndarray] | None = None,
     request: Request = NIGHT,
     told: list[dict] | None = None,
+    weights: str | None = None,
 ) -> RunFolder:
     """Write a run: `renders` by name as (n, h, w, 3); `edited` whole videos by view; `depths` (h, w) beside
-    `key/before`, and the same again as `others/before` for the first and the last instant."""
+    `key/before`, and the same again as `others/before` for the first and the last instant; `weights` is the
+    identity of the editor's, None: the bundled demonstration editor's."""
     run = RunFolder.create(path, cfg.to_dict(cfg.Config()))
     table = FrameTable.of(
         TableRun(v, 0, len(x), write_block(run.store, x).digest) for v, x in enumerate(originals)
@@ -149,6 +152,9 @@ def build(
     run.write_json("originals.json", table.to_json())
     run.write_json("plan.json", {"key_frame": 1, "match_threshold": 0.05, "views": list(scene.train_views)})
     dataclasses.replace(request, kind="edit" if edited else "train").write(run)
+    if edited:
+        chosen = demonstration_weights() if weights is None else weights
+        run.write_json("identity.json", {"editor.weights": chosen})
     run.write_manifest(0, {"overrides": [], "receipts": {}})
     if edited:
         runs = [[v, 0, len(x), write_block(run.store, x).digest, 0] for v, x in edited.items()]

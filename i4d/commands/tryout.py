@@ -18,13 +18,15 @@ from i4d.edit.load import load_editor
 from i4d.errors import ConfigError
 from i4d.flow.find import find_estimator
 from i4d.identity import choose_editor, notices_of, settle
-from i4d.report.answers import answers_of
+from i4d.report.answers import answers_of, why_no_answer
 from i4d.report.console import Console
 from i4d.report.contact_sheet import SCORES, command_of, sheet_html, sheet_png
 from i4d.report.tryout import Strengths, best, try_grid
 from i4d.scenes.load import load_scene
 from i4d.scenes.prepare import working_frames
+from i4d.scenes.repertoire.phrases import edit_named_by
 from i4d.services.device import choose_device
+from i4d.services.identity import weights_identity
 from i4d.types import EditSettings, Scene, Strength
 
 SMALL_EDITOR = 100_000_000  # weights: smaller ones are loaded once per core, and edit as many cells at once
@@ -103,7 +105,8 @@ def try_out(
     strengths = Strengths(
         Strength(1000, s.diffusion_steps), Strength(s.refine_num_steps, s.refine_diffusion_steps)
     )
-    answers = {p: _answers(loaded, config, view, chosen[p].card.knows(p), originals) for p in texts}
+    editor = weights_identity(first.place)
+    answers = {p: _answers(loaded, config, view, p, editor, originals) for p in texts}
     console.begin("try", len(grid))
     if device.type == "cpu" and models[0].num_parameters < SMALL_EDITOR:
         side_by_side = min(len(grid), torch.get_num_threads())
@@ -133,11 +136,12 @@ def _passed_on(presets: Sequence[str], files: Sequence[Path], sets: Sequence[str
     return [part for pair in pairs for part in pair]
 
 
-def _answers(scene: Scene, config: Config, view: int, name: str, originals: np.ndarray) -> list[np.ndarray]:
-    """Return what each frame should become, where the scene has exact answers and the edit is of the
-    repertoire.
-    """
-    if not scene.exact or not name:
+def _answers(
+    scene: Scene, config: Config, view: int, prompt: str, weights: str, originals: np.ndarray
+) -> list[np.ndarray]:
+    """Return what each frame should become, or nothing where the edit has no known answer."""
+    name = edit_named_by(prompt)
+    if name is None or why_no_answer(name, scene.exact, weights):
         return []
     first = config.schedule.key_frame
     source = [config.scene.start + (first + i) * config.scene.stride for i in range(len(originals))]

@@ -1,15 +1,44 @@
-"""Image metrics: peak signal-to-noise ratio and structural similarity."""
+"""Image metrics: peak signal-to-noise ratio and structural similarity.
+
+A field's reconstruction is one thing wherever it is told (report, console, scripts/bench_scenes.py): its
+renders of a camera, clamped and rounded to 8 bits, against that camera's original frames; `image_psnr` and
+`image_ssim` of every frame that the camera took, and the mean over images.
+"""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = 0.01**2, 0.03**2
+
+
+def image_psnr(image: np.ndarray, reference: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """Return the PSNR in dB of two uint8 images, inside a mask (height, width) where given; at most 100."""
+    error = (image.astype(np.float64) - reference) / 255
+    error = (error if mask is None else error[mask]) ** 2
+    return min(100.0, -10 * math.log10(max(float(error.mean()), 1e-12)))
+
+
+def image_ssim(image: np.ndarray, reference: np.ndarray, device: torch.device | str = "cpu") -> float | None:
+    """Return the structural similarity of two uint8 images (height, width, channel); None where a side is
+    shorter than the window.
+    """
+    if min(image.shape[:2]) < _WINDOW:
+        return None
+    return ssim(*(torch.from_numpy(np.array(x)).to(device).float() / 255 for x in (image, reference)))
+
+
+def as_uint8(rgb: Tensor) -> np.ndarray:
+    """Return colours (..., 3) as renders are stored: clamped to [0, 1] and rounded to the nearest of 256
+    levels.
+    """
+    return (rgb.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
 
 def psnr(image: Tensor, reference: Tensor, mask: Tensor | None = None) -> float:

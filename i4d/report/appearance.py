@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from i4d.report import look
-from i4d.report.answers import ObjectAnswers, picture_answer
+from i4d.report.answers import ObjectAnswers, picture_answer, source_frames, why_no_answer_of
 from i4d.report.footage import Footage
 from i4d.report.shots import after, before
 from i4d.scenes.repertoire.objects import OBJECTS
@@ -27,8 +27,8 @@ FIGURES = (
 
 
 def appearance(footage: Footage, name: str | None, views: list[int], reasons: list[str]) -> dict[str, Any]:
-    """Return a cell for every figure of FIGURES; `name` is the edit of the repertoire that has exact answers,
-    if any.
+    """Return a cell for every figure of FIGURES; `name` is the edit of the repertoire that the sentence
+    names, or None.
     """
     if not views:
         return {figure: look.missing(reasons[0]) for figure in FIGURES}
@@ -75,24 +75,16 @@ def edges_kept(footage: Footage, count: int) -> look.Cell:
 
 def _against_the_answer(footage: Footage, name: str | None, view: int, count: int) -> dict[str, look.Cell]:
     figures = ("known_answer_lpips", "known_answer_gradient_psnr_db")
-    if not footage.scene.exact:
-        return {
-            figure: look.missing("the scene has no exact answers: only procedural scenes do")
-            for figure in figures
-        }
-    if name is None:
-        return {
-            figure: look.missing("the sentence names no single edit with an exact answer")
-            for figure in figures
-        }
-    camera = footage.camera(view)
-    out: dict[str, look.Cell] = {}
-    if name in OBJECTS:
-        scene = footage.run.config().get("scene", {})
-        source = [scene.get("start", 0) + i * scene.get("stride", 1) for i in range(count)]
+    camera, out, exact = footage.camera(view), {}, None
+    source = source_frames(footage, range(count))
+    if name in OBJECTS and footage.scene.exact:  # where the object is holds for every editor
         exact = ObjectAnswers(footage.scene.exact, camera, name)
-        answers = list(exact.frames(source))
         out["background_kept_db"] = _background(footage, exact, view, source)
+    reason = why_no_answer_of(footage, name)
+    if reason or name is None:
+        return {**out, **{figure: look.missing(reason) for figure in figures}}
+    if exact:
+        answers = list(exact.frames(source))
     else:
         answers = [picture_answer(name, footage.original(view, i)) for i in range(count)]
     edited, answer = (lambda i: footage.rendered(after(camera.name), i)), answers.__getitem__

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from i4d.report.answers import answers_of
+from i4d.metrics.image import image_psnr
+from i4d.report.answers import answers_of, named_edit, source_frames, why_no_answer_of
 from i4d.report.edited_frames import disagreement_elsewhere
 from i4d.report.footage import Footage
 from i4d.report.judging import probe_frames
-from i4d.report.mean import image_psnr
-from i4d.scenes.repertoire.phrases import edit_named_by
 from i4d.types import FrameAddress
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 320.0, 170.0, 52.0, 14.0, 14.0, 28.0
@@ -26,7 +25,7 @@ _PARTS = {
 
 
 def by_round(footage: Footage) -> list[dict[str, Any]]:
-    """Return what rounds.json says of every round and, where the scene has exact answers, how near its probe
+    """Return what rounds.json says of every round and, where the edit has a known answer, how near its probe
     renders come (dB).
 
     Probes are the few neighbouring frames of the first watched camera that the judge of the rounds looks at.
@@ -59,14 +58,13 @@ def by_round(footage: Footage) -> list[dict[str, Any]]:
 
 
 def _answers(footage: Footage) -> list[np.ndarray] | None:
-    """Return what the probes should show, or None where the scene or the sentence has no exact answer."""
-    name = edit_named_by(footage.prompt) if footage.prompt else None
-    if not footage.scene.exact or name is None:
+    """Return what the probes should show, or None where the edit has no known answer."""
+    name = named_edit(footage)
+    if name is None or why_no_answer_of(footage, name):
         return None
     view, frames = footage.watched[0], probe_frames(footage.scene.num_frames, footage.key_frame)
-    scene = footage.run.config().get("scene", {})
-    source = [scene.get("start", 0) + frame * scene.get("stride", 1) for frame in frames]
     originals = [footage.original(view, frame) for frame in frames]
+    source = source_frames(footage, frames)
     return answers_of(footage.scene.exact, footage.camera(view), name, originals, source)
 
 

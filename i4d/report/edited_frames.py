@@ -12,10 +12,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from i4d.metrics.image import image_psnr
 from i4d.metrics.temporal import Unsteadiness
-from i4d.report.answers import answers_of
+from i4d.report.answers import answers_of, source_frames, why_no_answer_of
 from i4d.report.footage import Footage
-from i4d.report.mean import Mean, image_psnr
+from i4d.report.mean import Mean
 from i4d.report.shots import OTHERS_BEFORE, other_instants
 from i4d.report.steadiness import figure, joined, temporal_errors, view_errors
 
@@ -26,7 +27,7 @@ def edited_frames(footage: Footage, name: str | None) -> dict:
     """Return `temporal`, the warp error of the middle edited camera's frames beside its originals' own;
     `cross_view`, how far the cameras disagree at the first and last instant (the key instant's frames were
     averaged through depth); `known_answer_psnr_db`, the mean over up to six frames of every edited camera
-    (None with `known_answer_reason` where there is no exact answer).
+    (None with `known_answer_reason` where there is none).
 
     `name` is the edit of the repertoire that the sentence names, or None. `each` are the single figures in
     the order of cameras and frames.
@@ -79,18 +80,19 @@ def disagreement_elsewhere(
 
 
 def _known_answer(footage: Footage, name: str | None) -> dict:
-    if not footage.scene.exact or name is None:
-        reason = "only procedural scenes have exact answers"
-        if name is None:
-            reason = "the sentence names no single edit of the demonstration editor's repertoire"
+    reason = why_no_answer_of(footage, name)
+    if reason or name is None:
         return {"known_answer_psnr_db": None, "known_answer_reason": reason}
     count = footage.scene.num_frames
-    frames = sorted({round(i * (count - 1) / (_ANSWERED - 1)) for i in range(_ANSWERED)})
-    scene = footage.run.config().get("scene", {})
-    source = [scene.get("start", 0) + frame * scene.get("stride", 1) for frame in frames]
+    spread = sorted({round(i * (count - 1) / (_ANSWERED - 1)) for i in range(_ANSWERED)})
     near = Mean()
     for view in footage.scene.train_views:
-        originals = [footage.original(view, frame) for frame in frames]
+        taken = set(footage.taken(view, count))
+        frames = [frame for frame in spread if frame in taken]
+        originals, source = (
+            [footage.original(view, frame) for frame in frames],
+            source_frames(footage, frames),
+        )
         answers = answers_of(footage.scene.exact, footage.camera(view), name, originals, source)
         for frame, answer in zip(frames, answers, strict=True):
             near.add(image_psnr(footage.edited_frame(view, frame), answer), view, frame)

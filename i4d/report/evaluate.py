@@ -10,23 +10,28 @@ from typing import Any
 import numpy as np
 
 from i4d import __version__
-from i4d.metrics.image import ssim
+from i4d.metrics.image import image_psnr, image_ssim
 from i4d.metrics.temporal import FLOOR
 from i4d.report import look
-from i4d.report.answers import ObjectAnswers, picture_answer
+from i4d.report.answers import (
+    ObjectAnswers,
+    answer_in_words,
+    named_edit,
+    picture_answer,
+    source_frames,
+    why_no_answer_of,
+)
 from i4d.report.appearance import appearance
 from i4d.report.by_round import by_round
 from i4d.report.edited_frames import edited_frames
 from i4d.report.footage import Footage
-from i4d.report.mean import Mean, image_psnr
+from i4d.report.mean import Mean
 from i4d.report.shots import KEY_BEFORE, after, before
 from i4d.report.steadiness import FLOW, bound_threads, figure, temporal_errors, view_errors
 from i4d.report.workload import Workload, stage_seconds, workload_of
 from i4d.scenes.repertoire.objects import OBJECTS
-from i4d.scenes.repertoire.phrases import edit_named_by
 from i4d.store.run_folder import RunFolder
 
-_SMALLEST_FOR_SSIM = 11
 # in the order they are measured
 PARTS = (
     "reconstruction",
@@ -90,8 +95,8 @@ def reconstruction(footage: Footage) -> dict:
         for i, (rendered, original) in enumerate(_pairs(footage, view, before(footage.camera(view).name))):
             frames += 1
             quality.add(image_psnr(rendered, original), view, i)
-            if min(rendered.shape[:2]) >= _SMALLEST_FOR_SSIM:
-                likeness.add(ssim(*(look.on_device(x) for x in (rendered, original))), view, i)
+            if (alike := image_ssim(rendered, original, look.device())) is not None:
+                likeness.add(alike, view, i)
     figures: dict[str, Any] = {
         "psnr_db": quality.value(3),
         "psnr_interval_db": quality.interval(3),
@@ -142,7 +147,7 @@ def edit(footage: Footage, tell: Callable[[str], None] = lambda part: None) -> d
     images' mean gradient; what they are made of stands under `temporal` and `cross_view`. `edited_frames` has
     the same about the frames before any field. `tell` is called with each part's name before it is measured.
     """
-    name = edit_named_by(footage.prompt) if footage.prompt else None
+    name = named_edit(footage)
     reasons = [reason for v in footage.watched if (reason := footage.why_not_after(v))]
     views = [v for v in footage.watched if not footage.why_not_after(v)]
     out: dict = {"name": name}
@@ -168,21 +173,19 @@ def _nothing(reason: str) -> dict:
 
 
 def _known_answer(footage: Footage, name: str | None, views: list[int], reasons: list[str]) -> dict:
+    """Return the nearness of edited renders to the known answer, and of the unedited video; `known_answer_is`
+    says what that answer is, `known_answer_reason` why there is none.
+    """
     nothing = {"known_answer_psnr_db": None, "unedited_to_answer_psnr_db": None, "known_answer_frames": 0}
-    if not views:
-        return {**nothing, "known_answer_reason": reasons[0], "object": None, "object_reason": reasons[0]}
-    if not footage.scene.exact:
-        reason = "the scene has no exact answers: only procedural scenes do"
-        return {**nothing, "known_answer_reason": reason, "object": None, "object_reason": reason}
-    if name is None:
-        reason = "the sentence names no single edit of the demonstration editor's repertoire"
+    reason = reasons[0] if not views else why_no_answer_of(footage, name)
+    if reason or name is None:
         return {**nothing, "known_answer_reason": reason, "object": None, "object_reason": reason}
     near, far, frames, inside = Mean(), Mean(), 0, _ObjectFigures()
     for view in views:
         camera = footage.camera(view)
         count = min(footage.num_rendered(after(camera.name)), footage.num_rendered(before(camera.name)))
         exact = ObjectAnswers(footage.scene.exact, camera, name) if name in OBJECTS else None
-        source = _source_frames(footage, count)
+        source = source_frames(footage, range(count))
         taken = set(footage.taken(view, count))
         for i, answer in enumerate(_answers(footage, exact, name, view, source)):
             if i not in taken:
@@ -199,16 +202,12 @@ def _known_answer(footage: Footage, name: str | None, views: list[int], reasons:
         "known_answer_psnr_db": near.value(3),
         "known_answer_interval_db": near.interval(3),
         "known_answer_each_db": near.each(3),
+        "known_answer_is": answer_in_words(name),
     }
     out |= {"unedited_to_answer_psnr_db": far.value(3), "known_answer_frames": frames}
     if name not in OBJECTS:
         return {**out, "object": None, "object_reason": f"{name} changes the whole image"}
     return {**out, "object": inside.to_json()}
-
-
-def _source_frames(footage: Footage, count: int) -> list[int]:
-    scene = footage.run.config().get("scene", {})
-    return [scene.get("start", 0) + i * scene.get("stride", 1) for i in range(count)]
 
 
 def _answers(

@@ -127,6 +127,7 @@ def _reconstruction(metrics: dict) -> tuple[Figure, ...]:
 
 def _answer(edit: dict, metrics: dict) -> tuple[Figure, ...]:
     where = "held-out camera" if metrics["held_out"] else "camera (trained on: none is held out)"
+    answer = f": {edit['known_answer_is']}" if edit.get("known_answer_is") else ""
     rows = [
         Figure(
             "Edited render to the known answer",
@@ -134,9 +135,8 @@ def _answer(edit: dict, metrics: dict) -> tuple[Figure, ...]:
             number(edit["unedited_to_answer_psnr_db"], "dB"),
             HIGHER,
             _frames(edit, "known_answer_frames"),
-            f"PSNR of the edited field's render on the {where} against what the edit should exactly "
-            "look like there; beside it the "
-            "unedited video against the same answer. The difference is what the edit achieved.",
+            f"PSNR of the edited field's render on the {where} against the known answer{answer}; beside it "
+            "the unedited video against the same answer. The difference is what the edit achieved.",
             edit.get("known_answer_reason", ""),
             span(edit.get("known_answer_interval_db")),
         )

@@ -65,6 +65,13 @@ class Footage:
         return self.request.prompt if self.edited else ""
 
     @property
+    def weights(self) -> str | None:
+        """Return the identity of the weights that the run edits with (i4d/identity.py); None where the folder
+        does not say, or nothing edits.
+        """
+        return (self.run.read_json("identity.json") or {}).get("editor.weights") or None
+
+    @property
     def edited(self) -> bool:
         """Return whether at least one round of editing is committed."""
         return max(self.manifests) > 0

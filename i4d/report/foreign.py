@@ -3,8 +3,8 @@
 The videos lie in one folder, one per camera, named as the cameras are: cam00.mp4, or a folder cam00/ of
 pictures in the order of their names; a single video may also be pictures in the folder itself. What they were
 edited from is a folder of originals with the same names, or a run of i4d, which also has depth (for the
-agreement between cameras) and exact answers where its scene has them. Masks (white: where the edit may act)
-are named likewise, and may be one picture a camera.
+agreement between cameras) and known answers where its editor was the demonstration editor. Masks (white:
+where the edit may act) are named likewise, and may be one picture a camera.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import cv2
 import numpy as np
 
 from i4d.errors import SceneError
+from i4d.metrics.image import image_psnr
 from i4d.metrics.temporal import Unsteadiness
 from i4d.report import look
-from i4d.report.answers import answers_of
+from i4d.report.answers import answer_in_words, answers_of, source_frames, why_no_answer_of
 from i4d.report.footage import Footage
-from i4d.report.mean import image_psnr
 from i4d.report.shots import KEY_BEFORE
 from i4d.report.steadiness import FLOW, temporal_errors, view_errors
 from i4d.scenes.decode import probe, read_video
@@ -200,21 +200,18 @@ def _background(pair: Pair, folder: Path | None) -> look.Cell:
 
 def _answers(pair: Pair, prompt: str, footage: Footage | None) -> dict[str, look.Cell]:
     names = ("known_answer_psnr_db", "known_answer_lpips")
-    if footage is None or not footage.scene.exact:
-        return {
-            name: look.missing("exact answers are known of runs on procedural scenes only") for name in names
-        }
     edit = edit_named_by(prompt)
-    if edit is None:
-        return {
-            name: look.missing("the sentence names no single edit with an exact answer") for name in names
-        }
+    reason = "known answers need a run of i4d on these originals: --like RUN"
+    if footage is not None:
+        reason = why_no_answer_of(footage, edit)
+    if footage is None or edit is None or reason:
+        return {name: look.missing(reason) for name in names}
     camera = next(c for c in footage.scene.cameras if c.name == pair.name)
-    scene = footage.run.config().get("scene", {})
-    source = [scene.get("start", 0) + i * scene.get("stride", 1) for i in range(len(pair.edited))]
+    source = source_frames(footage, range(len(pair.edited)))
     answers = answers_of(footage.scene.exact, camera, edit, pair.original, source)
     return {
-        names[0]: look.cell([image_psnr(a, b) for a, b in zip(pair.edited, answers, strict=True)], 3),
+        names[0]: look.cell([image_psnr(a, b) for a, b in zip(pair.edited, answers, strict=True)], 3)
+        | {"is": answer_in_words(edit)},
         names[1]: look.lpips_cell(pair.edited.__getitem__, answers.__getitem__, len(answers)),
     }
 

@@ -51,11 +51,6 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def on_device(frame: np.ndarray) -> torch.Tensor:
-    """Return a uint8 picture (h, w, 3) as float32 in [0, 1] on `device`."""
-    return torch.from_numpy(frame.copy()).to(device()).float() / 255
-
-
 def missing(reason: str) -> Cell:
     """Return the cell of a figure that cannot be had."""
     return {"value": None, "reason": reason}

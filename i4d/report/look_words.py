@@ -8,7 +8,7 @@ LOOK: dict[str, tuple[str, str, int, str, str]] = {
         "",
         4,
         "lower",
-        "Learned perceptual distance of the edited render and what the edit should exactly look like.",
+        "Learned perceptual distance of the edited render and the known answer.",
     ),
     "known_answer_gradient_psnr_db": (
         "Edited render to the known answer, edges",

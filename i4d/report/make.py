@@ -70,6 +70,8 @@ def summary(metrics: dict) -> list[str]:
             f"edit, from the known answer: {edit['known_answer_psnr_db']:.2f} dB (the unedited "
             f"video: {away:.2f} dB)"
         )
+        if edit.get("known_answer_is"):
+            out.append(f"the known answer is {edit['known_answer_is']}")
     if edit.get("object"):
         inside = edit["object"]
         out.append(

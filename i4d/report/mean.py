@@ -1,8 +1,6 @@
-"""Means over images, with their intervals; and the PSNR that most of them are means of."""
+"""Means over images, with their intervals."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 
@@ -39,10 +37,3 @@ class Mean:
     def each(self, digits: int = 4) -> dict:
         """Return what was added, with its origins."""
         return Samples(tuple(self._values), tuple(self._origins)).to_json(digits)
-
-
-def image_psnr(image: np.ndarray, reference: np.ndarray, mask: np.ndarray | None = None) -> float:
-    """Return the PSNR in dB of two uint8 images, inside a mask (height, width) where given; at most 100."""
-    error = (image.astype(np.float64) - reference) / 255
-    error = (error if mask is None else error[mask]) ** 2
-    return min(100.0, -10 * math.log10(max(float(error.mean()), 1e-12)))

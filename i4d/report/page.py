@@ -128,10 +128,16 @@ def summary(footage: Footage, load: Workload, metrics: dict) -> str:
     if near is not None:
         seen = "a camera that was never trained on" if metrics["held_out"] else "a camera"
         text += (
-            f" Seen from {seen}, the result lies {near:.1f} dB from the exact answer; the unedited video "
-            f"lies {far:.1f} dB from it."
+            f" Seen from {seen}, the result lies {near:.1f} dB from the known answer{known_answer(metrics)}; "
+            f"the unedited video lies {far:.1f} dB from it."
         )
     return text
+
+
+def known_answer(metrics: dict) -> str:
+    """Return in brackets what the known answer of a run is; empty where the metrics do not say."""
+    said = metrics.get("edit", {}).get("known_answer_is")
+    return f" ({said})" if said else ""
 
 
 def limits(footage: Footage) -> str:
@@ -201,7 +207,7 @@ def tiles(metrics: dict) -> list[str]:
         )
     ]
     if edit.get("known_answer_psnr_db") is not None:
-        unedited = f"to the exact answer (unedited {edit['unedited_to_answer_psnr_db']:.1f} dB)"
+        unedited = f"to the known answer (unedited {edit['unedited_to_answer_psnr_db']:.1f} dB)"
         out.append((number(edit["known_answer_psnr_db"], "", 1), "dB", unedited))
     if edit.get("object"):
         out.append((number(edit["object"]["inside_db"], "", 1), "dB", "inside the object"))

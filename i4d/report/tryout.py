@@ -20,9 +20,9 @@ from i4d.edit.model import EditCost, EditorModel
 from i4d.edit.repaint import repaint, trace_anchor
 from i4d.edit.window import WindowImages, edit_window
 from i4d.flow.find import FlowEstimator
+from i4d.metrics.image import image_psnr
 from i4d.metrics.temporal import FlowPair, neighbour_flows, temporal_warp_error
 from i4d.report import look
-from i4d.report.mean import image_psnr
 from i4d.report.steadiness import planes
 from i4d.types import EditSettings, Strength
 

@@ -23,6 +23,7 @@ from i4d.field.protocol import TrainedField
 from i4d.field.spaces import Space, space_for
 from i4d.field.view import FieldView
 from i4d.field.workers import Workers
+from i4d.metrics.image import as_uint8
 from i4d.metrics.perceptual import Lpips, find_lpips
 from i4d.services.device import Device
 from i4d.services.identity import field_identity
@@ -279,7 +280,7 @@ class TrainerService:
 def _rows(rgb: torch.Tensor, rows: str) -> np.ndarray:
     """Return an image (height, width, 3) in [0, 1] as uint8, rounded to nearest, or float16."""
     if rows == "uint8":
-        return (rgb.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+        return as_uint8(rgb)
     return rgb.clamp(0, 1).to(torch.float16).cpu().numpy()
 
 

@@ -75,7 +75,7 @@ def test_masks_and_a_given_key_frame_of_the_demo(place, common):
         if footage.camera(view).name in ("cam01", "cam05"):
             assert changed[inside].any() and not changed[~inside].any()
     metrics = json.loads((out / "metrics.json").read_text())
-    assert metrics["edit"]["known_answer_psnr_db"] > 3
+    assert metrics["edit"]["known_answer_psnr_db"] is None, "of random weights nothing is known"
     page = (out / "report" / "index.html").read_text()
     assert "masks of 2 camera(s)" in page and "key frame of cam05 was given" in page
     assert run("render", out, "--path", "held-out", "--local", "--device", "cpu") == 0

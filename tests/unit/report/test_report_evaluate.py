@@ -4,16 +4,21 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from reported_run import NIGHT, build, noise, rig, videos
 
 from i4d.commands.run_request import Request
 from i4d.errors import ConfigError, I4DError
+from i4d.metrics.image import image_psnr
 from i4d.report.answers import ObjectAnswers, picture_answer
 from i4d.report.evaluate import evaluate
-from i4d.report.mean import image_psnr
+from i4d.report.page import write_report
 from i4d.report.shots import render_jobs
 from i4d.scenes.procedural.demo import demo_cameras, render_frames, write_demo
+from i4d.scenes.repertoire.pictures import PICTURES
+from i4d.scenes.where import region_to_dict
 from i4d.store.run_folder import RunFolder
+from i4d.types import Region
 
 FRAMES, WIDTH, HEIGHT = 3, 32, 24
 
@@ -182,7 +187,7 @@ def test_figures_that_cannot_be_had_say_why(tmp_path):
     done = build(
         tmp_path / "more", scene, shown, {"before/cam00": shown[0], "after/cam00": shown[0]}, {1: shown[1]}
     )
-    assert "procedural" in evaluate(done)["edit"]["known_answer_reason"]
+    assert evaluate(done)["edit"]["known_answer_psnr_db"] < 20, "night is a function of any picture"
 
 
 def test_work_is_counted_once_and_idleness_is_that_of_the_stages(tmp_path):
@@ -230,3 +235,58 @@ def test_the_renders_of_a_run(tmp_path):
     centres = np.stack([shot.camera.centre for shot in jobs["path/before"].shots])
     assert 0.1 <= centres[:, 0].min() and centres[:, 0].max() <= 0.3, "the path stays between the cameras"
     assert {job.name for job in render_jobs(rig(held_out=0), None)} == {"before/cam00", "path/before"}
+
+
+def test_a_picture_edit_has_its_answer_on_any_scene(tmp_path):
+    """A rig of noise without exact answers: every figure equals the slow way, and is said what it is."""
+    scene = rig(3, 4, WIDTH, HEIGHT)
+    shown = videos(scene)
+    renders = {"before/cam00": shown[0], "after/cam00": darker(shown[0])}
+    edited = {v: darker(shown[v], 30) for v in scene.train_views}
+    run = build(tmp_path / "run", scene, shown, renders, edited, request=Request("edit", "sepia please"))
+    edit = evaluate(run)["edit"]
+
+    def slowly(image, original):
+        answer = PICTURES["sepia"](torch.from_numpy(original).permute(2, 0, 1)[None].double() / 255)
+        levels = (answer[0].permute(1, 2, 0) * 255).round().numpy()
+        return 10 * np.log10(255**2 / np.mean((image - levels) ** 2))
+
+    near = np.mean([slowly(a, b) for a, b in zip(renders["after/cam00"], shown[0], strict=True)])
+    far = np.mean([slowly(a, a) for a in shown[0]])
+    before = np.mean([slowly(edited[v][i], shown[v][i]) for v in scene.train_views for i in range(4)])
+    assert edit["known_answer_psnr_db"] == pytest.approx(near, abs=0.01) and edit["known_answer_frames"] == 4
+    assert edit["unedited_to_answer_psnr_db"] == pytest.approx(far, abs=0.01)
+    assert edit["edited_frames"]["known_answer_psnr_db"] == pytest.approx(before, abs=0.01)
+    assert "demonstration editor's own function (sepia)" in edit["known_answer_is"]
+    assert edit["look"]["known_answer_gradient_psnr_db"]["value"] > 0
+    page = write_report(run).read_text()
+    assert "own function (sepia) applied to the original frames" in page
+
+
+@pytest.mark.parametrize("sentence", ["turn it into night", "turn the ball gold"])
+def test_another_editor_has_no_known_answer(tmp_path, demo, sentence):
+    scene, shown = demo
+    renders = {"before/cam00": shown[0], "after/cam00": shown[0]}
+    edited = {v: darker(shown[v]) for v in scene.train_views}
+    request = Request("edit", sentence)
+    for weights, why in (("another", "other weights"), ("", "not known")):
+        run = build(
+            tmp_path / f"by-{weights}", scene, shown, renders, edited, request=request, weights=weights
+        )
+        edit = evaluate(run)["edit"]
+        assert edit["known_answer_psnr_db"] is None and why in edit["known_answer_reason"]
+        assert "known_answer_is" not in edit and why in edit["object_reason"]
+        assert why in edit["edited_frames"]["known_answer_reason"]
+        assert why in edit["look"]["known_answer_gradient_psnr_db"]["reason"]
+
+
+def test_object_edits_need_exact_renders_and_local_picture_edits_have_no_answer(tmp_path):
+    scene = rig(3, 4, WIDTH, HEIGHT)
+    shown = videos(scene)
+    renders = {"before/cam00": shown[0], "after/cam00": shown[0]}
+    edited = {v: darker(shown[v]) for v in scene.train_views}
+    ball = build(tmp_path / "ball", scene, shown, renders, edited, request=Request("edit", "a golden ball"))
+    assert "edit of an object" in evaluate(ball)["edit"]["known_answer_reason"]
+    local = build(tmp_path / "local", scene, shown, renders, edited)
+    local.write_json("region.json", region_to_dict(Region(((0, 0, 0), (1, 1, 1)), (), 2, 4, 0.05)))
+    assert "inside a region" in evaluate(local)["edit"]["known_answer_reason"]
