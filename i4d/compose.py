@@ -343,6 +343,7 @@ def drive(
             start,
             joining,
             RoundJudge(folder, prepared.scene, prepared.originals, plan.key_frame, plan.match_threshold),
+            watch=True,
         )
 
 

@@ -417,6 +417,18 @@ class FitReceipt:
 
 
 @dataclass(frozen=True)
+class FitFigures:
+    """What the trainer answers to `watch`: how a fit stands at an instant, from a grid of pixels of a few
+    cameras. NaN where there is no such camera.
+    """
+
+    held_out: str  # the camera's name; empty: none
+    held_out_psnr_db: float
+    trained_psnr_db: float  # of the trained cameras nearest to it
+    depth_agreement: float  # share of pixels whose depth agrees within 5 % in the neighbour that sees them
+
+
+@dataclass(frozen=True)
 class RenderTask:
     """Render one camera at some frames. `want` is a subset of ("rgb", "depth", "region"); `camera` may be
     novel.

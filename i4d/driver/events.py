@@ -152,6 +152,19 @@ class FitProgress(Event):
 
 
 @dataclass(frozen=True)
+class FitWatched(Event):
+    """How a fit stands at a step (`i4d.types.FitFigures`); NaN where no camera tells."""
+
+    round: int
+    step: int
+    total: int
+    held_out: str
+    held_out_psnr_db: float
+    trained_psnr_db: float
+    depth_agreement: float
+
+
+@dataclass(frozen=True)
 class CheckpointSaved(Event):
     round: int
     step: int

@@ -17,10 +17,10 @@ from typing import Any, Literal, NamedTuple, overload
 import numpy as np
 
 from i4d.driver.protocols import Record
-from i4d.types import BlockRef, CheckpointReceipt, EditReceipt, RenderReceipt
+from i4d.types import BlockRef, CheckpointReceipt, EditReceipt, FitFigures, RenderReceipt
 
-Receipt = EditReceipt | RenderReceipt | CheckpointReceipt
-Work = Literal["edit", "render", "fit"]
+Receipt = EditReceipt | RenderReceipt | CheckpointReceipt | FitFigures
+Work = Literal["edit", "render", "fit", "watch"]
 
 
 @functools.cache
@@ -74,10 +74,15 @@ def receipt_from(kind: Literal["render"], tree: dict) -> RenderReceipt: ...
 @overload
 def receipt_from(kind: Literal["fit"], tree: dict) -> CheckpointReceipt: ...
 @overload
+def receipt_from(kind: Literal["watch"], tree: dict) -> FitFigures: ...
+@overload
 def receipt_from(kind: Work, tree: dict) -> Receipt: ...
 def receipt_from(kind: Work, tree: dict) -> Receipt:
-    """Return the receipt that `plain` wrote; `kind` is "edit", "render" or "fit"."""
+    """Return the receipt that `plain` wrote; `kind` is "edit", "render", "fit" or "watch"."""
     tree = dict(tree)
+    if kind == "watch":
+        figures: dict[str, Any] = {name: math.nan if v is None else v for name, v in tree.items()}
+        return FitFigures(**figures)
     if kind == "fit":
         return CheckpointReceipt(**tree)
     if kind == "render":
@@ -130,12 +135,16 @@ class Journal:
     def find(self, kind: Literal["render"], id: str, inputs: str) -> RenderReceipt | None: ...
     @overload
     def find(self, kind: Literal["fit"], id: str, inputs: str) -> CheckpointReceipt | None: ...
+    @overload
+    def find(self, kind: Literal["watch"], id: str, inputs: str) -> FitFigures | None: ...
     def find(self, kind: Work, id: str, inputs: str) -> Receipt | None:
         """Return the receipt of the same work done before, if what it made is still stored."""
         entry = self._entries.get(kind, {}).get(id)
         if entry is None or entry.inputs != inputs:
             return None
         receipt = receipt_from(kind, entry.receipt) if isinstance(entry.receipt, dict) else entry.receipt
+        if isinstance(receipt, FitFigures):
+            return receipt
         if isinstance(receipt, CheckpointReceipt):
             return receipt if self._record.has_checkpoint(receipt.digest) else None
         blocks = receipt.blocks.values() if isinstance(receipt, RenderReceipt) else [receipt.block]

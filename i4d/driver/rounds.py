@@ -27,6 +27,7 @@ from i4d.driver.stages import Look, anchors, key_jobs, key_runs, runs_of, window
 from i4d.driver.state import RunState, edit_loop
 from i4d.driver.training import Fit, Phase, TrainerSession
 from i4d.driver.updates import edit_while_fitting
+from i4d.driver.watching import Watch
 from i4d.driver.windows import EditLoop, Results, Stopped
 from i4d.errors import BlockError, ConfigError, StorageError
 from i4d.types import CheckpointReceipt, FrameAddress, LocalRender, TableRun
@@ -63,6 +64,7 @@ def run(
     checkpoint: CheckpointReceipt | None = None,
     joining: Sequence[Handle] = (),
     judge: Judge | None = None,
+    watch: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> RunResult:
     """Carry out a plan, or what is left of it, and return what it made.
@@ -72,7 +74,8 @@ def run(
     barrier, as where they would only compete for the same cores. `checkpoint`: a trained field to start from
     in place of the first fit. `joining`: editors that come up when there is room for them; nobody waits for
     them. `judge` says when rounds end before the last one planned and which is kept; without one all are done
-    and the last is kept. Raises ConfigError when the record belongs to another plan, and the I4DError that
+    and the last is kept. `watch`: look at the first fit while it runs (`i4d/driver/watching.py`).
+    Raises ConfigError when the record belongs to another plan, and the I4DError that
     stopped the run otherwise.
     """
     policy, limits, emit = policy or RetryPolicy(), limits or Limits(), Emitter(sinks)
@@ -98,6 +101,7 @@ def run(
             clock,
             turns,
             overlap and not turns,
+            watch,
         )
         _announce(state, len(editors), bool(checkpoints), joining)
         try:
@@ -207,7 +211,10 @@ def _refit(plan: Plan, part: RoundPlan, table: Table, start: CheckpointReceipt) 
 
 
 def _fit(state: RunState, phase: Phase) -> CheckpointReceipt:
-    fit = Fit(state.session, phase, exact=True)
+    watched = state.watch and phase.kind == "fit"
+    held_out = [run for run in state.originals.runs if run.view not in state.plan.views]
+    watch = Watch(state.session, phase, held_out, state.plan.num_frames // 2) if watched else None
+    fit = Fit(state.session, phase, exact=True, watch=watch)
     before = fit.finished_before()
     if before is not None:
         return before

@@ -36,6 +36,7 @@ class RunState:
     clock: Callable[[], float]
     turns: bool
     overlap: bool
+    watch: bool = False  # the first fit is looked at while it runs
     timings: dict[str, float] = field(default_factory=dict)
     receipts: dict[str, Any] = field(default_factory=dict)
     regions: dict[tuple[int, int], FrameAddress] = field(

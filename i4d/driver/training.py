@@ -17,6 +17,7 @@ from i4d.driver.journal import Journal, inputs_digest
 from i4d.driver.pool import GLANCE_S, EditorPool, Limits, ready_event, require_identity
 from i4d.driver.protocols import Executor, Handle, Record
 from i4d.driver.retry import Decision, Failure, RetryPolicy, classify
+from i4d.driver.watching import Watch
 from i4d.driver.windows import Stopped
 from i4d.errors import CallTimeout, FitError, I4DError, WorkerLost
 from i4d.types import (
@@ -202,11 +203,14 @@ class Fit:
     meanwhile.
     """
 
-    def __init__(self, session: TrainerSession, phase: Phase, exact: bool) -> None:
+    def __init__(
+        self, session: TrainerSession, phase: Phase, exact: bool, watch: Watch | None = None
+    ) -> None:
         """`exact`: intermediate checkpoints count only for the same frames (barrier); else for the phase
-        (overlap).
+        (overlap). `watch` looks at the fit at some of its steps.
         """
         self.phase = phase
+        self.watch = watch
         self.step = 0
         self._session = session
         self._runs = list(phase.runs)
@@ -241,6 +245,8 @@ class Fit:
             session.call("start", tuple(self._runs), self.phase.checkpoint, self.phase.kind, self.phase.steps)
             self.step, self._pending = 0, []
         self._saved_at = session.clock()
+        if self.watch:
+            self.watch.resume(self.step)
 
     def hand_over(self, runs: Sequence[TableRun]) -> None:
         """Give the trainer newly stored frames with its next call."""
@@ -252,6 +258,8 @@ class Fit:
         do.
         """
         assert self._open is None, "one call at a time"
+        if self.watch:
+            limit = min(limit, self.watch.next_point(self.step))
         steps = min(self._next_steps(), limit - self.step)
         if steps <= 0:
             return None
@@ -288,6 +296,8 @@ class Fit:
             receipt = self._session.answer(ticket, since)
             self._open = None
             self._take(receipt, steps, delta)
+            if self.watch:
+                self.watch.look(self.step)
             due = self._session.clock() - self._saved_at > self._session.limits.save_every_s
             if due and self.step < self.phase.steps:
                 self.save_part()
@@ -301,7 +311,8 @@ class Fit:
         if self.step > self._failed_at:
             self._failures = 0
         speed = steps / max(receipt.seconds, 1e-3)
-        self._call_steps = int(max(1, min(speed * self._session.limits.call_goal_s, steps * _GROWTH)))
+        most = max(steps * _GROWTH, self._call_steps)  # a call that a point of the watch cut short
+        self._call_steps = int(max(1, min(speed * self._session.limits.call_goal_s, most)))
         self._session.emit(
             FitProgress(
                 self.phase.round,

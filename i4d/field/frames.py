@@ -120,6 +120,10 @@ class FrameBank:
         for offset, row in enumerate(rows):
             self._frames[view, start + offset] = row
 
+    def picture(self, view: int, frame: int) -> np.ndarray:
+        """Return a trained view's frame (height, width, 3) uint8 as it was put last."""
+        return self._frames[view, frame]
+
     def missing(self) -> list[tuple[int, int]]:
         """Return the (view, frame) pairs that have no pixels yet."""
         return [(v, f) for v in self.views for f in range(self.num_frames) if (v, f) not in self._frames]

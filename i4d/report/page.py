@@ -419,8 +419,14 @@ def timeline(load: Workload, told: Sequence[str] = ()) -> str:
             f"{load.restarts}.</p>"
         )
     fit = fit_svg(load)
+    agreed = (
+        f"<p class='hint'>Depth agrees within 5 % between neighbouring cameras for "
+        f"{100 * load.depth_agreement:.0f} % of the pixels.</p>"
+        if load.depth_agreement is not None
+        else ""
+    )
     curve = (
-        f"<h3>Fit: PSNR of the training batches</h3><div class='card scroll timeline'>{fit}</div>"
+        f"<h3>Fit: PSNR of the training batches</h3><div class='card scroll timeline'>{fit}</div>{agreed}"
         if fit
         else ""
     )

@@ -26,6 +26,10 @@ def scalars(events: list[dict]) -> Iterator[tuple[str, float, int, float]]:
             yield "fit/psnr_db", event["psnr_db"], step, at
             if event["seconds"] > 0:
                 yield "fit/rays_per_s", event["rays"] / event["seconds"], step, at
+        elif kind == "FitWatched":
+            for name in ("held_out_psnr_db", "trained_psnr_db", "depth_agreement"):
+                if event[name] is not None:
+                    yield f"fit/{name}", event[name], event["step"], at
         elif kind == "WindowStored" and not event["reused"]:
             done += 1
             yield "edit/window_s", event["seconds"], done, at

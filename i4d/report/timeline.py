@@ -154,8 +154,8 @@ def _short(text: str, length: int) -> str:
 
 
 def fit_svg(load: Workload) -> str:
-    """Return the PSNR of the training batches over steps, one line per round (0: the first fit); empty where
-    unknown.
+    """Return the PSNR of the training batches over steps, one line per round (0: the first fit), and that of
+    a held-out camera where the first fit was watched; empty where unknown.
     """
     rounds = sorted({r for r, _, p in load.fits if p is not None and math.isfinite(p)})
     if not rounds:
@@ -166,6 +166,10 @@ def fit_svg(load: Workload) -> str:
         lines.append((index, [(offset + step, psnr) for step, psnr in found]))
         offset += found[-1][0]
         points += found
+    held = (
+        sorted((step, psnr) for step, psnr in load.watched.items() if psnr is not None) if 0 in rounds else []
+    )
+    points += held
     low, high = math.floor(min(p for _, p in points)), math.ceil(max(p for _, p in points))
     high = max(high, low + 1)
     width, height, left, top, bottom = 1000.0, 210.0, 60.0, 12.0, 30.0
@@ -184,6 +188,12 @@ def fit_svg(load: Workload) -> str:
         name = f"refit, round {index}" if index else "fit"
         middle = (x(line[0][0]) + x(line[-1][0])) / 2
         parts.append(f'<text class="tick" x="{middle:.1f}" y="{height - 8:.1f}">{name}</text>')
+    if held:
+        path = " ".join(f"{x(step):.1f},{y(psnr):.1f}" for step, psnr in held)
+        parts.append(f'<polyline class="line l-held" points="{path}"/>')
+        parts.append(
+            f'<text class="tick" x="{x(held[0][0]):.1f}" y="{y(held[0][1]) + 16:.1f}">held out</text>'
+        )
     label = 'role="img" aria-label="PSNR of the training batches"'
     return f'<svg viewBox="0 0 {width:.0f} {height:.0f}" {label}><title>Fit</title>{"".join(parts)}</svg>'
 

@@ -84,6 +84,10 @@ class Workload:
     fits: list[tuple[int, int, float]] = field(
         default_factory=list
     )  # round, step, PSNR of the training batches in dB
+    watched: dict[int, float | None] = field(
+        default_factory=dict
+    )  # step: PSNR of a held-out camera, first fit
+    depth_agreement: float | None = None  # between neighbours, at the last look at the first fit
     began_s: float = 0.0
     ended_s: float = 0.0
 
@@ -149,6 +153,9 @@ def workload(events: Sequence[dict]) -> Workload:
         elif name == "FitProgress":
             _worked(out, event, event["phase"], f"{event['phase']} to step {event['step']}")
             out.fits.append((event["round"], event["step"], event["psnr_db"]))
+        elif name == "FitWatched":
+            out.watched[event["step"]] = event["held_out_psnr_db"]
+            out.depth_agreement = event["depth_agreement"]
         elif name in _WORK and not event.get("reused"):
             _worked(out, event, _WORK[name], event["task"])
         elif name == "Warned" and event["text"] not in out.warnings:

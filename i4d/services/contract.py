@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 from i4d.types import (
     CheckpointReceipt,
     EditReceipt,
+    FitFigures,
     FitReceipt,
     FrameAddress,
     KeyFrameTask,
@@ -64,6 +65,12 @@ class Trainer(Protocol):
 
     def advance(self, delta: Sequence[TableRun], num_steps: int) -> FitReceipt:
         """Take newly stored frames (they override older ones), then `num_steps` optimisation steps."""
+        ...
+
+    def watch(self, held_out: Sequence[TableRun], frame: int) -> FitFigures:
+        """Return how the fit stands at a frame; `held_out`: where the frames of cameras that are not trained
+        on lie. Changes nothing.
+        """
         ...
 
     def render(self, task: RenderTask) -> RenderReceipt: ...

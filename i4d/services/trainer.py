@@ -28,6 +28,7 @@ from i4d.metrics.perceptual import Lpips, find_lpips
 from i4d.services.device import Device
 from i4d.services.identity import field_identity
 from i4d.services.local import LocalScene
+from i4d.services.watch import figures_of
 from i4d.store.blocks import BlockReader, write_block
 from i4d.store.named import get_checkpoint, put_checkpoint
 from i4d.store.objects import open_store
@@ -35,6 +36,7 @@ from i4d.types import (
     Bounds,
     Camera,
     CheckpointReceipt,
+    FitFigures,
     FitReceipt,
     Identity,
     LocalRender,
@@ -45,7 +47,7 @@ from i4d.types import (
 )
 
 ONLY_FIRST = frozenset(
-    {"render", "save"}
+    {"render", "save", "watch"}
 )  # calls that one rank of a group answers; the others must reach all ranks
 
 
@@ -183,6 +185,26 @@ class TrainerService:
             time.perf_counter() - clock,
             self._device.peak_bytes(),
         )
+
+    def watch(self, held_out: Sequence[TableRun], frame: int) -> FitFigures:
+        """Return how the fit stands at a frame, from a grid of pixels of a few cameras; changes nothing.
+
+        `held_out`: where frames of cameras that are not trained on lie; the one with the nearest trained
+        cameras is looked at.
+        """
+        self._enter()
+        there = {v for v in range(len(self._scene.cameras)) if not self._stands_in(v, frame)}
+        pictures = {v: self._bank.picture(v, frame) for v in self._scene.train_views if v in there}
+        addresses = {run.view: run for run in held_out if run.view in there and run.start <= frame < run.stop}
+
+        def unseen(view: int) -> np.ndarray:
+            run = addresses[view]
+            return self._reader.rows(run.digest)[run.row + frame - run.start]
+
+        return figures_of(self._field(), self._scene.cameras, pictures, tuple(addresses), unseen, frame)
+
+    def _stands_in(self, view: int, frame: int) -> bool:
+        return any(v == view and first <= frame < stop for v, first, stop in self._scene.missing)
 
     # ------------------------------------------------------------------------------------------ render
     def render(self, task: RenderTask) -> RenderReceipt:
