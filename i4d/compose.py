@@ -19,6 +19,7 @@ from typing import Any
 
 from i4d import config as cfg
 from i4d import identity
+from i4d.commands.checking import NOT_CHECKED, Checked, check_first, settle_exposure
 from i4d.commands.layers import fitted_to
 from i4d.commands.peaks import fit_batch, predicted_peaks
 from i4d.commands.run_request import Request
@@ -51,7 +52,6 @@ from i4d.launch import (
 from i4d.report.footage import kept_round
 from i4d.report.judging import RoundJudge
 from i4d.report.shots import render_jobs
-from i4d.scenes.calibration.check import check_scene, stop_unless_fit
 from i4d.scenes.load import load_scene
 from i4d.scenes.prepare import prepare, scene_to_dict
 from i4d.scenes.record import scene_from_dict
@@ -77,13 +77,17 @@ class Prepared:
 
 # ------------------------------------------------------------------------------------------------ scene
 def prepare_scene(
-    scene: Scene, config: Config, folder: RunFolder, emit: Emitter, progress: Progress
+    scene: Scene,
+    config: Config,
+    folder: RunFolder,
+    emit: Emitter,
+    progress: Progress,
+    checked: Checked = NOT_CHECKED,
 ) -> Prepared:
     """Decode a scene into a run's store and write down what the run keeps of it."""
     total = len(scene.cameras) * scene.num_frames
     for text in scene.notes:
         emit(events.Noted(text))
-    check = _checked(scene, config, emit, progress) if config.scene.check else None
     with stage(emit, "prepare", total):
         region = read_region(config.local, config.scene, scene, folder.store)
         reference, told = read_reference(
@@ -100,20 +104,9 @@ def prepare_scene(
     folder.write_json("scene.json", scene_to_dict(scene))
     folder.write_json("region.json", region and region_to_dict(region))
     folder.write_json("reference.json", plain(reference))
-    folder.write_json("capture.json", {"notes": [*scene.notes, *([told] if told else [])], "check": check})
+    notes = [*scene.notes, *checked.notes, *([told] if told else [])]
+    folder.write_json("capture.json", {"notes": notes, "check": checked.check})
     return Prepared(scene, originals, region, reference)
-
-
-def _checked(scene: Scene, config: Config, emit: Emitter, progress: Progress) -> dict:
-    """Return the calibration check of a scene as plain values, and tell what it found; SceneError where the
-    scene certainly does not fit its pictures.
-    """
-    with stage(emit, "check", len(scene.source_cameras)):
-        check = check_scene(scene, config.scene, progress)
-    stop_unless_fit(check)
-    for problem in check.problems:
-        emit(events.Warned(f"{problem.text} ({problem.mend})"))
-    return check.to_json()
 
 
 def prepared_scene(folder: RunFolder) -> Prepared | None:
@@ -159,6 +152,7 @@ def start_run(
     check_out(out)
     scene = settle_space(load_scene(config.scene, data, console.making), config.scene, console.trying)
     fitted_to(config, scene)
+    checked = check_first(scene, config, console)
     if config.editor.weights != "auto":
         resolve_weights(config.editor.weights, "cpu")
     console.line("starting " + ("Ray" if config.cluster.executor == "ray" else "threads"))
@@ -191,7 +185,8 @@ def start_run(
             console.describe(
                 request, config, scene, plan, predicted_forwards(plan), work.device(config.cluster)
             )
-            prepared = prepare_scene(scene, config, folder, emit, console.progress)
+            checked.write(folder)
+            prepared = prepare_scene(scene, config, folder, emit, console.progress, checked)
             if start_from is not None:
                 request = replace(request, start=start_from(folder))
             identity.write(folder, identity.followed_from(config, chosen, placement.trainers))
@@ -226,11 +221,16 @@ def resume_run(
         prepared = prepared_scene(folder)
         scene = load_scene(config.scene, data) if prepared is None else prepared.scene
         fitted_to(config, scene)  # what somebody has put back to auto in config.yaml
+        if prepared is None:
+            scene = settle_space(scene, config.scene, console.trying)
+            checked = check_first(scene, config, console)
+        else:
+            settle_exposure(config, scene, (folder.read_json("capture.json") or {}).get("check"))
         chosen = choose_editor(config, request.prompt, work.device(config.cluster), edits=edits)
         emit = Emitter([console, lambda event: folder.append_event(event.to_json())])
         if prepared is None:
-            scene = settle_space(scene, config.scene, console.trying)
-            prepared = prepare_scene(scene, config, folder, emit, console.progress)
+            checked.write(folder)
+            prepared = prepare_scene(scene, config, folder, emit, console.progress, checked)
         plan = plan_for(prepared.scene, config, request, chosen.settings)
         placement = placement_for(work, config, prepared.scene, chosen, plan)
         follows = identity.followed_from(config, chosen, placement.trainers)

@@ -129,9 +129,10 @@ class FieldConfig:
         high=8192,
     )
     exposure: str = opt(
-        "off",
-        "camera: brightness and white balance of every trained camera are fitted along; pictures are neutral",
-        choices=("off", "camera"),
+        "auto",
+        "camera: brightness and white balance of trained cameras are fitted along, pictures are neutral; "
+        "auto: where the check finds that cameras differ by a third of a stop",
+        choices=("auto", "off", "camera"),
     )
     background: list = opt([], "colour behind the field, RGB in [0, 1]; empty: the field's far end is opaque")
     learn_background: bool = opt(

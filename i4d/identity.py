@@ -68,6 +68,7 @@ def settle(config: Config, device: str, edits: bool = True) -> Identity:
 
 def _settle_field(config: Config, device: str) -> None:
     field = config.field
+    field.exposure = "off" if field.exposure == "auto" else field.exposure  # no check has settled it
     field.dtype = "float32" if field.dtype == "auto" else field.dtype
     if device != "cuda" or not importlib.util.find_spec("triton"):
         field.kernels = "off"

@@ -211,7 +211,7 @@ class Study:
         config.storage_path = self._storage(config)
         field_of = checkpoint_from(start) if start else None
         if field_of:
-            field_of.settle_space(config)
+            field_of.settle(config)
 
         def begin(folder: RunFolder) -> dict | None:
             if asked is not None:

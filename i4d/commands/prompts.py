@@ -16,6 +16,7 @@ from typing import Any
 
 from i4d import compose, identity
 from i4d import config as cfg
+from i4d.commands.checking import NOT_CHECKED, check_first
 from i4d.commands.layers import fitted_to
 from i4d.commands.run_request import Request, checked_prompt
 from i4d.commands.workplace import Workplace, workplace
@@ -86,6 +87,7 @@ class SharedEdits:
         for place in self.places:
             check_out(place)
         self._services: list[Any] = []
+        self._checked = NOT_CHECKED
         self._first: RunFolder | None = None
 
     def carry_out(self, finished: Any) -> RunResult:
@@ -104,6 +106,7 @@ class SharedEdits:
         scene = load_scene(self._config.scene, None, self._console.making)
         scene = settle_space(scene, self._config.scene, self._console.trying)
         fitted_to(self._config, scene)
+        self._checked = check_first(scene, self._config, self._console)
         result: RunResult | None = None
         with workplace(self._config.cluster, self._out.name) as work:
             self._console.line(f"computing on {work.sentence}")
@@ -138,13 +141,14 @@ class SharedEdits:
                 require_shared(work, folder)
             console.describe(request, config, scene, plan, predicted_forwards(plan))
             if self._first is None:
-                prepared = compose.prepare_scene(scene, config, folder, emit, console.progress)
+                self._checked.write(folder)
+                prepared = compose.prepare_scene(scene, config, folder, emit, console.progress, self._checked)
                 self._first = folder
             else:
                 for name in ("originals.json", "scene.json", "region.json", "reference.json", "capture.json"):
                     folder.write_json(name, self._first.read_json(name))
                 prepared = compose.prepared_scene(folder) or compose.prepare_scene(
-                    scene, config, folder, emit, console.progress
+                    scene, config, folder, emit, console.progress, self._checked
                 )
                 request = replace(request, start=self._first.manifests()[0]["checkpoint"])
             identity.write(folder, identity.followed_from(config, chosen, placement.trainers))

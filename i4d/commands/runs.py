@@ -9,6 +9,7 @@ from typing import Any
 
 from i4d import compose
 from i4d import config as cfg
+from i4d.commands.checking import check_first
 from i4d.commands.layers import layered, settled
 from i4d.commands.run_request import Request, checked_prompt
 from i4d.commands.start_from import checkpoint_from
@@ -42,7 +43,7 @@ def edit(
     config = settled(layered(scene, presets, files, options, sets))
     start = checkpoint_from(ckpt) if ckpt else None
     if start:
-        start.settle_space(config)
+        start.settle(config)
     return _carried_out(
         out, lambda console: compose.start_run(request, config, out, console, start_from=start), options
     )
@@ -115,9 +116,10 @@ def prepare(
     config = settled(layered(scene, presets, files, options, sets))
     console = Console()
     loaded = settle_space(load_scene(config.scene, None, console.making), config.scene, console.trying)
+    checked = check_first(loaded, config, console)
     path = out.absolute()
     folder = RunFolder(path, config.storage_path)
-    prepared = compose.prepare_scene(loaded, config, folder, Emitter([console]), console.progress)
+    prepared = compose.prepare_scene(loaded, config, folder, Emitter([console]), console.progress, checked)
     size = loaded.cameras[0]
     print(
         f"{len(loaded.cameras)} cameras, {loaded.num_frames} frames of {size.width}x{size.height}: "

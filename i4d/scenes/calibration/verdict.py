@@ -205,7 +205,7 @@ def exposures(stops: dict[int, tuple[float, float]], cameras: Sequence[Camera]) 
                     (name,),
                     bright,
                     f"{name}: {abs(bright):.2f} stops {'brighter' if bright > 0 else 'darker'} than the rig",
-                    "--set field.exposure=camera lets the fit allow for it",
+                    "the fit allows for it, unless field.exposure=off",
                 )
             )
         if abs(red) >= WHITE:
@@ -216,7 +216,7 @@ def exposures(stops: dict[int, tuple[float, float]], cameras: Sequence[Camera]) 
                     (name,),
                     red,
                     f"{name}: {abs(red):.2f} stops {'redder' if red > 0 else 'bluer'} than the rig",
-                    "match the cameras' white balance before the run",
+                    "the fit allows for it, unless field.exposure=off; better matched before the run",
                 )
             )
     return out

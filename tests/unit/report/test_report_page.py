@@ -18,7 +18,7 @@ from i4d.report.embed import picture_uri, video_uri
 from i4d.report.evaluate import evaluate
 from i4d.report.footage import Footage
 from i4d.report.page import limits, write_report
-from i4d.report.timeline import Clock, merged, tick_step, timeline_svg
+from i4d.report.timeline import Clock, fit_svg, merged, tick_step, timeline_svg
 from i4d.report.videos import Clip, enlarged, side_by_side, write_clip, write_videos
 from i4d.report.workload import Span, workload
 from i4d.scenes.decode import probe, read_video
@@ -305,3 +305,23 @@ def test_a_camera_that_moves_is_not_called_fixed(tmp_path):
         ).read_text()
         said.append(("Fixed camera" in page, "on its own way" in page))
     assert said == [(True, False), (False, True)]
+
+
+def test_the_fit_has_a_line_of_the_held_out_camera_where_it_was_watched():
+    looks = [
+        {
+            "event": "FitWatched",
+            "at_s": 1.0,
+            "round": 0,
+            "step": step,
+            "total": 20,
+            "held_out": "cam00",
+            "held_out_psnr_db": psnr,
+            "trained_psnr_db": 25.0,
+            "depth_agreement": 0.8,
+        }
+        for step, psnr in ((10, 22.0), (20, 23.5))
+    ]
+    load = workload([*events(), *looks])
+    assert load.watched == {10: 22.0, 20: 23.5} and load.depth_agreement == 0.8
+    assert "held out" in fit_svg(load) and "held out" not in fit_svg(workload(events()))
