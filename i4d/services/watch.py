@@ -47,7 +47,7 @@ def on_grid(camera: Camera, step: int) -> Camera:
 def sampled(picture: np.ndarray, step: int, small: Camera) -> Tensor:
     """Return the pixels (height, width, 3) in [0, 1] of a picture that `on_grid`'s camera sees."""
     rows = picture[step // 2 :: step, step // 2 :: step][: small.height, : small.width]
-    return torch.from_numpy(np.ascontiguousarray(rows)).float() / 255
+    return torch.tensor(np.array(rows)).float() / 255
 
 
 def agreement(depths: Sequence[Tensor], cameras: Sequence[Camera]) -> float:

@@ -16,7 +16,7 @@ from i4d.exec.protocol import Handle
 from i4d.services.trainer import TrainerScene
 
 
-def fitted(path, executor, limits, kill_at=0):
+def fitted(path, executor, limits, kill_at=0, watch=False):
     plan = make_plan(scene(), config(rounds=1, fit_steps=24, refit_steps=12), SETTINGS)
     rig = NullRig(path, plan)
     parts = rig.scene
@@ -39,7 +39,7 @@ def fitted(path, executor, limits, kill_at=0):
                 executor.kill(Handle("trainer"))
 
     rig.specs = specs
-    return rig.go(executor, 2, [kill], limits=limits), rig
+    return rig.go(executor, 2, [kill], limits=limits, watch=watch), rig
 
 
 @pytest.fixture
@@ -56,3 +56,13 @@ def test_a_killed_trainer_comes_back_to_the_same_field(tmp_path, executor):
     assert "TrainerReloaded" in rig.kinds()
     assert killed.table.digest() == undisturbed.table.digest()
     assert killed.digest == undisturbed.digest and killed.renders == undisturbed.renders
+
+
+def test_a_fit_that_is_looked_at_is_the_same_fit(tmp_path, executor):
+    limits = Limits(60, 60, poll_s=0.05)
+    plain, _ = fitted(tmp_path / "one", executor, limits)
+    watched, rig = fitted(tmp_path / "two", executor, limits, watch=True)
+    looks = [e for e in rig.events if isinstance(e, events.FitWatched)]
+    assert [e.step for e in looks] == list(range(3, 25, 3))
+    assert all(e.held_out == "cam00" and e.held_out_psnr_db > 5 for e in looks)
+    assert watched.digest == plain.digest and watched.renders == plain.renders
