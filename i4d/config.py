@@ -174,7 +174,7 @@ class FieldConfig:
         0.1, "rate of density in a refit relative to colour's: edits seldom move things", low=0.0, high=10.0
     )
     motion_share: float = opt(
-        0.1, "share of rays from moving pixels in a fit and the first half of a refit", low=0.0, high=1.0
+        0.2, "share of rays from moving pixels in a fit and the first half of a refit", low=0.0, high=1.0
     )
     dtype: str = opt("auto", "compute type", choices=("auto", "float32", "bfloat16", "float16"))
     kernels: str = opt(
