@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -47,20 +48,44 @@ def ndc_bounds(cameras: Sequence[Camera], near: float, far: float) -> Bounds:
     return Bounds("ndc", (corner([*low, -1.0]), corner([*high, 1.0])), near, far, 1.0)
 
 
+def spread_degrees(cameras: Sequence[Camera]) -> float:
+    """Return the largest angle in degrees between a camera's optical axis and the average axis; 180 where
+    the axes cancel.
+    """
+    axes = np.stack([c.world_from_camera[:3, 2] for c in cameras])
+    average = axes.mean(0)
+    if (length := float(np.linalg.norm(average))) < 1e-6:
+        return 180.0
+    return float(np.degrees(np.arccos(np.clip(axes @ average / length, -1, 1)).max()))
+
+
 def forward_spaces(cameras: Sequence[Camera], near: float, far: float) -> tuple[Bounds, ...]:
     """Return the spaces that a field of these cameras may live in, the likeliest first, for cameras in the
     frame of their average pose.
 
-    NDC where all look the same way, within FORWARD_DEGREES of the average; a box where they do not. Between
-    them the other one comes second; past SIDEWAYS_DEGREES NDC does not come at all.
+    NDC where all look the same way, within FORWARD_DEGREES of the average, else a box; the other of the two
+    comes second, but for NDC past SIDEWAYS_DEGREES. Contracted space comes where a box may, as cameras that
+    look past the scene's middle see what no box around it holds.
     """
-    axes = np.stack([c.world_from_camera[:3, 2] for c in cameras])
-    widest = float(np.degrees(np.arccos(np.clip(axes[:, 2], -1, 1)).max()))
-    found = [frustum_bounds(cameras, "box", near, far)] if len(cameras) > 1 else []
-    if widest < SIDEWAYS_DEGREES or not found:
-        ndc = ndc_bounds(cameras, near, far)
-        found = [ndc, *found] if widest <= FORWARD_DEGREES else [*found, ndc]
-    return tuple(found)
+    if len(cameras) == 1:
+        return (ndc_bounds(cameras, near, far),)
+    widest = spread_degrees(cameras)
+    around = around_spaces(cameras, near, far)
+    if widest >= SIDEWAYS_DEGREES:
+        return around
+    ndc = ndc_bounds(cameras, near, far)
+    return (ndc, *around) if widest <= FORWARD_DEGREES else (*around, ndc)
+
+
+def around_spaces(
+    cameras: Sequence[Camera], near: float, far: float, aabb: Sequence = ()
+) -> tuple[Bounds, ...]:
+    """Return a box, and contracted space where the cameras look more than FORWARD_DEGREES apart, for cameras
+    in any frame; arguments as those of `frustum_bounds`.
+    """
+    box = frustum_bounds(cameras, "box", near, far, aabb)
+    wide = spread_degrees(cameras) > FORWARD_DEGREES
+    return (box, replace(box, kind="contracted")) if wide else (box,)
 
 
 def frustum_bounds(

@@ -16,7 +16,7 @@ import numpy as np
 
 from i4d.config import SceneConfig
 from i4d.errors import SceneError
-from i4d.scenes.bounds import frustum_bounds
+from i4d.scenes.bounds import around_spaces, frustum_bounds
 from i4d.scenes.json_file import read_json
 from i4d.scenes.lens import lens_of_list
 from i4d.scenes.names import camera_name, file_inside, some
@@ -65,8 +65,10 @@ def read_rig(config: SceneConfig, root: Path) -> Scene:
         _check_size(camera, source, path)
     width, height = working_size(config, originals[0].width, originals[0].height)
     cameras = tuple(_without_distortion(c.resized(width, height)) for c in originals)
-    kind = "box" if config.bounds == "auto" or config.bounds == "ndc" else config.bounds
-    bounds = frustum_bounds(cameras, kind, config.near, config.far, config.aabb)
+    reach = config.near, config.far, config.aabb
+    spaces = around_spaces(cameras, *reach) if config.bounds == "auto" else ()
+    kind = "box" if config.bounds in ("auto", "ndc") else config.bounds
+    bounds = spaces[0] if spaces else frustum_bounds(cameras, kind, *reach)
     return Scene(
         config.name,
         cameras,
@@ -79,6 +81,7 @@ def read_rig(config: SceneConfig, root: Path) -> Scene:
         first=line.first,
         missing=line.missing(kept),
         notes=(*line.notes, *_lens_notes(originals)),
+        spaces=spaces,
     )
 
 

@@ -26,7 +26,8 @@ from i4d.types import Bounds, Camera, Scene
 
 LONG_SIDE = 96  # pixels of the pictures that are fitted
 STEPS, RAYS = 240, 400
-FEWEST_CAMERAS = 5  # with fewer, one cannot be left out without changing what is asked
+FEWEST_CAMERAS = 5  # trained ones; with fewer, one cannot be left out without changing what is asked
+MANY_CAMERAS = 8  # so many can spare two
 SURE_DB = 0.5  # the first space stays unless another is better by more
 FIELD = FieldConfig(
     grid_start=32_000,
@@ -65,18 +66,18 @@ def try_spaces(
     threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Tried]:
-    """Return how well each space explains the camera nearest to the middle of all others, best first.
+    """Return how well each space explains the camera (of MANY_CAMERAS, the two) nearest to the middle of all
+    others, best first.
 
     `pictures` (height, width, 3) uint8 of one instant, one per camera. `progress` is called with (spaces
     done, of all).
     """
     small, rows = zip(*(_reduced(c, p) for c, p in zip(cameras, pictures, strict=True)), strict=True)
-    left_out = _middle(small)
-    views = tuple(v for v in range(len(small)) if v != left_out)
+    left_out = _from_middle(small)[: 2 if len(small) >= MANY_CAMERAS else 1]
+    views = tuple(v for v in range(len(small)) if v not in left_out)
     bank = FrameBank(small, views, 1)
     for view in views:
         bank.put(view, 0, rows[view][None])
-    truth = torch.from_numpy(rows[left_out]).float() / 255
     found = []
     workers = Workers(threads or torch.get_num_threads())
     if progress:
@@ -85,8 +86,11 @@ def try_spaces(
         fitter = Fitter(FIELD, space_for(bounds, small), 1, 0, "cpu", workers, views=views)
         fitter.begin("fit", STEPS)
         fitter.advance(bank, STEPS)
-        shown = fitter.image(small[left_out], 0).rgb.clamp(0, 1)
-        found.append(Tried(bounds, psnr(shown, truth)))
+        each = [
+            psnr(fitter.image(small[v], 0).rgb.clamp(0, 1), torch.from_numpy(rows[v]).float() / 255)
+            for v in left_out
+        ]
+        found.append(Tried(bounds, float(np.mean(each))))
         if progress:
             progress(done, len(spaces))
     return sorted(found, key=lambda tried: -tried.psnr_db)
@@ -100,12 +104,12 @@ def _reduced(camera: Camera, picture: np.ndarray) -> tuple[Camera, np.ndarray]:
     return camera.resized(*size), cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
 
 
-def _middle(cameras: Sequence[Camera]) -> int:
-    """Return the camera whose farthest neighbour is nearest."""
+def _from_middle(cameras: Sequence[Camera]) -> list[int]:
+    """Return the cameras in order of how far their farthest neighbour is."""
     centres = np.stack([camera.centre for camera in cameras])
     axes = np.stack([camera.world_from_camera[:3, 2] for camera in cameras])
     apart = np.linalg.norm(centres[:, None] - centres, axis=-1) - axes @ axes.T
-    return int(apart.max(1).argmin())
+    return [int(i) for i in apart.max(1).argsort(kind="stable")]
 
 
 def settle_space(
@@ -113,17 +117,19 @@ def settle_space(
 ) -> Scene:
     """Return the scene in the space that its field should live in, and write that one into `config.bounds`.
 
-    Where more than one may be right and the cameras are enough, each is tried; a note of the scene says what
-    came out.
+    Where more than one may be right and the trained cameras are enough, each is tried, on pictures of these
+    alone: held-out cameras choose nothing. A note of the scene says what came out.
     """
     if not scene.spaces:
         return scene
     first, text = scene.spaces[0], ""
-    if len(scene.spaces) > 1 and len(scene.cameras) >= FEWEST_CAMERAS:
+    views = scene.train_views
+    if len(scene.spaces) > 1 and len(views) >= FEWEST_CAMERAS:
         frame = max((stop for _, start, stop in scene.missing if start == 0), default=0)  # all are there
         frame = min(frame, scene.num_frames - 1)
-        pictures = [next(working_frames(scene, config, v, frame)) for v in range(len(scene.cameras))]
-        found = try_spaces(scene.spaces, scene.cameras, pictures, progress=progress)
+        pictures = [next(working_frames(scene, config, v, frame)) for v in views]
+        cameras = [scene.cameras[v].at(frame) for v in views]
+        found = try_spaces(scene.spaces, cameras, pictures, progress=progress)
         mine = next(t for t in found if t.bounds is first)
         first = found[0].bounds if found[0].psnr_db > mine.psnr_db + SURE_DB else first
         figures = ", ".join(f"{t.bounds.kind} {t.psnr_db:.1f} dB" for t in found)

@@ -21,13 +21,17 @@ def rigs(tmp_path_factory):
 
 
 def read(root, **settings):
-    config = SceneConfig(name=root.name, reader="n3dv", root=str(root), **settings)
+    config = SceneConfig(**{"name": root.name, "reader": "n3dv", "root": str(root)} | settings)
     return config, load_scene(config)
 
 
 def test_cameras_say_which_spaces_there_are(rigs):
     kinds = {name: [b.kind for b in read(rigs / name)[1].spaces] for name in ("narrow", "wide", "ring")}
-    assert kinds == {"narrow": ["ndc", "box"], "wide": ["box", "ndc"], "ring": ["box"]}
+    assert kinds == {
+        "narrow": ["ndc", "box"],
+        "wide": ["box", "contracted", "ndc"],
+        "ring": ["box", "contracted"],
+    }
     assert read(rigs / "ring", bounds="contracted")[1].spaces == ()
 
 
@@ -38,7 +42,7 @@ def test_the_trial_takes_the_space_that_shows_a_camera_left_out_best(rigs, monke
     told = []
     settled = settle_space(scene, config, lambda done, total: told.append((done, total)))
     assert settled.bounds.kind == config.bounds == best and settled.spaces == ()
-    assert told == [(0, 2), (1, 2), (2, 2)]
+    assert told == [(done, len(scene.spaces)) for done in range(len(scene.spaces) + 1)]
     assert settled.notes[-1].startswith(f"field space: {best}, tried on a camera left out: ")
 
 
@@ -52,13 +56,38 @@ def test_a_wrong_guess_is_put_right(rigs, monkeypatch):
 
 
 def test_nothing_is_tried_where_nothing_is_open(rigs):
-    config, scene = read(rigs / "ring")
+    config, scene = read(rigs / "narrow", reader="rig")
+    assert [b.kind for b in scene.spaces] == ["box"], "no NDC without a nearest depth"
     settled = settle_space(scene, config)
     assert settled.bounds.kind == config.bounds == "box" and settled.notes == scene.notes
     config, scene = read(rigs / "narrow", bounds="box")
     assert settle_space(scene, config) is scene
     config, scene = read(rigs / "narrow", drop=["cam01", "cam02", "cam03"])
     assert settle_space(scene, config).notes == scene.notes, "four cameras: none can be left out"
+
+
+@pytest.mark.parametrize("reader", ["n3dv", "rig"])
+def test_all_around_a_scene_contracted_space_is_tried_whatever_the_layout_of_the_files(
+    rigs, monkeypatch, reader
+):
+    monkeypatch.setattr(space_trial, "STEPS", 120)
+    config, scene = read(rigs / "ring", reader=reader)
+    assert [b.kind for b in scene.spaces] == ["box", "contracted"]
+    assert settle_space(scene, config).bounds.kind == config.bounds == "contracted"
+
+
+def test_what_is_held_out_chooses_nothing(rigs, monkeypatch):
+    """A held-out camera's pictures can be anything: the figures of the trial are the same."""
+    monkeypatch.setattr(space_trial, "STEPS", 12)
+    config, scene = read(rigs / "wide", held_out=["cam00"])
+    seen = []
+    monkeypatch.setattr(
+        space_trial,
+        "working_frames",
+        lambda scene, config, view, first: seen.append(view) or iter([np.zeros((48, 64, 3), np.uint8)]),
+    )
+    settle_space(scene, config)
+    assert seen == list(scene.train_views) and 0 not in seen
 
 
 def test_layouts_are_what_they_say():
