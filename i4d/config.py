@@ -134,6 +134,11 @@ class FieldConfig:
         "auto: where the check finds that cameras differ by a third of a stop",
         choices=("auto", "off", "camera"),
     )
+    cameras: str = opt(
+        "fixed",
+        "refined: small corrections of the trained cameras' poses and focal lengths are found in the fit",
+        choices=("fixed", "refined"),
+    )
     background: list = opt([], "colour behind the field, RGB in [0, 1]; empty: the field's far end is opaque")
     learn_background: bool = opt(
         False, "fit the colour behind the field along, from `background` or, where that is empty, from grey"

@@ -17,11 +17,12 @@ import torch
 
 from i4d.config import FieldConfig
 from i4d.errors import FitError
+from i4d.field import camera_refinement
 from i4d.field.checkpoint import encode, restore
 from i4d.field.exposure import recorded
 from i4d.field.factors import add_line_variation_grad, add_plane_variation_grad
 from i4d.field.frames import FrameBank, Pixels
-from i4d.field.from_config import shape_from, voxel_levels
+from i4d.field.from_config import check_goes_on, check_views, shape_from, voxel_levels
 from i4d.field.fused_fit import FusedStep
 from i4d.field.group import Group
 from i4d.field.image import FieldImage, render_image
@@ -31,7 +32,7 @@ from i4d.field.model import Leaf, StreamingField
 from i4d.field.optim import SliceAdam
 from i4d.field.render import RenderSettings, coarse_map, render_rays
 from i4d.field.spaces import Space
-from i4d.field.view import GREY, exposed, network_dtype, settings_of
+from i4d.field.view import GREY, corrected_camera, exposed, network_dtype, settings_of
 from i4d.field.workers import Workers
 from i4d.seeds import seed_for
 from i4d.types import Camera
@@ -117,11 +118,7 @@ class Fitter:
                 f"field.rays = {self.config.rays}",
                 f"a refit by {self.config.refit_loss} error needs a multiple of 4",
             )
-        if self.config.exposure == "camera" and not self.field.shape.exposures:
-            raise FitError(
-                "field.exposure = camera: the field was fitted without gains",
-                "fit it anew, or set field.exposure=off",
-            )
+        check_goes_on(self.config, self.field.shape, phase)
         self._fresh_moments()
 
     def to(self, device: torch.device | str) -> None:
@@ -159,6 +156,10 @@ class Fitter:
         without a gain.
         """
         return exposed(self.field, rgb, view)
+
+    def corrected(self, camera: Camera, view: int) -> Camera:
+        """Return a trained view's camera, of any picture size, as the fit corrected it."""
+        return corrected_camera(self.field, camera, view)
 
     def save(self, light: bool = False) -> bytes:
         """Return the checkpoint of this fit; `light` leaves out the optimiser."""
@@ -228,6 +229,17 @@ class Fitter:
                     values[name] = self.field.grown(name, tensor, voxels)
             self.field.grow(voxels)
 
+    def _align_if_due(self, bank: FrameBank) -> None:
+        """Align the trained cameras to the field where it is time, by what `field.cameras` says."""
+        if self.phase != "fit" or not self.field.shape.refined:
+            return
+        if camera_refinement.due(self.step, self.total_steps):
+            corrections = self.field.tensors["camera_corrections"]
+            found = camera_refinement.align_cameras(self, bank, corrections)
+            if self.group:
+                self.group.average(found)
+            bank.correct(corrections.copy_(found))
+
     def draw(self, bank: FrameBank, step: int) -> tuple[int, Pixels]:
         """Return frame and pixels of a step of this phase."""
         frame = int(bank.drawn[self._frame(len(bank.drawn), step)])
@@ -262,6 +274,7 @@ class Fitter:
             )
             for i in range(count):
                 self._grow_if_due()
+                self._align_if_due(bank)
                 frame, pixels = ahead.popleft().result()
                 if i + 2 * DRAW_AHEAD < count:
                     ahead.append(pool.submit(self.draw, bank, self.step + 2 * DRAW_AHEAD))
@@ -282,6 +295,7 @@ class Fitter:
 
     def _one_step(self, bank: FrameBank) -> float:
         self._grow_if_due()
+        self._align_if_due(bank)
         settings, pieces = self._settings(), self._pieces()
         frame, pixels = self.draw(bank, self.step)
         batch = bank.rays(pixels, self.device)
@@ -365,10 +379,9 @@ class Fitter:
         if self.loss.side > bank.smallest_side:
             what = f"field.refit_patch = {self.loss.side}: images have {bank.smallest_side} pixels"
             raise FitError(what, "set it lower, or refit_loss=squared")
-        if self.field.shape.exposures not in ((), bank.views):
-            raise FitError(
-                f"the field has exposures of views {self.field.shape.exposures}", f"trained are {bank.views}"
-            )
+        check_views(self.field.shape, bank.views)
+        if self.field.shape.refined:
+            bank.correct(self.field.tensors["camera_corrections"])
         losses = (
             self._fused_steps(self._step_fused, bank, count)
             if self._step_fused is not None

@@ -6,7 +6,7 @@ Nothing is copied and no tensor of all rays exists: a batch reads only its own p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from i4d.errors import FitError
 from i4d.geometry.cameras import rays_through
+from i4d.geometry.corrections import corrected
 from i4d.types import Camera
 
 MOTION = 20  # of 255, in any channel: more than the noise of a camera
@@ -90,17 +91,38 @@ class FrameBank:
         self.drawn = np.flatnonzero(self._there.any(1))  # frames that rays can be drawn from
         self._frames: dict[tuple[int, int], np.ndarray] = {}
         self._sizes = {v: (cameras[v].height, cameras[v].width) for v in self.views}
-        self._K = torch.stack([torch.tensor(cameras[v].K, dtype=torch.float32) for v in self.views])
+        self.given = {v: cameras[v] for v in self.views}
         moving = any(cameras[v].path is not None for v in self.views)
         self._per_view = num_frames if moving else 1  # lenses
-        poses = [cameras[v].at(f).world_from_camera for v in self.views for f in range(self._per_view)]
-        self._poses = torch.tensor(np.stack(poses), dtype=torch.float32)
+        self._K, self._poses = self._calibration(self.given)
         self._moving_at: dict[int, np.ndarray] = {}
         self._medians: dict[int, np.ndarray] = {}
         self._lock = Lock()
         self._lenses: dict[torch.device, Lenses] = {}
         areas = np.array([h * w for h, w in self._sizes.values()], dtype=np.int64)
         self._ends = np.cumsum(areas)
+
+    def _calibration(self, cameras: Mapping[int, Camera]) -> tuple[Tensor, Tensor]:
+        """Return K (view, 3, 3) and world_from_camera (lens, 4, 4) of trained cameras."""
+        K = torch.stack([torch.tensor(cameras[v].K, dtype=torch.float32) for v in self.views])
+        poses = [cameras[v].at(f).world_from_camera for v in self.views for f in range(self._per_view)]
+        return K, torch.tensor(np.stack(poses), dtype=torch.float32)
+
+    def correct(self, corrections: Tensor) -> None:
+        """Let rays start from the given cameras with corrections (trained view, 7) applied.
+
+        Tensors that lenses were made of are overwritten where they are: steps recorded as CUDA graphs go on
+        reading them.
+        """
+        rows = zip(self.views, corrections, strict=True)
+        self._K, self._poses = self._calibration({v: corrected(self.given[v], row) for v, row in rows})
+        for lens in self._lenses.values():
+            lens.K.copy_(self._K.repeat_interleave(self._per_view, 0))
+            lens.poses.copy_(self._poses)
+
+    def frames_of(self, view: int) -> list[int]:
+        """Return the frames that a trained view took."""
+        return np.flatnonzero(self._there[:, self.views.index(view)]).tolist()
 
     def put(self, view: int, start: int, rows: np.ndarray) -> None:
         """Set frames start, start+1, ... of a trained view to rows (frame, height, width, 3) uint8, without

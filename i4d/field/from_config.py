@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 
 from i4d.config import FieldConfig
+from i4d.errors import FitError
+from i4d.field.losses import Phase
 from i4d.field.model import FieldShape
 
 
@@ -26,7 +28,29 @@ def shape_from(config: FieldConfig, num_frames: int, views: Sequence[int] = ()) 
         frame_lines=True,
         learned_background=config.learn_background,
         exposures=tuple(views) if config.exposure == "camera" else (),
+        refined=tuple(views) if config.cameras == "refined" else (),
     )
+
+
+def check_goes_on(config: FieldConfig, shape: FieldShape, phase: Phase) -> None:
+    """Raise FitError where a phase asks for what a field was not made with."""
+    if config.exposure == "camera" and not shape.exposures:
+        raise FitError(
+            "field.exposure = camera: the field was fitted without gains",
+            "fit it anew, or set field.exposure=off",
+        )
+    if phase == "fit" and config.cameras == "refined" and len(shape.refined) < 2:
+        many = (
+            "a single camera has no others to agree with" if shape.refined else "the field was made without"
+        )
+        raise FitError(f"field.cameras = refined: {many}", "set field.cameras=fixed")
+
+
+def check_views(shape: FieldShape, trained: tuple[int, ...]) -> None:
+    """Raise FitError where exposures or cameras of a field are those of other views than the trained ones."""
+    for what, views in (("exposures", shape.exposures), ("corrected cameras", shape.refined)):
+        if views not in ((), trained):
+            raise FitError(f"the field has {what} of views {views}", f"trained are {trained}")
 
 
 def voxel_levels(config: FieldConfig) -> list[int]:

@@ -20,6 +20,7 @@ from torch import Tensor
 from i4d.field.factors import factor_size, grow_line, grow_plane, lattice, plane_line, resolution
 from i4d.field.spaces import Space, extents, space_from_dict, space_to_dict
 from i4d.field.streaming import Slice, Stream, split_permanent
+from i4d.geometry.corrections import UNKNOWNS
 
 
 class Mapped(Protocol):
@@ -80,6 +81,9 @@ class FieldShape:
     exposures: tuple[
         int, ...
     ] = ()  # views with a gain of their own (`exposure`): tensor "gains" (view, 3), logarithms
+    refined: tuple[
+        int, ...
+    ] = ()  # views whose cameras are corrected (`camera_refinement`): tensor "camera_corrections" (view, 7)
 
     def streams(self) -> dict[str, Stream]:
         """Return the channel axes by factor name: "density0" .. "colour2"."""
@@ -278,6 +282,8 @@ class StreamingField:
             tensors[f"b{layer}"] = torch.zeros(fan_out)
         if shape.exposures:
             tensors["gains"] = torch.zeros(len(shape.exposures), 3)
+        if shape.refined:
+            tensors["camera_corrections"] = torch.zeros(len(shape.refined), UNKNOWNS)
         if shape.learned_background:
             tensors["behind"] = torch.zeros(3)
         return cls(shape, space, cells, tensors)
@@ -329,6 +335,6 @@ class StreamingField:
     def from_description(cls, tree: dict, tensors: dict[str, Tensor]) -> StreamingField:
         """Return the field of a description and its tensors."""
         values = dict(tree["shape"])
-        for key in ("density_components", "colour_components", "exposures"):
+        for key in ("density_components", "colour_components", "exposures", "refined"):
             values[key] = tuple(values.get(key, ()))
         return cls(FieldShape(**values), space_from_dict(tree["space"]), tree["cells"], tensors)

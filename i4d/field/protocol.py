@@ -42,6 +42,12 @@ class TrainedField(Protocol):
         """
         ...
 
+    def corrected(self, camera: Camera, view: int) -> Camera:
+        """Return a trained view's camera, of any picture size, as the fit corrected it; as it is where none is
+        corrected.
+        """
+        ...
+
     def save(self, light: bool = False) -> bytes:
         """Return the whole state, to go on bit for bit; `light`: only what rendering needs."""
         ...

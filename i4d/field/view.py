@@ -15,6 +15,7 @@ from i4d.field.model import StreamingField
 from i4d.field.render import RenderSettings
 from i4d.field.spaces import Space
 from i4d.field.workers import Workers
+from i4d.geometry.corrections import corrected
 from i4d.types import Camera
 
 GREY = (0.5, 0.5, 0.5)
@@ -49,6 +50,16 @@ def exposed(field: StreamingField, rgb: torch.Tensor, view: int) -> torch.Tensor
         raise FitError(f"view {view} has no exposure of its own", f"views that have: {views}")
     at = torch.full((rgb[..., 0].numel(),), views.index(view), device=rgb.device)
     return recorded(rgb.reshape(-1, 3), field.tensors["gains"], at).view(rgb.shape)
+
+
+def corrected_camera(field: StreamingField, camera: Camera, view: int) -> Camera:
+    """Return a trained view's camera, of any picture size, as the field's fit corrected it; as it is where
+    nothing was.
+    """
+    views = field.shape.refined
+    return (
+        corrected(camera, field.tensors["camera_corrections"][views.index(view)]) if view in views else camera
+    )
 
 
 def network_dtype(config: FieldConfig) -> torch.dtype:

@@ -6,6 +6,9 @@ they have unit length along the optical axis, so `origin + depth_z * direction` 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import torch
 
 from i4d.types import Camera
@@ -16,6 +19,14 @@ def camera_tensors(camera: Camera, device: torch.device | str = "cpu") -> tuple[
     K = torch.as_tensor(camera.K.copy(), dtype=torch.float32, device=device)
     pose = torch.as_tensor(camera.world_from_camera.copy(), dtype=torch.float32, device=device)
     return K, pose
+
+
+def on_grid(camera: Camera, step: int) -> Camera:
+    """Return a camera whose pixel centres are those of every `step`-th pixel of another in both directions,
+    beginning with pixel `step` // 2.
+    """
+    width, height = max(1, camera.width // step), max(1, camera.height // step)
+    return replace(camera, width=width, height=height, K=camera.K * np.array([[1 / step], [1 / step], [1.0]]))
 
 
 def pixel_centres(width: int, height: int, device: torch.device | str = "cpu") -> torch.Tensor:

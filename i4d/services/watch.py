@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from i4d.field.protocol import TrainedField
-from i4d.geometry.cameras import project, unproject
+from i4d.geometry.cameras import on_grid, project, unproject
 from i4d.metrics.image import psnr
 from i4d.types import Camera, FitFigures
 
@@ -34,14 +33,6 @@ def every(camera: Camera) -> int:
     while (camera.width // step) * (camera.height // step) > MOST_PIXELS:
         step += 2
     return step
-
-
-def on_grid(camera: Camera, step: int) -> Camera:
-    """Return a camera whose pixel centres are those of every `step`-th pixel of another in both directions,
-    beginning with pixel `step` // 2.
-    """
-    width, height = max(1, camera.width // step), max(1, camera.height // step)
-    return replace(camera, width=width, height=height, K=camera.K * np.array([[1 / step], [1 / step], [1.0]]))
 
 
 def sampled(picture: np.ndarray, step: int, small: Camera) -> Tensor:
@@ -107,7 +98,7 @@ def figures_of(
     shown, truth, depths, small = [], [], [], []
     for v in near:
         step = every(at[v])
-        small.append(on_grid(at[v], step))
+        small.append(on_grid(field.corrected(at[v], v), step))
         image = field.image(small[-1], frame)
         shown.append(field.exposed(image.rgb, v).clamp(0, 1).reshape(-1, 3).cpu())
         truth.append(sampled(pictures[v], step, small[-1]).reshape(-1, 3))
