@@ -167,7 +167,7 @@ def measured(
         frames = [f for f in spread(scene.num_frames, most) if f not in gone]
         perceive = [frames[i] for i in spread(len(frames), LPIPS_FRAMES)] if lpips is not None else []
         for frame in frames:
-            image = fitter.image(scene.cameras[view].at(frame), frame)
+            image = fitter.image(fitter.corrected(scene.cameras[view], view).at(frame), frame)
             rgb = fitter.exposed(image.rgb, view) if view in scene.train_views else image.rgb
             shown, original = as_uint8(rgb), footage.rows[view][frame]
             each.append(image_psnr(shown, original))

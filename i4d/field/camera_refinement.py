@@ -120,8 +120,8 @@ def look(field: Shown, camera: Camera, view: int, frames: Sequence[int], correct
 def aligned(
     seen: Compared, camera: Camera, pictures: Sequence[np.ndarray], start: Tensor, spread: Tensor
 ) -> Tensor:
-    """Return the correction (7,) of a camera with which its recorded pictures (height, width, 3) uint8, one per
-    instant, agree best with what the field showed; `start` where no other is better.
+    """Return the correction (7,) of a camera with which its recorded pictures (height, width, 3) uint8, one
+    each instant, agree best with what the field showed; `start` where no other is better.
 
     The least of robust squared errors in units of their own spread, one in ALIKE of them counted, plus the
     squared correction in units of `spread` (7,).

@@ -43,8 +43,8 @@ class TrainedField(Protocol):
         ...
 
     def corrected(self, camera: Camera, view: int) -> Camera:
-        """Return a trained view's camera, of any picture size, as the fit corrected it; as it is where none is
-        corrected.
+        """Return a trained view's camera, of any picture size, as the fit corrected it; as it is where no
+        camera is corrected.
         """
         ...
 

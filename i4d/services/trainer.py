@@ -223,9 +223,10 @@ class TrainerService:
                 f"render: frames {task.frames} of {task.num_frames}", f"scene: {self._scene.num_frames}"
             )
         parts: dict[str, list[np.ndarray]] = {name: [] for name in task.want}
+        shot = self._as_fitted(task.camera)
         for frame in task.frames:
             self._images += 1
-            camera = task.camera.at(frame)
+            camera = shot.at(frame)
             if "region" in parts and task.local is not None:
                 share = self._local_scene(task.local).share(camera, frame)
                 parts["region"].append((share * 255).round().to(torch.uint8).cpu().numpy())
@@ -281,8 +282,20 @@ class TrainerService:
             data = get_checkpoint(self._store, local.unedited)
             here = self._device.torch, self._workers
             unedited = FieldView.open(data, self._config, self._space, self._scene.num_frames, *here)
-            self._local = local, LocalScene(unedited, local.region, self._scene.cameras, self._reader)
+            cameras = tuple(self._as_fitted(camera) for camera in self._scene.cameras)
+            self._local = local, LocalScene(unedited, local.region, cameras, self._reader)
         return self._local[1]
+
+    def _as_fitted(self, camera: Camera) -> Camera:
+        """Return a camera as the fit corrected it where it is one that was trained on, of any picture size;
+        others as they are.
+        """
+        for view in self._scene.train_views:
+            given = self._scene.cameras[view]
+            same = np.array_equal(given.world_from_camera, camera.world_from_camera)
+            if given.name == camera.name and same:
+                return self._field().corrected(camera, view)
+        return camera
 
     def _empty_bank(self) -> FrameBank:
         scene = self._scene
