@@ -39,7 +39,7 @@ TURN, SHIFT, FOCAL = (
 )  # expected: radians, of the median depth, of the focal length
 BLURS = (2.0, 1.0)  # pixels, standard deviation: how the recorded pictures are smoothed, coarse to fine
 SEARCHES = 4  # Gauss-Newton steps at each
-ALIKE = 20.0  # pixels whose errors are one: neighbours err together
+ALIKE = 100.0  # pixels whose errors are one: neighbours err together
 HUBER = 1.5  # standard deviations from where on an error counts linearly
 SOLID = 0.5  # opacity below which a pixel shows no surface
 
@@ -202,8 +202,10 @@ def gauss_newton_step(
 ) -> Tensor:
     """Return what a Gauss-Newton step takes off a correction (7,)."""
     weight = weights(errors, there, scale) / (scale**2 * ALIKE)
-    normal = torch.einsum("pc,pci,pcj->ij", weight, slopes, slopes) + torch.diag(spread**-2)
-    pull = torch.einsum("pc,pci,pc->i", weight, slopes, errors) + correction / spread**2
+    rows = slopes.flatten(0, 1)
+    weighed = (weight[..., None] * slopes).flatten(0, 1).T
+    normal = weighed @ rows + torch.diag(spread**-2)
+    pull = weighed @ errors.flatten() + correction / spread**2
     # in units of `spread`: radians and world units differ by orders of magnitude
     scaled = torch.linalg.solve(normal * spread[:, None] * spread, pull * spread)
     return scaled * spread

@@ -132,9 +132,15 @@ def judged(
     bright = stops(evidence.looks, evidence.matches)
     cover = coverage(mended, edited, evidence.matches)
     before, after = medians(evidence, cameras), medians(evidence, mended)
-    problems = [
+    counts = _counts(evidence)
+    poses = [
         *verdict.suspicions(suspects, cameras, before, after),
-        *verdict.strangers(levels(evidence, mended), after, cameras, _counts(evidence)),
+        *verdict.strangers(levels(evidence, mended), after, cameras, counts),
+    ]
+    stopped = any(problem.level == "stop" for problem in poses)
+    problems = [
+        *poses,
+        *verdict.nearly(after, cameras, counts, stopped),
         *verdict.late(lags, cameras, offsets),
         *verdict.unlike_the_others(evidence.looks, lags, cameras),
         *verdict.exposures(bright, cameras),

@@ -22,6 +22,7 @@ EXPOSURE = 0.33  # stops
 WHITE = 0.33
 WIDE_DEG = 25.0  # between neighbours: a field has little to go by between them
 OFF_PX = 3.0
+NEARLY_PX = 1.0  # good rigs lie within half a pixel; between the two a fit can correct the cameras
 FLAT = 2.0  # grey levels, standard deviation of a picture
 
 
@@ -139,6 +140,23 @@ def strangers(
         )
         for v in bad
     ]
+
+
+def nearly(
+    px: dict[int, float], cameras: Sequence[Camera], pairs: dict[int, int], stopped: bool
+) -> list[Problem]:
+    """Return what poses that disagree a little come to, over all such cameras: NEARLY_PX to OFF_PX from their
+    lines. Nothing where poses are wrong enough to have `stopped` a run: a wrong camera spoils the figures of
+    those it is compared with.
+    """
+    off = [v for v, d in px.items() if NEARLY_PX < d <= OFF_PX and pairs.get(v, 0) >= 2]
+    if stopped or not off:
+        return []
+    names, middle = tuple(cameras[v].name for v in off), float(np.median([px[v] for v in off]))
+    who = "all cameras" if len(names) == len(cameras) else " and ".join(names)
+    text = f"{who}: poses disagree a little, points lie {middle:.1f} px from their epipolar lines"
+    mend = "calibrate again, or let the fit correct the cameras: --set field.cameras=refined"
+    return [Problem("warn", "nearly", names, middle, text, mend)]
 
 
 def late(

@@ -25,11 +25,11 @@ from i4d.scenes.procedural.render import exact, render
 from i4d.scenes.procedural.rigs import rig_cameras, rig_world
 from i4d.types import Bounds, Camera
 
-WIDTH, HEIGHT, FRAMES, STEPS = 96, 72, 3, 260
+WIDTH, HEIGHT, FRAMES, STEPS = 96, 72, 3, 400
 TRAINED = tuple(range(1, 8))
 ROOM = Bounds("box", ((-4.6, -2.5, -0.6), (4.6, 2.5, 8.9)), 0.3, 12.0, 4.0)
 SMALL = replace(
-    TINY, grid_start=30_000, grid_end=200_000, growth_at=[0.2, 0.4], rays=512, cameras="refined", samples=32
+    TINY, grid_start=30_000, grid_end=200_000, growth_at=[0.2, 0.4], rays=384, cameras="refined", samples=32
 )
 
 
@@ -105,7 +105,9 @@ def test_projection_and_its_derivatives_are_those_of_a_corrected_camera():
     )
     torch.testing.assert_close(project(world.float(), moved)[0].double(), where, atol=1e-3, rtol=1e-5)
     for i, step in enumerate(1e-5 * torch.eye(7, dtype=torch.float64)):
-        ahead, behind = (image_points(points, torch.tensor(camera.K), correction + s)[0] for s in (step, -step))
+        ahead, behind = (
+            image_points(points, torch.tensor(camera.K), correction + s)[0] for s in (step, -step)
+        )
         torch.testing.assert_close(slopes[..., i], (ahead - behind) / 2e-5, atol=1e-2, rtol=1e-3)
 
 
@@ -203,8 +205,9 @@ def test_wrong_cameras_are_corrected_in_a_fit_and_right_ones_lose_nothing(room, 
             out.append((image_points(seen, K, row)[0] - image_points(seen, K, row * 0)[0]).norm(dim=1).mean())
         return torch.stack(out)
 
-    assert (pixels(left) < 0.5 * pixels(before)).all(), (pixels(left), pixels(before), found)
-    assert found["wrong", "refined"] > found["wrong", "fixed"] + 0.3, found
+    now, then = pixels(left), pixels(before)
+    assert now.mean() < 0.5 * then.mean() and (now < 0.75 * then).all(), (now, then)
+    assert found["wrong", "refined"] > found["wrong", "fixed"] + 1, found
     assert found["right", "refined"] > found["right", "fixed"] - 0.1, found
 
 

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from shared_data import shared_folder
 
 from i4d.config import SceneConfig
 from i4d.errors import SceneError
+from i4d.geometry.corrections import corrected
 from i4d.scenes.calibration.check import check_scene, judged, stop_unless_fit
 from i4d.scenes.calibration.epipolar import distances, triangulated
 from i4d.scenes.calibration.evidence import Evidence
@@ -125,6 +127,27 @@ def test_a_camera_that_stands_elsewhere_is_named(demo):
         with_(scene, cam03=replace(by_name(scene, "cam03"), world_from_camera=moved)), SceneConfig()
     )
     assert [cameras for _, cameras in told(check)] == [("cam03",)]
+
+
+def slightly_off(cameras, degrees, share):
+    """Return cameras turned by so many degrees, each its own way, with focal lengths off by a share."""
+    random, out = np.random.default_rng(1), []
+    for camera in cameras:
+        axis = random.normal(size=3)
+        turn = np.radians(degrees) * axis / np.linalg.norm(axis)
+        focal = share * random.choice([-1, 1])
+        out.append(corrected(camera, torch.tensor([*turn, 0.0, 0.0, 0.0, focal])))
+    return tuple(out)
+
+
+def test_poses_that_disagree_a_little_are_told_with_what_mends_them(demo):
+    scene = demo[0]
+    wrong = slightly_off(scene.source_cameras, 0.6, 0.01)
+    check = check_scene(replace(scene, cameras=wrong, source_cameras=wrong), SceneConfig())
+    (problem,) = check.problems
+    assert (problem.level, problem.kind) == ("warn", "nearly") and 1 < problem.value < 3
+    assert len(problem.cameras) >= 2 and "--set field.cameras=refined" in problem.mend
+    stop_unless_fit(check)
 
 
 def test_poses_in_graphics_axes_are_found(demo):
