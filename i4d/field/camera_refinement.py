@@ -32,11 +32,8 @@ from i4d.types import Camera
 AT = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)  # of a fit's steps: when cameras are aligned
 INSTANTS = 4  # that a camera is compared at
 MOST_PIXELS = 4800  # of one instant
-TURN, SHIFT, FOCAL = (
-    math.radians(0.2),
-    2e-3,
-    3e-3,
-)  # expected: radians, of the median depth, of the focal length
+# expected of corrections: radians, of the median depth, of the focal length
+TURN, SHIFT, FOCAL = math.radians(0.2), 5e-4, 3e-3
 BLURS = (2.0, 1.0)  # pixels, standard deviation: how the recorded pictures are smoothed, coarse to fine
 SEARCHES = 4  # Gauss-Newton steps at each
 ALIKE = 100.0  # pixels whose errors are one: neighbours err together

@@ -1,5 +1,5 @@
 """One member of a group of processes that fit the test scene: `python group_member.py RANK SIZE ADDRESS
-STEPS`.
+STEPS [CAMERAS]`.
 
 Prints the held-out PSNR, the rays seen by all and a digest of the field as one line of JSON. Size 1 is no
 group.
@@ -28,8 +28,8 @@ def main():
     rank, size, address, steps = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
     torch.set_num_threads(1)
     group = Group(rank, size, address, torch.device("cpu")) if size > 1 else None
-    config = replace(TINY, lr_grid=0.05, lr_mlp=0.005)
-    fitter = Fitter(config, space_for(BOUNDS, cameras()), FRAMES, 0, group=group)
+    config = replace(TINY, lr_grid=0.05, lr_mlp=0.005, cameras=(*sys.argv[5:], "fixed")[0])
+    fitter = Fitter(config, space_for(BOUNDS, cameras()), FRAMES, 0, group=group, views=(0, 1, 2, 3))
     fitter.begin("fit", steps)
     report = fitter.advance(scene_bank(), steps)
     image = render_image(fitter.field, fitter.render_settings(), cameras()[4], 1).rgb

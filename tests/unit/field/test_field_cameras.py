@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
-from test_field_fit import BOUNDS, TINY
+from test_field_fit import BOUNDS, TINY, scene_bank
 from test_field_fit import FRAMES as WALL_FRAMES
 from test_field_fit import cameras as wall_cameras
 
@@ -25,17 +25,17 @@ from i4d.scenes.procedural.render import exact, render
 from i4d.scenes.procedural.rigs import rig_cameras, rig_world
 from i4d.types import Bounds, Camera
 
-WIDTH, HEIGHT, FRAMES, STEPS = 96, 72, 3, 400
+WIDTH, HEIGHT, FRAMES, STEPS = 96, 72, 3, 360
 TRAINED = tuple(range(1, 8))
 ROOM = Bounds("box", ((-4.6, -2.5, -0.6), (4.6, 2.5, 8.9)), 0.3, 12.0, 4.0)
 SMALL = replace(
-    TINY, grid_start=30_000, grid_end=200_000, growth_at=[0.2, 0.4], rays=384, cameras="refined", samples=32
+    TINY, grid_start=30_000, grid_end=200_000, growth_at=[0.2, 0.4], rays=320, cameras="refined", samples=32
 )
 
 
 def off(rig, seed=0):
-    """Return a rig whose trained cameras are turned by 0.3 degrees and have 1 % more or less focal length, and
-    the corrections that this takes.
+    """Return a rig whose trained cameras are turned by 0.3 degrees and have 1 % more or less focal length,
+    and the corrections that this takes.
     """
     random, wrong, moves = np.random.default_rng(seed), list(rig), []
     for i, view in enumerate(TRAINED):
@@ -214,12 +214,6 @@ def test_wrong_cameras_are_corrected_in_a_fit_and_right_ones_lose_nothing(room, 
 WALL = replace(TINY, cameras="refined")
 
 
-def wall_bank():
-    from test_field_fit import scene_bank
-
-    return scene_bank()
-
-
 def wall_fitter(config=WALL, views=(0, 1, 2, 3)):
     return Fitter(config, space_for(BOUNDS, wall_cameras()), WALL_FRAMES, 0, views=views)
 
@@ -230,21 +224,21 @@ def test_a_fit_that_was_cut_goes_on_with_the_same_cameras(stop):
     assert camera_refinement.due(16, 40) and not camera_refinement.due(17, 40)
     for one in (whole, first):
         one.begin("fit", 40)
-    whole.advance(wall_bank(), 40)
-    first.advance(wall_bank(), stop)
+    whole.advance(scene_bank(), 40)
+    first.advance(scene_bank(), stop)
     second.load(first.save())
-    second.advance(wall_bank(), 40 - stop)
+    second.advance(scene_bank(), 40 - stop)
     assert whole.field.tensors["camera_corrections"].abs().max() > 0
     for name, tensor in whole.field.tensors.items():
         assert torch.equal(tensor, second.field.tensors[name]), name
 
 
 def test_refits_keep_cameras_and_rays_start_from_them():
-    one, bank = wall_fitter(), wall_bank()
+    one, bank = wall_fitter(), scene_bank()
     one.begin("fit", 20)
     one.advance(bank, 20)
     told = one.field.tensors["camera_corrections"].clone()
-    again, fresh = wall_fitter(replace(WALL, cameras="fixed")), wall_bank()
+    again, fresh = wall_fitter(replace(WALL, cameras="fixed")), scene_bank()
     again.load(one.save())
     again.begin("refit", 20)
     again.advance(fresh, 20)
@@ -260,7 +254,7 @@ def test_refits_keep_cameras_and_rays_start_from_them():
 
 
 def test_lenses_made_before_are_corrected_where_they_lie():
-    bank = wall_bank()
+    bank = scene_bank()
     before = bank.lenses(torch.device("cpu"))
     pointer = before.poses.data_ptr()
     rows = torch.zeros(4, 7)
@@ -298,4 +292,4 @@ def test_what_cannot_be_is_said():
     other = wall_fitter(views=(0, 1, 2))
     other.begin("fit", 4)
     with pytest.raises(FitError, match=r"corrected cameras of views \(0, 1, 2\)"):
-        other.advance(wall_bank(), 1)
+        other.advance(scene_bank(), 1)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 SCRIPT = Path(__file__).parent / "group_member.py"
 
 
-def members(size, steps):
+def members(size, steps, *more):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -28,7 +28,7 @@ def members(size, steps):
     )
     started = [
         subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(rank), str(size), address, str(steps)],
+            [sys.executable, str(SCRIPT), str(rank), str(size), address, str(steps), *more],
             env=env,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -51,6 +51,12 @@ def test_two_processes_hold_one_field_and_learn_from_each_others_rays():
     assert first["rays"] == alone["rays"] == 80 * 256
     # so short a fit counts its steps as well as its rays: without longer steps for groups it is 4 dB behind
     assert first["db"] > 14 and first["db"] > alone["db"] - 2.5, (first, alone)
+
+
+def test_two_processes_correct_cameras_alike():
+    first, second = members(2, 20, "refined")
+    fixed, _ = members(2, 20)
+    assert first["digest"] == second["digest"] != fixed["digest"]
 
 
 def test_a_group_that_cannot_meet_says_where(monkeypatch):

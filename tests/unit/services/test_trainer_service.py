@@ -8,6 +8,7 @@ import torch
 
 from i4d.config import FieldConfig
 from i4d.errors import BlockError, FitError, WeightsError
+from i4d.geometry.corrections import corrected
 from i4d.services.trainer import TrainerScene, TrainerService
 from i4d.store.blocks import BlockReader, write_block
 from i4d.store.objects import open_store
@@ -217,3 +218,26 @@ def test_a_local_edit_is_shown_whatever_the_refits_lessen(loss, place, monkeypat
     shown = service.render(task)
     assert shown.blocks["rgb"].num_rows == 1 and shown.blocks["region"].row_shape == (HEIGHT, WIDTH)
     assert not allocated, "the unedited field is only looked at"
+
+
+def test_renders_of_trained_cameras_use_corrected_ones_and_others_do_not(place):
+    store, runs = place
+    field = replace(FIELD, cameras="refined")
+    service = TrainerService(store.uri, SCENE, field, device="cpu", num_threads=1)
+    service.start(runs, None, "fit", 20)
+    service.advance((), 20)
+    row = torch.tensor([0.0, 0.3, 0.0, 0.1, 0.0, 0.2, 0.1])
+    service._field().field.tensors["camera_corrections"][1] = row  # of view 2
+    reader = BlockReader(store)
+
+    def depth(camera):
+        receipt = service.render(RenderTask(camera, (0,), FRAMES, ("depth",)))
+        return torch.tensor(np.array(reader.rows(receipt.blocks["depth"].digest)[0]))
+
+    given, image = SCENE.cameras[2], service._field().image
+    assert torch.equal(depth(given), image(corrected(given, row), 0).depth_z)
+    assert not torch.equal(depth(given), image(given, 0).depth_z)
+    half = given.resized(WIDTH // 2, HEIGHT // 2)
+    assert torch.equal(depth(half), image(corrected(half, row), 0).depth_z)
+    for camera in (SCENE.cameras[1], replace(given, world_from_camera=SCENE.cameras[1].world_from_camera)):
+        assert torch.equal(depth(camera), image(camera, 0).depth_z)
