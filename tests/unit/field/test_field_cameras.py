@@ -25,11 +25,11 @@ from i4d.scenes.procedural.render import exact, render
 from i4d.scenes.procedural.rigs import rig_cameras, rig_world
 from i4d.types import Bounds, Camera
 
-WIDTH, HEIGHT, FRAMES, STEPS = 96, 72, 3, 360
+WIDTH, HEIGHT, FRAMES, STEPS = 96, 72, 3, 400
 TRAINED = tuple(range(1, 8))
 ROOM = Bounds("box", ((-4.6, -2.5, -0.6), (4.6, 2.5, 8.9)), 0.3, 12.0, 4.0)
 SMALL = replace(
-    TINY, grid_start=30_000, grid_end=200_000, growth_at=[0.2, 0.4], rays=320, cameras="refined", samples=32
+    TINY, grid_start=30_000, grid_end=200_000, growth_at=[0.2, 0.4], rays=384, cameras="refined", samples=32
 )
 
 
