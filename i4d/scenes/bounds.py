@@ -14,6 +14,7 @@ from i4d.types import Bounds, BoundsKind, Camera, corner
 SAMPLES_PER_AXIS = 48
 FORWARD_DEGREES = 20.0  # farthest optical axis from the average one
 SIDEWAYS_DEGREES = 50.0
+MANY_CAMERAS = 6
 
 
 def _corner_rays(camera: Camera) -> np.ndarray:
@@ -63,14 +64,12 @@ def forward_spaces(cameras: Sequence[Camera], near: float, far: float) -> tuple[
     """Return the spaces that a field of these cameras may live in, the likeliest first, for cameras in the
     frame of their average pose.
 
-    NDC where all look the same way, within FORWARD_DEGREES of the average, else a box; the other of the two
-    comes second, but for NDC past SIDEWAYS_DEGREES. Contracted space comes where a box may, as cameras that
-    look past the scene's middle see what no box around it holds.
+    NDC where all look the same way, within FORWARD_DEGREES of the average, then a box; in between what
+    `around_spaces` says, then NDC; past SIDEWAYS_DEGREES no NDC.
     """
     if len(cameras) == 1:
         return (ndc_bounds(cameras, near, far),)
-    widest = spread_degrees(cameras)
-    around = around_spaces(cameras, near, far)
+    widest, around = spread_degrees(cameras), around_spaces(cameras, near, far)
     if widest >= SIDEWAYS_DEGREES:
         return around
     ndc = ndc_bounds(cameras, near, far)
@@ -80,12 +79,16 @@ def forward_spaces(cameras: Sequence[Camera], near: float, far: float) -> tuple[
 def around_spaces(
     cameras: Sequence[Camera], near: float, far: float, aabb: Sequence = ()
 ) -> tuple[Bounds, ...]:
-    """Return a box, and contracted space where the cameras look more than FORWARD_DEGREES apart, for cameras
-    in any frame; arguments as those of `frustum_bounds`.
+    """Return a box, where the cameras look more than FORWARD_DEGREES apart contracted space beside it, and
+    past SIDEWAYS_DEGREES that alone if the cameras are not few: a box that all of them see leaves out what
+    stands behind, and a fit then paints it on the box's walls. For cameras in any frame; arguments as those
+    of `frustum_bounds`.
     """
-    box = frustum_bounds(cameras, "box", near, far, aabb)
-    wide = spread_degrees(cameras) > FORWARD_DEGREES
-    return (box, replace(box, kind="contracted")) if wide else (box,)
+    box, widest = frustum_bounds(cameras, "box", near, far, aabb), spread_degrees(cameras)
+    contracted = replace(box, kind="contracted")
+    if widest >= SIDEWAYS_DEGREES and len(cameras) >= MANY_CAMERAS and not len(aabb):
+        return (contracted,)
+    return (box, contracted) if widest > FORWARD_DEGREES else (box,)
 
 
 def frustum_bounds(

@@ -22,7 +22,7 @@ from i4d.scenes.lens import lens_of_list
 from i4d.scenes.names import camera_name, file_inside, some
 from i4d.scenes.sources import VideoFiles, working_size
 from i4d.scenes.timeline import timeline
-from i4d.types import Camera, Scene
+from i4d.types import BoundsKind, Camera, Scene
 
 LARGEST = 1e9  # in pixels and world units
 _NEEDED = (
@@ -67,7 +67,7 @@ def read_rig(config: SceneConfig, root: Path) -> Scene:
     cameras = tuple(_without_distortion(c.resized(width, height)) for c in originals)
     reach = config.near, config.far, config.aabb
     spaces = around_spaces(cameras, *reach) if config.bounds == "auto" else ()
-    kind = "box" if config.bounds in ("auto", "ndc") else config.bounds
+    kind: BoundsKind = "contracted" if config.bounds == "contracted" else "box"
     bounds = spaces[0] if spaces else frustum_bounds(cameras, kind, *reach)
     return Scene(
         config.name,

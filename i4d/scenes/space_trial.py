@@ -27,7 +27,6 @@ from i4d.types import Bounds, Camera, Scene
 LONG_SIDE = 96  # pixels of the pictures that are fitted
 STEPS, RAYS = 240, 400
 FEWEST_CAMERAS = 5  # trained ones; with fewer, one cannot be left out without changing what is asked
-MANY_CAMERAS = 8  # so many can spare two
 SURE_DB = 0.5  # the first space stays unless another is better by more
 FIELD = FieldConfig(
     grid_start=32_000,
@@ -66,18 +65,18 @@ def try_spaces(
     threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Tried]:
-    """Return how well each space explains the camera (of MANY_CAMERAS, the two) nearest to the middle of all
-    others, best first.
+    """Return how well each space explains the camera nearest to the middle of all others, best first.
 
     `pictures` (height, width, 3) uint8 of one instant, one per camera. `progress` is called with (spaces
     done, of all).
     """
     small, rows = zip(*(_reduced(c, p) for c, p in zip(cameras, pictures, strict=True)), strict=True)
-    left_out = _from_middle(small)[: 2 if len(small) >= MANY_CAMERAS else 1]
-    views = tuple(v for v in range(len(small)) if v not in left_out)
+    left_out = _middle(small)
+    views = tuple(v for v in range(len(small)) if v != left_out)
     bank = FrameBank(small, views, 1)
     for view in views:
         bank.put(view, 0, rows[view][None])
+    truth = torch.from_numpy(rows[left_out]).float() / 255
     found = []
     workers = Workers(threads or torch.get_num_threads())
     if progress:
@@ -86,11 +85,8 @@ def try_spaces(
         fitter = Fitter(FIELD, space_for(bounds, small), 1, 0, "cpu", workers, views=views)
         fitter.begin("fit", STEPS)
         fitter.advance(bank, STEPS)
-        each = [
-            psnr(fitter.image(small[v], 0).rgb.clamp(0, 1), torch.from_numpy(rows[v]).float() / 255)
-            for v in left_out
-        ]
-        found.append(Tried(bounds, float(np.mean(each))))
+        shown = fitter.image(small[left_out], 0).rgb.clamp(0, 1)
+        found.append(Tried(bounds, psnr(shown, truth)))
         if progress:
             progress(done, len(spaces))
     return sorted(found, key=lambda tried: -tried.psnr_db)
@@ -104,12 +100,12 @@ def _reduced(camera: Camera, picture: np.ndarray) -> tuple[Camera, np.ndarray]:
     return camera.resized(*size), cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
 
 
-def _from_middle(cameras: Sequence[Camera]) -> list[int]:
-    """Return the cameras in order of how far their farthest neighbour is."""
+def _middle(cameras: Sequence[Camera]) -> int:
+    """Return the camera whose farthest neighbour is nearest."""
     centres = np.stack([camera.centre for camera in cameras])
     axes = np.stack([camera.world_from_camera[:3, 2] for camera in cameras])
     apart = np.linalg.norm(centres[:, None] - centres, axis=-1) - axes @ axes.T
-    return [int(i) for i in apart.max(1).argsort(kind="stable")]
+    return int(apart.max(1).argmin())
 
 
 def settle_space(
