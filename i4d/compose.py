@@ -150,7 +150,7 @@ def start_run(
     proves corrupt while it is prepared leaves no folder behind either.
     """
     check_out(out)
-    scene = settle_space(load_scene(config.scene, data, console.making), config.scene, console.trying)
+    scene = settle_space(load_scene(config.scene, data, console.making), config, console.trying)
     fitted_to(config, scene)
     checked = check_first(scene, config, console)
     if config.editor.weights != "auto":
@@ -222,7 +222,7 @@ def resume_run(
         scene = load_scene(config.scene, data) if prepared is None else prepared.scene
         fitted_to(config, scene)  # what somebody has put back to auto in config.yaml
         if prepared is None:
-            scene = settle_space(scene, config.scene, console.trying)
+            scene = settle_space(scene, config, console.trying)
             checked = check_first(scene, config, console)
         else:
             settle_exposure(config, scene, (folder.read_json("capture.json") or {}).get("check"))

@@ -104,7 +104,7 @@ def scene_settings(name: str, args: argparse.Namespace, scratch: Path) -> Config
 
 def read(config: Config, data: str | None) -> Footage:
     """Return a scene with all its frames in memory, and exact depth where it lies beside them."""
-    scene = settle_space(load_scene(config.scene, data), config.scene)
+    scene = settle_space(load_scene(config.scene, data), config)
     rows = [np.stack(list(working_frames(scene, config.scene, v))) for v in range(len(scene.cameras))]
     footage, root = Footage(scene, rows), Path(config.scene.root)
     unit = scene_unit(scene, config)

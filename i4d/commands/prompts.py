@@ -104,7 +104,7 @@ class SharedEdits:
 
     def _one_by_one(self, finished: Any) -> RunResult:
         scene = load_scene(self._config.scene, None, self._console.making)
-        scene = settle_space(scene, self._config.scene, self._console.trying)
+        scene = settle_space(scene, self._config, self._console.trying)
         fitted_to(self._config, scene)
         self._checked = check_first(scene, self._config, self._console)
         result: RunResult | None = None

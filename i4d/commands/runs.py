@@ -115,7 +115,7 @@ def prepare(
     compose.check_out(out)
     config = settled(layered(scene, presets, files, options, sets))
     console = Console()
-    loaded = settle_space(load_scene(config.scene, None, console.making), config.scene, console.trying)
+    loaded = settle_space(load_scene(config.scene, None, console.making), config, console.trying)
     checked = check_first(loaded, config, console)
     path = out.absolute()
     folder = RunFolder(path, config.storage_path)

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import torch
 
-from i4d.config import FieldConfig, SceneConfig
+from i4d.config import Config, FieldConfig
 from i4d.field.fit import Fitter
 from i4d.field.frames import FrameBank
 from i4d.field.spaces import space_for
@@ -27,6 +27,7 @@ from i4d.types import Bounds, Camera, Scene
 LONG_SIDE = 96  # pixels of the pictures that are fitted
 STEPS, RAYS = 240, 400
 FEWEST_CAMERAS = 5  # trained ones; with fewer, one cannot be left out without changing what is asked
+CONTRACTED_VARIATION = 5.0  # few cameras see the same there: with 1, a ring of ten ended 8 dB lower
 SURE_DB = 0.5  # the first space stays unless another is better by more
 FIELD = FieldConfig(
     grid_start=32_000,
@@ -108,10 +109,9 @@ def _middle(cameras: Sequence[Camera]) -> int:
     return int(apart.max(1).argmin())
 
 
-def settle_space(
-    scene: Scene, config: SceneConfig, progress: Callable[[int, int], None] | None = None
-) -> Scene:
-    """Return the scene in the space that its field should live in, and write that one into `config.bounds`.
+def settle_space(scene: Scene, config: Config, progress: Callable[[int, int], None] | None = None) -> Scene:
+    """Return the scene in the space that its field should live in, and write that one into
+    `config.scene.bounds`; a contracted space gets a total variation of CONTRACTED_VARIATION or more.
 
     Where more than one may be right and the trained cameras are enough, each is tried, on pictures of these
     alone: held-out cameras choose nothing. A note of the scene says what came out.
@@ -120,15 +120,22 @@ def settle_space(
         return scene
     first, text = scene.spaces[0], ""
     views = scene.train_views
+    if first.kind == "contracted":
+        text = "field space: contracted, since the cameras stand around the scene (scene.bounds)"
     if len(scene.spaces) > 1 and len(views) >= FEWEST_CAMERAS:
         frame = max((stop for _, start, stop in scene.missing if start == 0), default=0)  # all are there
         frame = min(frame, scene.num_frames - 1)
-        pictures = [next(working_frames(scene, config, v, frame)) for v in views]
+        pictures = [next(working_frames(scene, config.scene, v, frame)) for v in views]
         cameras = [scene.cameras[v].at(frame) for v in views]
         found = try_spaces(scene.spaces, cameras, pictures, progress=progress)
         mine = next(t for t in found if t.bounds is first)
         first = found[0].bounds if found[0].psnr_db > mine.psnr_db + SURE_DB else first
         figures = ", ".join(f"{t.bounds.kind} {t.psnr_db:.1f} dB" for t in found)
         text = f"field space: {first.kind}, tried on a camera left out: {figures} (scene.bounds)"
-    config.bounds = first.kind
+    config.scene.bounds = first.kind
+    if first.kind == "contracted" and config.field.tv_weight < CONTRACTED_VARIATION:
+        text += (
+            f"; total variation {CONTRACTED_VARIATION:g}, not {config.field.tv_weight:g} (field.tv_weight)"
+        )
+        config.field.tv_weight = CONTRACTED_VARIATION
     return replace(scene, bounds=first, spaces=(), notes=(*scene.notes, *([text] if text else [])))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from i4d.config import SceneConfig
+from i4d.config import Config, SceneConfig
 from i4d.scenes import space_trial
 from i4d.scenes.load import load_scene
 from i4d.scenes.procedural.rigs import rig_cameras, write_rig
@@ -21,8 +21,9 @@ def rigs(tmp_path_factory):
 
 
 def read(root, **settings):
-    config = SceneConfig(**{"name": root.name, "reader": "n3dv", "root": str(root)} | settings)
-    return config, load_scene(config)
+    config = Config()
+    config.scene = SceneConfig(**{"name": root.name, "reader": "n3dv", "root": str(root)} | settings)
+    return config, load_scene(config.scene)
 
 
 def test_cameras_say_which_spaces_there_are(rigs):
@@ -41,7 +42,7 @@ def test_the_trial_takes_the_space_that_shows_a_camera_left_out_best(rigs, monke
     config, scene = read(rigs / layout)
     told = []
     settled = settle_space(scene, config, lambda done, total: told.append((done, total)))
-    assert settled.bounds.kind == config.bounds == best and settled.spaces == ()
+    assert settled.bounds.kind == config.scene.bounds == best and settled.spaces == ()
     assert told == [(done, len(scene.spaces)) for done in range(len(scene.spaces) + 1)]
     assert settled.notes[-1].startswith(f"field space: {best}, tried on a camera left out: ")
 
@@ -59,7 +60,7 @@ def test_nothing_is_tried_where_nothing_is_open(rigs):
     config, scene = read(rigs / "narrow", reader="rig")
     assert [b.kind for b in scene.spaces] == ["box"], "no NDC without a nearest depth"
     settled = settle_space(scene, config)
-    assert settled.bounds.kind == config.bounds == "box" and settled.notes == scene.notes
+    assert settled.bounds.kind == config.scene.bounds == "box" and settled.notes == scene.notes
     config, scene = read(rigs / "narrow", bounds="box")
     assert settle_space(scene, config) is scene
     config, scene = read(rigs / "narrow", drop=["cam01", "cam02", "cam03"])
@@ -69,7 +70,14 @@ def test_nothing_is_tried_where_nothing_is_open(rigs):
 @pytest.mark.parametrize("reader", ["n3dv", "rig"])
 def test_all_around_a_scene_space_is_contracted_whatever_the_layout_of_the_files(rigs, reader):
     config, scene = read(rigs / "ring", reader=reader)
-    assert settle_space(scene, config).bounds.kind == config.bounds == "contracted"
+    config.field.tv_weight = 1.0
+    settled = settle_space(scene, config)
+    assert settled.bounds.kind == config.scene.bounds == "contracted"
+    assert config.field.tv_weight == 5.0 and "total variation 5, not 1" in settled.notes[-1]
+    config, scene = read(rigs / "ring", reader=reader, bounds="contracted")
+    config.field.tv_weight = 1.0
+    settle_space(scene, config)
+    assert config.field.tv_weight == 1.0, "a space that is given keeps the weight that is given"
     few = [f"cam{i:02d}" for i in range(2, 4)]
     assert read(rigs / "ring", reader=reader, drop=few)[1].bounds.kind == "box", "five cameras"
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from i4d.config import SceneConfig
+from i4d.config import Config, SceneConfig
 from i4d.driver.watching import verdicts
 from i4d.field.fit import Fitter
 from i4d.field.frames import FrameBank
@@ -64,7 +64,7 @@ def test_exact_depths_agree_and_others_do_not(tmp_path):
 def looks(root, degrees, bounds=None):
     """Return what a watch sees of a small fit whose trained cameras are turned by so many degrees."""
     config = SceneConfig(name=root.name, reader="n3dv", root=str(root))
-    scene = settle_space(load_scene(config), config)
+    scene = settle_space(load_scene(config), Config(scene=config))
     cameras, random = list(scene.cameras), np.random.default_rng(0)
     for v in range(1, len(cameras)):
         pose, axis = cameras[v].world_from_camera.copy(), random.normal(size=3)
