@@ -119,7 +119,7 @@ def verdicts(seen: Sequence[tuple[int, FitFigures]], steps: int) -> dict[str, st
     if all(at > steps / 2 and figures.depth_agreement < LEAST_AGREEMENT for at, figures in last):
         out["depth"] = (
             f"depth agrees between neighbouring cameras for {100 * now.depth_agreement:.0f} % of the pixels: "
-            "scene.bounds or the poses may be wrong (run i4d check)"
+            "they stand too far apart, or scene.bounds or the poses are wrong (run i4d check)"
         )
     if all(at > steps / 2 and figures.trained_psnr_db < LEAST_DB for at, figures in last):
         out["outside"] = (
