@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from i4d.field.frames import FrameBank
 from i4d.field.image import FieldImage
-from i4d.geometry.cameras import camera_tensors, on_grid, unproject
+from i4d.geometry.cameras import camera_tensors, grid_step, on_grid, unproject
 from i4d.geometry.corrections import UNKNOWNS, corrected, image_points, without_common
 from i4d.types import Camera
 
@@ -97,10 +97,7 @@ def spread(frames: Sequence[int]) -> list[int]:
 
 def look(field: Shown, camera: Camera, view: int, frames: Sequence[int], correction: Tensor) -> Compared:
     """Return what a field shows a corrected trained camera, at the pixels of a grid that shows a surface."""
-    step = 1
-    while (camera.width // step) * (camera.height // step) > MOST_PIXELS:
-        step += 2  # odd: the middle of a cell is the centre of a pixel
-    points, colours, counts = [], [], []
+    step, points, colours, counts = grid_step(camera, MOST_PIXELS), [], [], []
     for frame in frames:
         given = camera.at(frame)
         small = on_grid(corrected(given, correction), step)

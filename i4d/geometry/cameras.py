@@ -29,6 +29,16 @@ def on_grid(camera: Camera, step: int) -> Camera:
     return replace(camera, width=width, height=height, K=camera.K * np.array([[1 / step], [1 / step], [1.0]]))
 
 
+def grid_step(camera: Camera, most: int) -> int:
+    """Return the smallest odd step whose grid (`on_grid`) leaves at most `most` pixels of a camera: odd,
+    so that the middle of a cell is the centre of a pixel.
+    """
+    step = 1
+    while (camera.width // step) * (camera.height // step) > most:
+        step += 2
+    return step
+
+
 def pixel_centres(width: int, height: int, device: torch.device | str = "cpu") -> torch.Tensor:
     """Return the (height, width, 2) grid of pixel centres (x, y), in pixels."""
     y, x = torch.meshgrid(
@@ -71,3 +81,11 @@ def project(points: torch.Tensor, camera: Camera) -> tuple[torch.Tensor, torch.T
     safe = torch.where(z.abs() < 1e-8, torch.full_like(z, 1e-8), z)
     image = in_camera @ K.T
     return image[..., :2] / safe[..., None], z
+
+
+def in_picture(where: torch.Tensor, z: torch.Tensor, camera: Camera) -> torch.Tensor:
+    """Return which projected points (`project`: pixels (..., 2), depths (...)) lie before a camera and on
+    one of its pixels.
+    """
+    size = torch.tensor([camera.width, camera.height], device=where.device)
+    return (z > 0) & torch.isfinite(where).all(-1) & (where >= 0).all(-1) & (where < size).all(-1)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from i4d.geometry.cameras import project, unproject
+from i4d.geometry.cameras import in_picture, project, unproject
 from i4d.geometry.warps import warp_by_depth
 from i4d.types import Camera
 
@@ -80,8 +80,7 @@ def matches(target: View, sources: Sequence[View], threshold: float) -> tuple[in
     for source in sources:
         where, z = project(points, source.camera)
         height, width = source.depth.shape
-        seen = known & (z > 0) & torch.isfinite(where).all(-1) & (where >= 0).all(-1)
-        seen &= (where[..., 0] < width) & (where[..., 1] < height)
+        seen = known & in_picture(where, z, source.camera)
         empty = source.depth.new_zeros(1, height, width)
         mask = warp_by_depth(points, empty, source.depth, source.camera, threshold)[1][0] & seen
         same = mask & surface

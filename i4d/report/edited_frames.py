@@ -89,10 +89,7 @@ def _known_answer(footage: Footage, name: str | None) -> dict:
     for view in footage.scene.train_views:
         taken = set(footage.taken(view, count))
         frames = [frame for frame in spread if frame in taken]
-        originals, source = (
-            [footage.original(view, frame) for frame in frames],
-            source_frames(footage, frames),
-        )
+        originals, source = [footage.original(view, f) for f in frames], source_frames(footage, frames)
         answers = answers_of(footage.scene.exact, footage.camera(view), name, originals, source)
         for frame, answer in zip(frames, answers, strict=True):
             near.add(image_psnr(footage.edited_frame(view, frame), answer), view, frame)

@@ -16,23 +16,13 @@ import torch
 from torch import Tensor
 
 from i4d.field.protocol import TrainedField
-from i4d.geometry.cameras import on_grid, project, unproject
+from i4d.geometry.cameras import grid_step, in_picture, on_grid, project, unproject
 from i4d.metrics.image import psnr
 from i4d.types import Camera, FitFigures
 
 MOST_PIXELS = 1600  # of one camera
 WITHIN = 0.05  # of the depth: so near is agreement
 SIDE_BY_SIDE = 2  # trained cameras that are looked at
-
-
-def every(camera: Camera) -> int:
-    """Return the odd step of the grid that leaves at most MOST_PIXELS pixels: odd, so that the middle of a
-    cell is the centre of a pixel.
-    """
-    step = 1
-    while (camera.width // step) * (camera.height // step) > MOST_PIXELS:
-        step += 2
-    return step
 
 
 def sampled(picture: np.ndarray, step: int, small: Camera) -> Tensor:
@@ -53,8 +43,7 @@ def agreement(depths: Sequence[Tensor], cameras: Sequence[Camera]) -> float:
             if i == j:
                 continue
             where, z = project(points, its)
-            size = torch.tensor([its.width, its.height], device=depth.device)
-            inside = (z > 0) & torch.isfinite(where).all(-1) & (where >= 0).all(-1) & (where < size).all(-1)
+            inside = in_picture(where, z, its)
             x, y = where[inside].long().unbind(-1)
             agree += int(((other[y, x] - z[inside]).abs() < WITHIN * z[inside]).sum())
             seen += int(inside.sum())
@@ -97,7 +86,7 @@ def figures_of(
     view, near = chosen(at, list(pictures), held_out)
     shown, truth, depths, small = [], [], [], []
     for v in near:
-        step = every(at[v])
+        step = grid_step(at[v], MOST_PIXELS)
         small.append(on_grid(field.corrected(at[v], v), step))
         image = field.image(small[-1], frame)
         shown.append(field.exposed(image.rgb, v).clamp(0, 1).reshape(-1, 3).cpu())
@@ -105,7 +94,7 @@ def figures_of(
         depths.append(image.depth_z)
     unknown = math.nan
     if view is not None:
-        step = every(at[view])
+        step = grid_step(at[view], MOST_PIXELS)
         camera = on_grid(at[view], step)
         seen = field.image(camera, frame).rgb.clamp(0, 1).cpu()
         unknown = psnr(seen, sampled(unseen(view), step, camera))

@@ -14,12 +14,12 @@ from i4d.driver.watching import verdicts
 from i4d.field.fit import Fitter
 from i4d.field.frames import FrameBank
 from i4d.field.spaces import space_for
-from i4d.geometry.cameras import camera_rays
+from i4d.geometry.cameras import camera_rays, grid_step, on_grid
 from i4d.scenes.load import load_scene
 from i4d.scenes.prepare import working_frames
 from i4d.scenes.procedural.rigs import rig_cameras, write_rig
 from i4d.scenes.space_trial import FIELD, settle_space
-from i4d.services.watch import MOST_PIXELS, agreement, chosen, every, figures_of, on_grid, sampled
+from i4d.services.watch import MOST_PIXELS, agreement, chosen, figures_of, sampled
 from i4d.types import Bounds
 
 STEPS, LOOKS = 320, 8
@@ -27,7 +27,7 @@ STEPS, LOOKS = 320, 8
 
 def test_the_grid_sees_pixels_as_they_are():
     camera = rig_cameras("wide", 161, 122, 3, 0)[1]
-    step = every(camera)
+    step = grid_step(camera, MOST_PIXELS)
     small = on_grid(camera, step)
     assert step % 2 == 1 and small.width * small.height <= MOST_PIXELS < camera.width * camera.height
     _, whole = camera_rays(camera)
