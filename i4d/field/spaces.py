@@ -23,6 +23,7 @@ from i4d.errors import FitError
 from i4d.types import Bounds, Camera, Corner, corner
 
 _TINY = 1e-9
+SHELL = 1 / 3  # of contracted space: three quarters of each side of the grid are the inner box
 
 
 @dataclass(frozen=True)
@@ -181,27 +182,29 @@ class BoxSpace:
         return march.start[:, None] + t * (march.end - march.start)[:, None]
 
 
-def contract(x: Tensor) -> Tensor:
-    """Return mip-NeRF 360's contraction (eq. 10) of points (..., 3): all of space within radius 2.
+def contract(x: Tensor, shell: float = 1.0) -> Tensor:
+    """Return points (..., 3) contracted so that all of space lies within radius 1 + shell (mip-NeRF 360,
+    eq. 10, where the shell is 1 thick).
 
     The maximum norm takes the place of the Euclidean one, so that the image of space is the cube that the
     grid fills.
     """
     norm = x.abs().amax(-1, keepdim=True)
     safe = norm.clamp_min(1.0)
-    return torch.where(norm <= 1, x, (2 - 1 / safe) * x / safe)
+    return torch.where(norm <= 1, x, (1 + shell - shell / safe) * x / safe)
 
 
-def uncontract(y: Tensor) -> Tensor:
-    """Return the inverse of `contract` for points (..., 3) of maximum norm below 2."""
+def uncontract(y: Tensor, shell: float = 1.0) -> Tensor:
+    """Return the inverse of `contract` for points (..., 3) of maximum norm below 1 + shell."""
     norm = y.abs().amax(-1, keepdim=True)
-    safe = norm.clamp(1.0, 2 - 1e-6)
-    return torch.where(norm <= 1, y, y / safe / (2 - safe))
+    safe = norm.clamp(1.0, 1 + shell - 1e-6)
+    return torch.where(norm <= 1, y, y / safe * shell / (1 + shell - safe))
 
 
 @dataclass(frozen=True)
 class ContractedSpace:
-    """All of space, contracted around an inner box.
+    """All of space, contracted around an inner box into a shell of `shell` half sides around it: a thin one
+    leaves most of the grid to the box (checkpoints that do not say have 1).
 
     Rays are marched from `near` to `far`: the first half of t is linear in depth up to the far side of the
     inner box, the second linear in disparity beyond it.
@@ -210,6 +213,7 @@ class ContractedSpace:
     aabb: tuple[Corner, Corner]
     near: float
     far: float
+    shell: float = 1.0
 
     @property
     def unit(self) -> float:
@@ -237,14 +241,14 @@ class ContractedSpace:
         """Return field points (ray, sample, 3) in [-1, 1]^3 at march parameters t (ray, sample)."""
         centre, half = _box(self.aabb, march.origins)
         points = march.origins[:, None] + self.depth_z(march, t)[..., None] * march.directions[:, None]
-        return contract((points - centre) / half) / 2
+        return contract((points - centre) / half, self.shell) / (1 + self.shell)
 
     def lengths(self, march: March, edges: Tensor) -> Tensor:
         """Return contracted lengths (ray, sample) between successive edges, in half the longest inner
         side.
         """
         _, half = _box(self.aabb, march.origins)
-        points = self.locate(march, edges) * 2 * half / self.unit
+        points = self.locate(march, edges) * (1 + self.shell) * half / self.unit
         return points.diff(dim=-2).norm(dim=-1)
 
 
@@ -260,8 +264,10 @@ def space_for(bounds: Bounds, cameras: Sequence[Camera]) -> Space:
         raise FitError(f"bounds: the box {bounds.aabb} is empty")
     aabb = corner(bounds.aabb[0]), corner(bounds.aabb[1])
     near, far = float(bounds.near), float(bounds.far)
-    if bounds.kind != "ndc":
-        return _KINDS[bounds.kind](aabb, near, far)
+    if bounds.kind == "box":
+        return BoxSpace(aabb, near, far)
+    if bounds.kind == "contracted":
+        return ContractedSpace(aabb, near, far, SHELL)
     if not cameras:
         raise FitError("bounds: an NDC space needs at least one camera")
     first = cameras[0]

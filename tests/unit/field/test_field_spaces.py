@@ -6,6 +6,7 @@ import torch
 
 from i4d.errors import FitError
 from i4d.field.spaces import (
+    SHELL,
     BoxSpace,
     ContractedSpace,
     contract,
@@ -118,13 +119,26 @@ def test_box_depth_and_lengths():
     assert space.lengths(march, edges)[1].abs().sum() == 0
 
 
-def test_contraction_is_continuous_bounded_and_inverted():
+@pytest.mark.parametrize("shell", [1.0, SHELL])
+def test_contraction_is_continuous_bounded_and_inverted(shell):
     x = torch.randn(2000, 3, dtype=torch.float64) * 20
-    y = contract(x)
-    assert y.abs().max() < 2
-    torch.testing.assert_close(uncontract(y), x, rtol=1e-6, atol=1e-6)
+    y = contract(x, shell)
+    assert y.abs().max() < 1 + shell
+    torch.testing.assert_close(uncontract(y, shell), x, rtol=1e-6, atol=1e-6)
     edge = torch.tensor([[1.0 - 1e-9, 0.3, 0.0], [1.0 + 1e-9, 0.3, 0.0]], dtype=torch.float64)
-    torch.testing.assert_close(*contract(edge))
+    torch.testing.assert_close(*contract(edge, shell))
+
+
+def test_contracted_space_gives_three_quarters_of_the_grid_to_the_box_and_old_ones_keep_half():
+    bounds = Bounds("contracted", ((-1.0, -2.0, -3.0), (1.0, 2.0, 3.0)), 0.1, 100.0, 3.0)
+    space = space_for(bounds, [])
+    march = space.march(torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]))
+    wall = space.locate(march, torch.tensor([[0.5]]))  # where disparity takes over: the far wall of the box
+    torch.testing.assert_close(wall, torch.tensor([[[0.0, 0.0, 0.75]]]))
+    assert space_from_dict(space_to_dict(space)) == space
+    before = {k: v for k, v in space_to_dict(space).items() if k != "shell"}
+    old = space_from_dict(before)
+    torch.testing.assert_close(old.locate(march, torch.tensor([[0.5]])), torch.tensor([[[0.0, 0.0, 0.5]]]))
 
 
 def test_contracted_march_grows_and_covers():
