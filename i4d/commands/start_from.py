@@ -34,8 +34,8 @@ class TrainedField:
         return plain(CheckpointReceipt(put_checkpoint(folder.store, self.data), self.step, len(self.data)))
 
     def settle(self, config: Config) -> None:
-        """Write the field's space, its depths and exposure into a configuration that leaves them open: a refit
-        goes on with what was fitted.
+        """Write the field's space, its depths and exposure into a configuration that leaves them open: a
+        refit goes on with what was fitted.
         """
         if config.field.exposure == "auto":
             config.field.exposure = self.exposure

@@ -138,9 +138,7 @@ class NdcSpace:
         forward = dz > 1e-6
         safe_dz = torch.where(forward, dz, torch.ones_like(dz))
         at_near = origins + ((self.near - origins[:, 2]) / safe_dz)[:, None] * directions
-        start_point = self._from_rig(
-            torch.cat([at_near[:, :2], torch.full_like(dz, self.near)[:, None]], -1)
-        )
+        start_point = self._from_rig(torch.cat([at_near[:, :2], torch.full_like(dz, self.near)[:, None]], -1))
         slope = directions / safe_dz[:, None]
         u = self.scale[0] * slope[:, 0] + self.skew * slope[:, 1] + self.offset[0]
         v = self.scale[1] * slope[:, 1] + self.offset[1]

@@ -16,6 +16,7 @@ FORWARD_DEGREES = 20.0  # farthest optical axis from the average one
 SIDEWAYS_DEGREES = 50.0
 AROUND_DEGREES = 30.0  # with many cameras a box loses up to 9 dB from here on, and never gains more than 0.5
 MANY_CAMERAS = 6
+FAR_NEARS = 20.0  # nearest depths: how far NDC of a rig tells depth where only the nearest is given
 
 
 def _corner_rays(camera: Camera) -> np.ndarray:
@@ -57,7 +58,10 @@ def average_pose(poses: Sequence[np.ndarray]) -> np.ndarray:
     forward = np.sum([p[:3, 2] for p in poses], 0)
     right = np.cross(np.sum([p[:3, 1] for p in poses], 0), forward)
     if np.linalg.norm(forward) < 1e-6 or np.linalg.norm(right) < 1e-6:
-        raise SceneError("the cameras have no common direction to look in", "use scene.reader: rig, with scene.bounds: box or contracted")
+        raise SceneError(
+            "the cameras have no common direction to look in",
+            "use scene.reader: rig, with scene.bounds: box or contracted",
+        )
     forward, right = forward / np.linalg.norm(forward), right / np.linalg.norm(right)
     average = np.eye(4)
     average[:3] = np.stack(

@@ -16,7 +16,7 @@ import numpy as np
 
 from i4d.config import SceneConfig
 from i4d.errors import SceneError
-from i4d.scenes.bounds import around_spaces, frustum_bounds, rig_ndc_bounds
+from i4d.scenes.bounds import FAR_NEARS, around_spaces, frustum_bounds, rig_ndc_bounds
 from i4d.scenes.json_file import read_json
 from i4d.scenes.lens import lens_of_list
 from i4d.scenes.names import camera_name, file_inside, some
@@ -25,7 +25,6 @@ from i4d.scenes.timeline import timeline
 from i4d.types import BoundsKind, Camera, Scene
 
 LARGEST = 1e9  # in pixels and world units
-FAR_NEARS = 20.0  # nearest depths: how far NDC tells depth where only the nearest is given
 _NEEDED = (
     "a camera needs K (3x3, pixels) and R (3x3), t (3) of x_camera = R x_world + t; or list it in "
     "scene.drop; see docs/scenes.md"
