@@ -140,12 +140,10 @@ def settle_reach(
     file_tells = any(b.kind == "ndc" for b in scene.spaces)
     if file_tells and not config.near:
         return _checked(scene, config, cameras, pictures)
-    narrow = spread_degrees(scene.cameras) < SIDEWAYS_DEGREES
-    return (
-        scene
-        if file_tells or not narrow or not tried or len(config.aabb)
-        else _offered(scene, config, cameras, pictures)
-    )
+    around = scene.spaces[0].kind == "contracted" or spread_degrees(scene.cameras) >= SIDEWAYS_DEGREES
+    if file_tells or around or not tried or len(config.aabb):
+        return scene
+    return _offered(scene, config, cameras, pictures)
 
 
 def _asked_for(scene: Scene, config: SceneConfig, cameras: Sequence[Camera], pictures: Pictures) -> Scene:
