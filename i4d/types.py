@@ -29,6 +29,16 @@ def corner(values: Iterable[float]) -> Corner:
     return x, y, z
 
 
+def rigid_rows(rows: Iterable[Iterable[float]]) -> tuple[tuple[float, ...], ...]:
+    """Return the three rows of four numbers of a rigid transform as plain values, or none of none; ValueError
+    where it is something else.
+    """
+    plain = tuple(tuple(float(value) for value in row) for row in rows)
+    if plain and (len(plain) != 3 or any(len(row) != 4 for row in plain)):
+        raise ValueError(f"no rigid transform: {len(plain)} rows")
+    return plain
+
+
 # --------------------------------------------------------------------------------------------- scene
 @dataclass(frozen=True, eq=False)
 class Camera:
@@ -71,8 +81,10 @@ MATCH_SHARE, FILL_SHARE = 0.05, 0.02  # of the median scene depth, where nobody 
 class Bounds:
     """Where the field lives.
 
-    `kind` "ndc": forward-facing rigs; world z (in the average camera's frame, looking along +z) is mapped by
-    the NDC map of NeRF with near plane `near`; `aabb` is then in NDC. "box": `aabb` in world units.
+    `kind` "ndc": forward-facing rigs; z (in the average camera's frame, looking along +z) is mapped by the
+    NDC map of NeRF with near plane `near`; `aabb` is then in NDC. `rig_from_world` holds the three rows of
+    four of the rigid transform into that frame; empty: the world is that frame, as N3DV scenes are read.
+    Lengths stay those of the world. "box": `aabb` in world units.
     "contracted": `aabb` in world units is the uncontracted inner box (mip-NeRF 360, eq. 10, around its
     centre). `unit` is a length in world units that a viewer's steps and the contraction are relative to: 1
     for rigs normalised like LLFF, the cameras' median scene depth for metric rigs.
@@ -83,6 +95,7 @@ class Bounds:
     near: float
     far: float
     unit: float = 1.0
+    rig_from_world: tuple[tuple[float, ...], ...] = ()
 
     @property
     def median_depth(self) -> float:

@@ -10,8 +10,8 @@ import torch
 
 from i4d.field.spaces import space_for
 from i4d.geometry.cameras import camera_tensors
-from i4d.scenes.bounds import ndc_bounds
-from i4d.scenes.n3dv import NEAR_MARGIN, average_pose
+from i4d.scenes.bounds import average_pose, ndc_bounds
+from i4d.scenes.n3dv import NEAR_MARGIN
 from i4d.scenes.procedural.demo import demo_cameras
 from i4d.scenes.procedural.render import exact
 from i4d.scenes.procedural.world import demo_world

@@ -17,27 +17,33 @@ from i4d.types import BoundsKind, CheckpointReceipt
 
 @dataclass(frozen=True)
 class TrainedField:
-    """A checkpoint's bytes, the steps it was fitted for, the kind of space it lives in, and whether its
-    cameras have exposures of their own (`field.exposure`).
+    """A checkpoint's bytes, the steps it was fitted for, the kind of space it lives in, whether its cameras
+    have exposures of their own (`field.exposure`), and nearest and farthest depth where they are not what the
+    cameras' file says (`scene.near`, `scene.far`; else 0).
     """
 
     data: bytes
     step: int
     space: BoundsKind
     exposure: str
+    near: float = 0.0
+    far: float = 0.0
 
     def __call__(self, folder: RunFolder) -> dict:
         """Put the field into a run's store and return its receipt."""
         return plain(CheckpointReceipt(put_checkpoint(folder.store, self.data), self.step, len(self.data)))
 
     def settle(self, config: Config) -> None:
-        """Write the field's space and exposure into a configuration that leaves them open: a refit goes on
-        with what was fitted.
+        """Write the field's space, its depths and exposure into a configuration that leaves them open: a
+        refit goes on with what was fitted.
         """
         if config.field.exposure == "auto":
             config.field.exposure = self.exposure
         if config.scene.bounds == "auto":
             config.scene.bounds = self.space
+        if config.scene.bounds == self.space:
+            config.scene.near = config.scene.near or self.near
+            config.scene.far = config.scene.far or self.far
 
 
 def checkpoint_from(place: Path) -> TrainedField:
@@ -53,13 +59,17 @@ def checkpoint_from(place: Path) -> TrainedField:
         receipt = manifest["checkpoint"]
         data = get_checkpoint(other.store, receipt["digest"])
         space = other.needed_json("scene.json")["bounds"]["kind"]
-        exposure = "camera" if other.config()["field"]["exposure"] == "camera" else "off"
-        return TrainedField(data, receipt["step"], space, exposure)
+        settled = other.config()
+        exposure = "camera" if settled["field"]["exposure"] == "camera" else "off"
+        near, far = (float(settled["scene"].get(key, 0.0)) for key in ("near", "far"))
+        return TrainedField(data, receipt["step"], space, exposure, near, far)
     if place.is_file():
         data = place.read_bytes()
         field, progress, _ = decode(data)
         exposure = "camera" if field.shape.exposures else "off"
-        return TrainedField(data, progress.step, space_to_dict(field.space)["kind"], exposure)
+        tree = space_to_dict(field.space)
+        reach = (tree["near"], tree["far"]) if "rig_from_world" in tree else (0.0, 0.0)
+        return TrainedField(data, progress.step, tree["kind"], exposure, *reach)
     raise ConfigError(
         f"--ckpt {place}: no such run or checkpoint file",
         "give a run of `i4d train` or a .safetensors file",

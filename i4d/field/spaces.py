@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from i4d.errors import FitError
-from i4d.types import Bounds, Camera, Corner, corner
+from i4d.types import Bounds, Camera, Corner, corner, rigid_rows
 
 _TINY = 1e-9
 SHELL = 1 / 3  # of contracted space: three quarters of each side of the grid are the inner box
@@ -32,7 +32,8 @@ class March:
     coordinate.
 
     `origins`, `directions` (ray, 3) are in the space's straight coordinates (world for box and contracted,
-    NDC for ndc); `world_z`, `world_dz` (ray,) are origin and slope along world z and serve the NDC depth.
+    NDC for ndc); `world_z`, `world_dz` (ray,) are origin and slope along world z, in an NDC space along the z
+    of its rig, and serve the NDC depth.
     `valid` (ray,) is False where a ray misses the field; such rays have start == end.
     """
 
@@ -55,6 +56,18 @@ def _box_on(aabb: tuple[Corner, Corner], dtype: torch.dtype, device: torch.devic
     return (low + high) / 2, (high - low) / 2
 
 
+def _rigid(rows: tuple[tuple[float, ...], ...], like: Tensor) -> tuple[Tensor, Tensor]:
+    return _rigid_on(rows, like.dtype, like.device)
+
+
+@lru_cache(16)  # as for `_box_on`
+def _rigid_on(
+    rows: tuple[tuple[float, ...], ...], dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    matrix = torch.tensor(rows, dtype=dtype, device=device)
+    return matrix[:, :3].contiguous(), matrix[:, 3].contiguous()
+
+
 def _clip_to_box(origins: Tensor, directions: Tensor, aabb: tuple[Corner, Corner]) -> tuple[Tensor, Tensor]:
     """Return the ray parameters (ray,) at which rays enter and leave a box (slab method)."""
     centre, half = _box(aabb, origins)
@@ -68,8 +81,9 @@ def _clip_to_box(origins: Tensor, directions: Tensor, aabb: tuple[Corner, Corner
 class NdcSpace:
     """Projective space of a forward-facing rig (NeRF, appendix C), for a pinhole with any principal point.
 
-    World points are in the average camera's frame, looking along +z. With the reference intrinsics in units
-    of the image (`scale` = 2 f / size, `skew`, `offset` = 2 c / size - 1):
+    x, y, z are in the average camera's frame, looking along +z: world coordinates, or where `rig_from_world`
+    (three rows of four, rigid) is there, those brought into that frame. With the reference intrinsics in
+    units of the image (`scale` = 2 f / size, `skew`, `offset` = 2 c / size - 1):
         u = scale_x x/z + skew y/z + offset_x,   v = scale_y y/z + offset_y,   w = 1 - 2 near / z.
     The map is projective, so rays stay straight; from their crossing of z = near to infinity t_ndc runs from
     0 to 1 and z = near / (1 - t_ndc).
@@ -81,11 +95,23 @@ class NdcSpace:
     scale: tuple[float, float]
     skew: float
     offset: tuple[float, float]
+    rig_from_world: tuple[tuple[float, ...], ...] = ()
 
     def from_world(self, points: Tensor) -> Tensor:
         """Return NDC coordinates (..., 3) of world points (..., 3) in front of the near plane or behind it (z
         > 0).
         """
+        return self._from_rig(self._into_rig(points, True))
+
+    def _into_rig(self, vectors: Tensor, points: bool) -> Tensor:
+        """Return world points, or directions, (..., 3) in the average camera's frame."""
+        if not self.rig_from_world:
+            return vectors
+        rotation, shift = _rigid(self.rig_from_world, vectors)
+        turned = (rotation * vectors[..., None, :]).sum(-1)  # no matmul: its digits depend on how many rays
+        return turned + shift if points else turned
+
+    def _from_rig(self, points: Tensor) -> Tensor:
         x, y, z = points.unbind(-1)
         u = (self.scale[0] * x + self.skew * y) / z + self.offset[0]
         v = self.scale[1] * y / z + self.offset[1]
@@ -97,17 +123,22 @@ class NdcSpace:
         z = 2 * self.near / (1 - w)
         y = (v - self.offset[1]) / self.scale[1] * z
         x = ((u - self.offset[0]) * z - self.skew * y) / self.scale[0]
-        return torch.stack([x, y, z], -1)
+        points = torch.stack([x, y, z], -1)
+        if not self.rig_from_world:
+            return points
+        rotation, shift = _rigid(self.rig_from_world, points)
+        return (rotation.T * (points - shift)[..., None, :]).sum(-1)
 
     def march(self, origins: Tensor, directions: Tensor) -> March:
-        """Return the NDC rays of world rays (ray, 3). Rays that do not advance along +z miss the field."""
+        """Return the NDC rays of world rays (ray, 3). Rays that do not advance along the rig's +z miss the
+        field.
+        """
+        origins, directions = self._into_rig(origins, True), self._into_rig(directions, False)
         dz = directions[:, 2]
         forward = dz > 1e-6
         safe_dz = torch.where(forward, dz, torch.ones_like(dz))
         at_near = origins + ((self.near - origins[:, 2]) / safe_dz)[:, None] * directions
-        start_point = self.from_world(
-            torch.cat([at_near[:, :2], torch.full_like(dz, self.near)[:, None]], -1)
-        )
+        start_point = self._from_rig(torch.cat([at_near[:, :2], torch.full_like(dz, self.near)[:, None]], -1))
         slope = directions / safe_dz[:, None]
         u = self.scale[0] * slope[:, 0] + self.skew * slope[:, 1] + self.offset[0]
         v = self.scale[1] * slope[:, 1] + self.offset[1]
@@ -273,13 +304,16 @@ def space_for(bounds: Bounds, cameras: Sequence[Camera]) -> Space:
     first = cameras[0]
     image_from_camera = first.K[:2] * np.array([[2 / first.width], [2 / first.height]])
     (sx, skew, ox), (_, sy, oy) = ((float(x) for x in row) for row in image_from_camera)
-    return NdcSpace(aabb, near, far, (sx, sy), skew, (ox - 1, oy - 1))
+    return NdcSpace(aabb, near, far, (sx, sy), skew, (ox - 1, oy - 1), bounds.rig_from_world)
 
 
 def space_to_dict(space: Space) -> dict:
     """Return a JSON-able description of a space."""
     kind = next(name for name, cls in _KINDS.items() if isinstance(space, cls))
-    return {"kind": kind, **asdict(space)}
+    tree = {"kind": kind, **asdict(space)}
+    if not tree.get("rig_from_world", True):  # absent, as before there was one: digests of checkpoints stay
+        del tree["rig_from_world"]
+    return tree
 
 
 def space_from_dict(tree: dict) -> Space:
@@ -289,6 +323,8 @@ def space_from_dict(tree: dict) -> Space:
     for key in ("scale", "offset"):
         if key in values:
             values[key] = tuple(values[key])
+    if "rig_from_world" in values:
+        values["rig_from_world"] = rigid_rows(values["rig_from_world"])
     return _KINDS[tree["kind"]](**values)
 
 

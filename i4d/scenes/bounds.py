@@ -9,13 +9,14 @@ from itertools import product
 import numpy as np
 
 from i4d.errors import SceneError
-from i4d.types import Bounds, BoundsKind, Camera, corner
+from i4d.types import Bounds, BoundsKind, Camera, corner, rigid_rows
 
 SAMPLES_PER_AXIS = 48
 FORWARD_DEGREES = 20.0  # farthest optical axis from the average one
 SIDEWAYS_DEGREES = 50.0
 AROUND_DEGREES = 30.0  # with many cameras a box loses up to 9 dB from here on, and never gains more than 0.5
 MANY_CAMERAS = 6
+FAR_NEARS = 20.0  # nearest depths: how far NDC of a rig tells depth where only the nearest is given
 
 
 def _corner_rays(camera: Camera) -> np.ndarray:
@@ -50,6 +51,35 @@ def ndc_bounds(cameras: Sequence[Camera], near: float, far: float) -> Bounds:
     return Bounds("ndc", (corner([*low, -1.0]), corner([*high, 1.0])), near, far, 1.0)
 
 
+def average_pose(poses: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the rig's average world_from_camera: mean position, mean optical axis, mean down direction made
+    orthogonal. SceneError where the axes cancel.
+    """
+    forward = np.sum([p[:3, 2] for p in poses], 0)
+    right = np.cross(np.sum([p[:3, 1] for p in poses], 0), forward)
+    if np.linalg.norm(forward) < 1e-6 or np.linalg.norm(right) < 1e-6:
+        raise SceneError(
+            "the cameras have no common direction to look in",
+            "use scene.reader: rig, with scene.bounds: box or contracted",
+        )
+    forward, right = forward / np.linalg.norm(forward), right / np.linalg.norm(right)
+    average = np.eye(4)
+    average[:3] = np.stack(
+        [right, np.cross(forward, right), forward, np.mean([p[:3, 3] for p in poses], 0)], 1
+    )
+    return average
+
+
+def rig_ndc_bounds(cameras: Sequence[Camera], near: float, far: float) -> Bounds:
+    """Return NDC bounds of forward-facing cameras in any world frame: those of `ndc_bounds` in the frame of
+    their average pose, and the way into it. `near`, `far` are depths along its axis in world units.
+    """
+    rig_from_world = np.linalg.inv(average_pose([c.world_from_camera for c in cameras]))
+    there = [replace(c, world_from_camera=rig_from_world @ c.world_from_camera) for c in cameras]
+    rows = rigid_rows(rig_from_world[:3])
+    return replace(ndc_bounds(there, near, far), unit=near, rig_from_world=rows)
+
+
 def spread_degrees(cameras: Sequence[Camera]) -> float:
     """Return the largest angle in degrees between a camera's optical axis and the average axis; 180 where
     the axes cancel.
@@ -63,18 +93,21 @@ def spread_degrees(cameras: Sequence[Camera]) -> float:
 
 def forward_spaces(cameras: Sequence[Camera], near: float, far: float) -> tuple[Bounds, ...]:
     """Return the spaces that a field of these cameras may live in, the likeliest first, for cameras in the
-    frame of their average pose.
-
-    NDC where all look the same way, within FORWARD_DEGREES of the average, then a box; in between what
-    `around_spaces` says, then NDC; past SIDEWAYS_DEGREES no NDC.
+    frame of their average pose; see `beside_ndc`.
     """
     if len(cameras) == 1:
         return (ndc_bounds(cameras, near, far),)
-    widest, around = spread_degrees(cameras), around_spaces(cameras, near, far)
-    if widest >= SIDEWAYS_DEGREES or around[0].kind == "contracted":
+    around = around_spaces(cameras, near, far)
+    if spread_degrees(cameras) >= SIDEWAYS_DEGREES or around[0].kind == "contracted":
         return around
-    ndc = ndc_bounds(cameras, near, far)
-    return (ndc, *around) if widest <= FORWARD_DEGREES else (*around, ndc)
+    return beside_ndc(around, ndc_bounds(cameras, near, far), cameras)
+
+
+def beside_ndc(around: Sequence[Bounds], ndc: Bounds, cameras: Sequence[Camera]) -> tuple[Bounds, ...]:
+    """Return NDC beside other spaces, the likeliest first: before them where all cameras look the same way,
+    within FORWARD_DEGREES of the average, else after them. Past SIDEWAYS_DEGREES NDC is none to offer.
+    """
+    return (ndc, *around) if spread_degrees(cameras) <= FORWARD_DEGREES else (*around, ndc)
 
 
 def around_spaces(

@@ -13,7 +13,7 @@ import numpy as np
 
 from i4d.config import SceneConfig
 from i4d.errors import SceneError
-from i4d.scenes.bounds import forward_spaces, frustum_bounds, ndc_bounds
+from i4d.scenes.bounds import average_pose, forward_spaces, frustum_bounds, ndc_bounds
 from i4d.scenes.decode import SUFFIXES
 from i4d.scenes.names import camera_name
 from i4d.scenes.order import Decide, camera_order
@@ -74,22 +74,6 @@ def read_poses(path: Path, names: list[str]) -> tuple[list[np.ndarray], np.ndarr
     if (rows[:, 15] <= 0).any() or (rows[:, 16] <= rows[:, 15]).any():
         raise SceneError(f"{path}: bounds must satisfy 0 < near < far")
     return poses, rows[:, :15].reshape(-1, 3, 5)[:, :, 4], rows[:, 15:]
-
-
-def average_pose(poses: list[np.ndarray]) -> np.ndarray:
-    """Return the rig's average world_from_camera: mean position, mean optical axis, mean down direction made
-    orthogonal. SceneError where the axes cancel.
-    """
-    forward = np.sum([p[:3, 2] for p in poses], 0)
-    right = np.cross(np.sum([p[:3, 1] for p in poses], 0), forward)
-    if np.linalg.norm(forward) < 1e-6 or np.linalg.norm(right) < 1e-6:
-        raise SceneError("the cameras have no common direction to look in", "use scene.reader: rig")
-    forward, right = forward / np.linalg.norm(forward), right / np.linalg.norm(right)
-    average = np.eye(4)
-    average[:3] = np.stack(
-        [right, np.cross(forward, right), forward, np.mean([p[:3, 3] for p in poses], 0)], 1
-    )
-    return average
 
 
 def find_videos(root: Path) -> VideoFiles | ImageFolders:

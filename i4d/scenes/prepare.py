@@ -132,7 +132,7 @@ def scene_to_dict(scene: Scene) -> dict:
         "cameras": cameras,
         "num_frames": scene.num_frames,
         "fps": scene.fps,
-        "bounds": asdict(scene.bounds),
+        "bounds": {k: v for k, v in asdict(scene.bounds).items() if k != "rig_from_world" or v},
         "held_out": list(scene.held_out),
         "exact": scene.exact,
         "first": scene.first,

@@ -8,7 +8,7 @@ import numpy as np
 
 from i4d.errors import SceneError
 from i4d.scenes.names import camera_name
-from i4d.types import Bounds, Camera, Scene
+from i4d.types import Bounds, Camera, Scene, rigid_rows
 
 
 class NoSource:
@@ -43,6 +43,7 @@ def scene_from_dict(tree: dict) -> Scene:
         )
         bounds = dict(tree["bounds"])
         bounds["aabb"] = tuple(tuple(map(float, corner)) for corner in bounds["aabb"])
+        bounds["rig_from_world"] = rigid_rows(bounds.get("rig_from_world", ()))
         return Scene(
             tree["name"],
             cameras,

@@ -16,7 +16,7 @@ import numpy as np
 
 from i4d.config import SceneConfig
 from i4d.errors import SceneError
-from i4d.scenes.bounds import around_spaces, frustum_bounds
+from i4d.scenes.bounds import FAR_NEARS, around_spaces, frustum_bounds, rig_ndc_bounds
 from i4d.scenes.json_file import read_json
 from i4d.scenes.lens import lens_of_list
 from i4d.scenes.names import camera_name, file_inside, some
@@ -32,7 +32,11 @@ _NEEDED = (
 
 
 def read_rig(config: SceneConfig, root: Path) -> Scene:
-    """Return the scene of a rig's JSON and its videos."""
+    """Return the scene of a rig's JSON and its videos.
+
+    NDC needs the nearest depth (`scene.near`); without it the scene is in a box until `nearest.settle_reach`
+    has asked the pictures.
+    """
     if not root.is_dir():
         where = (
             "set scene.root to the folder that holds the videos and cameras.json; relative ones count "
@@ -68,7 +72,10 @@ def read_rig(config: SceneConfig, root: Path) -> Scene:
     reach = config.near, config.far, config.aabb
     spaces = around_spaces(cameras, *reach) if config.bounds == "auto" else ()
     kind: BoundsKind = "contracted" if config.bounds == "contracted" else "box"
-    bounds = spaces[0] if spaces else frustum_bounds(cameras, kind, *reach)
+    if config.bounds == "ndc" and config.near:
+        bounds = rig_ndc_bounds(cameras, config.near, config.far or FAR_NEARS * config.near)
+    else:
+        bounds = spaces[0] if spaces else frustum_bounds(cameras, kind, *reach)
     return Scene(
         config.name,
         cameras,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from i4d.field.frames import FrameBank
 from i4d.field.spaces import space_for
 from i4d.field.workers import Workers
 from i4d.metrics.image import psnr
+from i4d.scenes.nearest import settle_reach
 from i4d.scenes.prepare import working_frames
 from i4d.types import Bounds, Camera, Scene
 
@@ -65,11 +67,13 @@ def try_spaces(
     pictures: Sequence[np.ndarray],
     threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    reference: Camera | None = None,
 ) -> list[Tried]:
     """Return how well each space explains the camera nearest to the middle of all others, best first.
 
     `pictures` (height, width, 3) uint8 of one instant, one per camera. `progress` is called with (spaces
-    done, of all).
+    done, of all). `reference`: the scene's first camera, whose intrinsics its NDC is told in; by default the
+    first of `cameras`.
     """
     small, rows = zip(*(_reduced(c, p) for c, p in zip(cameras, pictures, strict=True)), strict=True)
     left_out = _middle(small)
@@ -82,8 +86,9 @@ def try_spaces(
     workers = Workers(threads or torch.get_num_threads())
     if progress:
         progress(0, len(spaces))
+    first = small[0] if reference is None else _smaller(reference)
     for done, bounds in enumerate(spaces, 1):
-        fitter = Fitter(FIELD, space_for(bounds, small), 1, 0, "cpu", workers, views=views)
+        fitter = Fitter(FIELD, space_for(bounds, [first]), 1, 0, "cpu", workers, views=views)
         fitter.begin("fit", STEPS)
         fitter.advance(bank, STEPS)
         shown = fitter.image(small[left_out], 0).rgb.clamp(0, 1)
@@ -94,11 +99,15 @@ def try_spaces(
 
 
 def _reduced(camera: Camera, picture: np.ndarray) -> tuple[Camera, np.ndarray]:
-    scale = LONG_SIDE / max(camera.width, camera.height)
-    if scale >= 1:
+    small = _smaller(camera)
+    if small is camera:
         return camera, np.ascontiguousarray(picture)
-    size = round(camera.width * scale), round(camera.height * scale)
-    return camera.resized(*size), cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    return small, cv2.resize(picture, (small.width, small.height), interpolation=cv2.INTER_AREA)
+
+
+def _smaller(camera: Camera) -> Camera:
+    scale = LONG_SIDE / max(camera.width, camera.height)
+    return camera if scale >= 1 else camera.resized(round(camera.width * scale), round(camera.height * scale))
 
 
 def _middle(cameras: Sequence[Camera]) -> int:
@@ -113,26 +122,35 @@ def settle_space(scene: Scene, config: Config, progress: Callable[[int, int], No
     """Return the scene in the space that its field should live in, and write that one into
     `config.scene.bounds`; a contracted space gets a total variation of CONTRACTED_VARIATION or more.
 
-    Where more than one may be right and the trained cameras are enough, each is tried, on pictures of these
-    alone: held-out cameras choose nothing. A note of the scene says what came out.
+    Which there are depends on the nearest depth, which pictures tell where no file does (`settle_reach`); of
+    NDC that is chosen so, near and far are written into `config.scene` too. Where more than one may be right
+    and the trained cameras are enough, each is tried, on pictures of these alone: held-out cameras choose
+    nothing. A note of the scene says what came out.
     """
+    views = scene.train_views
+    frame = max((stop for _, start, stop in scene.missing if start == 0), default=0)  # all are there
+    frame = min(frame, scene.num_frames - 1)
+    cameras = [scene.cameras[v].at(frame) for v in views]
+
+    @cache
+    def pictures() -> list[np.ndarray]:
+        return [next(working_frames(scene, config.scene, v, frame)) for v in views]
+
+    scene = settle_reach(scene, config.scene, cameras, pictures, len(views) >= FEWEST_CAMERAS)
     if not scene.spaces:
         return scene
     first, text = scene.spaces[0], ""
-    views = scene.train_views
     if first.kind == "contracted":
         text = "field space: contracted, since the cameras stand around the scene (scene.bounds)"
     if len(scene.spaces) > 1 and len(views) >= FEWEST_CAMERAS:
-        frame = max((stop for _, start, stop in scene.missing if start == 0), default=0)  # all are there
-        frame = min(frame, scene.num_frames - 1)
-        pictures = [next(working_frames(scene, config.scene, v, frame)) for v in views]
-        cameras = [scene.cameras[v].at(frame) for v in views]
-        found = try_spaces(scene.spaces, cameras, pictures, progress=progress)
+        found = try_spaces(scene.spaces, cameras, pictures(), progress=progress, reference=scene.cameras[0])
         mine = next(t for t in found if t.bounds is first)
         first = found[0].bounds if found[0].psnr_db > mine.psnr_db + SURE_DB else first
         figures = ", ".join(f"{t.bounds.kind} {t.psnr_db:.1f} dB" for t in found)
         text = f"field space: {first.kind}, tried on a camera left out: {figures} (scene.bounds)"
     config.scene.bounds = first.kind
+    if first.rig_from_world:
+        config.scene.near, config.scene.far = first.near, first.far
     if first.kind == "contracted" and config.field.tv_weight < CONTRACTED_VARIATION:
         text += (
             f"; total variation {CONTRACTED_VARIATION:g}, not {config.field.tv_weight:g} (field.tv_weight)"

@@ -20,6 +20,7 @@ ALL_PAIRS_UP_TO = 12  # cameras; beyond, every camera with its NEIGHBOURS neares
 NEIGHBOURS = 6
 
 Pair = tuple[int, int]
+Features = tuple[np.ndarray, np.ndarray]  # points (n, 2) and descriptors (n, 128)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,7 @@ class PairMatches:
         return (n >= SURE and n >= SURE_SHARE * self.found) or (n >= MANY and n >= MANY_SHARE * self.found)
 
 
-def features(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def features(image: np.ndarray) -> Features:
     """Return SIFT points (n, 2) of an RGB image and their descriptors (n, 128) of unit length (square roots,
     Arandjelovic and Zisserman 2012).
     """
@@ -50,17 +51,25 @@ def features(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return xy, np.sqrt(found / np.maximum(found.sum(1, keepdims=True), 1e-9))
 
 
-def matched(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> PairMatches:
-    """Return the mutual matches of two sets of features that agree with one fundamental matrix."""
+def mutual(a: Features, b: Features) -> tuple[np.ndarray, np.ndarray]:
+    """Return which features (n,) of a and of b are each other's best, clearly before the second: none where
+    either has fewer than eight.
+    """
     (xa, da), (xb, db) = a, b
     if min(len(xa), len(xb)) < 8:
-        return PairMatches(np.zeros((0, 2)), np.zeros((0, 2)), 0)
+        return np.zeros(0, int), np.zeros(0, int)
     apart = 2 - 2 * da @ db.T
     best = apart.argmin(1)
     two = np.partition(apart, 1, axis=1)[:, :2]
-    mutual = apart.argmin(0)[best] == np.arange(len(xa))
-    good = np.nonzero(mutual & (two[:, 0] < RATIO**2 * two[:, 1]))[0]
-    xa, xb, found = xa[good], xb[best[good]], len(good)
+    both = apart.argmin(0)[best] == np.arange(len(xa))
+    good = np.nonzero(both & (two[:, 0] < RATIO**2 * two[:, 1]))[0]
+    return good, best[good]
+
+
+def matched(a: Features, b: Features) -> PairMatches:
+    """Return the mutual matches of two sets of features that agree with one fundamental matrix."""
+    in_a, in_b = mutual(a, b)
+    xa, xb, found = a[0][in_a], b[0][in_b], len(in_a)
     inliers = np.zeros(found, bool)
     if found >= 8:
         cv2.setRNGSeed(0)  # RANSAC gives the same answer every time

@@ -20,6 +20,7 @@ from i4d.field.spaces import BoxSpace, space_for
 from i4d.field.workers import Workers
 from i4d.geometry.cameras import camera_rays
 from i4d.metrics.image import psnr
+from i4d.scenes.bounds import rig_ndc_bounds
 from i4d.types import Bounds, Camera
 
 WIDTH, HEIGHT, FRAMES = 32, 24, 3
@@ -165,6 +166,20 @@ def test_a_light_checkpoint_renders_the_same(bank):
     assert progress.step == 12 and not adam
     expected = render_image(fit.field, fit.render_settings(), cameras()[4], 1)
     assert torch.equal(render_image(field, fit.render_settings(), cameras()[4], 1).rgb, expected.rgb)
+
+
+def test_a_checkpoint_of_a_rig_that_stands_anywhere_keeps_the_way_there(bank):
+    away = np.eye(4)
+    away[:3, :3], away[:3, 3] = [[0, -1, 0], [1, 0, 0], [0, 0, 1]], (2.0, 3.0, -4.0)
+    moved = [replace(c, world_from_camera=away @ c.world_from_camera) for c in cameras()]
+    bounds = rig_ndc_bounds(moved, 1.0, 6.0)
+    fit = Fitter(TINY, space_for(bounds, moved), FRAMES, 0)
+    field, _, _ = decode(encode(fit))
+    assert field.space == fit.field.space and field.space.rig_from_world == bounds.rig_from_world
+    assert b"rig_from_world" in encode(fit) and b"rig_from_world" not in encode(fitter())
+    restore(Fitter(TINY, space_for(bounds, moved), FRAMES, 0), encode(fit))
+    with pytest.raises(FitError, match="space"):
+        restore(Fitter(TINY, replace(fit.field.space, rig_from_world=()), FRAMES, 0), encode(fit))
 
 
 def test_checkpoints_of_something_else_are_refused(bank):

@@ -1,5 +1,8 @@
 """Laws of the spaces: straight rays in NDC, round trips, depth along the optical axis, lengths."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +20,7 @@ from i4d.field.spaces import (
     uncontract,
 )
 from i4d.geometry.cameras import camera_rays, project
+from i4d.scenes.bounds import rig_ndc_bounds
 from i4d.types import Bounds, Camera
 
 NDC_BOX = ((-1.5, -1.67, -1.0), (1.5, 1.67, 1.0))
@@ -166,3 +170,45 @@ def test_spaces_survive_json_and_bad_bounds_are_refused():
         space_for(Bounds("box", ((0.0, 0, 0), (1.0, 0, 1)), 1.0, 2.0), [])
     with pytest.raises(FitError, match="camera"):
         space_for(Bounds("ndc", NDC_BOX, 1.0, 2.0), [])
+
+
+def moved_rig():
+    """Two cameras of a rig, the same elsewhere and turned, and the rigid way there."""
+    turn = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))[0]
+    world_from_rig = np.eye(4)
+    world_from_rig[:3, :3], world_from_rig[:3, 3] = turn * np.linalg.det(turn), (3.0, -1.5, 7.0)
+    rig = (camera(0.2, -0.1, 0.0, 0.1), camera(-0.2, 0.1, 0.0, -0.1))
+    return rig, tuple(replace(c, world_from_camera=world_from_rig @ c.world_from_camera) for c in rig)
+
+
+def test_ndc_of_a_rig_that_stands_elsewhere_is_that_of_the_rig():
+    rig, moved = moved_rig()
+    here = space_for(rig_ndc_bounds(rig, 0.8, 20.0), rig)
+    there = space_for(rig_ndc_bounds(moved, 0.8, 20.0), moved)
+    np.testing.assert_allclose(here.aabb, there.aabb, atol=1e-6)
+    t = torch.linspace(0, 1, 9, dtype=torch.float64).expand(60 * 40, -1)
+    for one, other in zip(rig, moved, strict=True):
+        a, b = here.march(*flat_rays(one)), there.march(*flat_rays(other))
+        assert a.valid.all() and b.valid.all()
+        torch.testing.assert_close(here.locate(a, t), there.locate(b, t), rtol=0, atol=1e-5)
+        torch.testing.assert_close(here.lengths(a, t), there.lengths(b, t), rtol=0, atol=1e-5)
+        torch.testing.assert_close(here.depth_z(a, t[:, :-1]), there.depth_z(b, t[:, :-1]), rtol=1e-4, atol=0)
+    points = torch.from_numpy(moved[0].centre) + 3 * flat_rays(moved[0])[1]
+    torch.testing.assert_close(there.to_world(there.from_world(points)), points)
+    matrix = torch.tensor(there.rig_from_world, dtype=torch.float64)  # the slow way
+    plain = replace(there, rig_from_world=())
+    brought = points @ matrix[:, :3].T + matrix[:, 3]
+    torch.testing.assert_close(there.from_world(points), plain.from_world(brought))
+
+
+def test_a_space_without_a_way_into_its_rig_is_written_as_before_there_was_one():
+    rig, moved = moved_rig()
+    old = space_to_dict(ndc_space(camera()))
+    assert set(old) == {"kind", "aabb", "near", "far", "scale", "skew", "offset"}
+    assert space_from_dict(json.loads(json.dumps(old))) == ndc_space(camera())
+    there = space_for(rig_ndc_bounds(moved, 0.8, 20.0), moved)
+    tree = json.loads(json.dumps(space_to_dict(there)))
+    assert space_from_dict(tree) == there != space_for(rig_ndc_bounds(rig, 0.8, 20.0), rig)
+    for rows in ([[1, 0, 0, 0]], [[1, 0, 0]] * 3):
+        with pytest.raises(ValueError, match="no rigid transform"):
+            space_from_dict(tree | {"rig_from_world": rows})

@@ -9,9 +9,9 @@ import pytest
 
 from i4d.config import Config, merge
 from i4d.errors import SceneError
-from i4d.scenes.bounds import scene_middle
+from i4d.scenes.bounds import average_pose, scene_middle
 from i4d.scenes.load import load_scene, scene_config
-from i4d.scenes.n3dv import average_pose, read_n3dv
+from i4d.scenes.n3dv import read_n3dv
 from i4d.scenes.prepare import prepare
 from i4d.scenes.rig import read_rig
 from i4d.scenes.video import VideoWriter

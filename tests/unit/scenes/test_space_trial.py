@@ -60,10 +60,12 @@ def test_a_wrong_guess_is_put_right(rigs, monkeypatch):
 
 
 def test_nothing_is_tried_where_nothing_is_open(rigs):
-    config, scene = read(rigs / "narrow", reader="rig")
+    config, scene = read(rigs / "narrow", reader="rig", drop=["cam01", "cam02", "cam03"])
     assert [b.kind for b in scene.spaces] == ["box"], "no NDC without a nearest depth"
     settled = settle_space(scene, config)
     assert settled.bounds.kind == config.scene.bounds == "box" and settled.notes == scene.notes
+    config, scene = read(rigs / "narrow", reader="rig", bounds="ndc", near=2.0)
+    assert scene.bounds.kind == "ndc" and scene.bounds.near == 2.0 and settle_space(scene, config) is scene
     config, scene = read(rigs / "narrow", bounds="box")
     assert settle_space(scene, config) is scene
     config, scene = read(rigs / "narrow", drop=["cam01", "cam02", "cam03"])
