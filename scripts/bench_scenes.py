@@ -275,7 +275,7 @@ def fits(
 
 def rows_of(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Return the rows of an ablation: settings of `field` and `scene` by the row's name."""
-    return cfg.read_yaml(args.rows) if args.rows else {"as set": {}}
+    return {str(k): v for k, v in cfg.read_yaml(args.rows).items()} if args.rows else {"as set": {}}
 
 
 def run(args: argparse.Namespace) -> int:

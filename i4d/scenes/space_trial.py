@@ -29,7 +29,9 @@ from i4d.types import Bounds, Camera, Scene
 LONG_SIDE = 96  # pixels of the pictures that are fitted
 STEPS, RAYS = 240, 400
 FEWEST_CAMERAS = 5  # trained ones; with fewer, one cannot be left out without changing what is asked
-CONTRACTED_VARIATION = 8.0  # few cameras see the same there: with 5, two of seven fits of rings ended 7 dB lower
+CONTRACTED_VARIATION = (
+    8.0  # few cameras see the same there: with 5, two of seven fits of rings ended 7 dB lower
+)
 SURE_DB = 0.5  # the first space stays unless another is better by more
 FIELD = FieldConfig(
     grid_start=32_000,

@@ -78,7 +78,7 @@ def test_all_around_a_scene_space_is_contracted_whatever_the_layout_of_the_files
     config.field.tv_weight = 1.0
     settled = settle_space(scene, config)
     assert settled.bounds.kind == config.scene.bounds == "contracted"
-    assert config.field.tv_weight == 5.0 and "total variation 5, not 1" in settled.notes[-1]
+    assert config.field.tv_weight == 8.0 and "total variation 8, not 1" in settled.notes[-1]
     config, scene = read(rigs / "ring", reader=reader, bounds="contracted")
     config.field.tv_weight = 1.0
     settle_space(scene, config)
