@@ -38,6 +38,7 @@ from i4d.driver.training import TrainerSession
 from i4d.edit.load import resolve_weights
 from i4d.errors import I4DError
 from i4d.exec.placement import Peaks, Placement, place
+from i4d.fields.registry import field_kind
 from i4d.identity import Chosen, choose_editor, notices_of
 from i4d.launch import (
     check_out,
@@ -150,6 +151,7 @@ def start_run(
     proves corrupt while it is prepared leaves no folder behind either.
     """
     check_out(out)
+    field_kind(config.field.kind)
     scene = settle_space(load_scene(config.scene, data, console.making), config, console.trying)
     fitted_to(config, scene)
     checked = check_first(scene, config, console)

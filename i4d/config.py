@@ -96,6 +96,11 @@ class SceneConfig:
 class FieldConfig:
     """The 4D field and how it is fitted (method page, section 6)."""
 
+    kind: str = opt(
+        "vector_matrix",
+        "kind of field; others come with packages that bring the entry point i4d.fields",
+        pattern="[a-z][a-z0-9_]*",
+    )
     grid_start: int = opt(2097152, "voxels at the start (128^3)", low=512)
     grid_end: int = opt(262144000, "voxels at the end (640^3)", low=512)
     growth_at: list = opt([0.1, 0.2, 0.35, 0.5], "growth points as shares of `fit_steps`")

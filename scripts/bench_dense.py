@@ -7,9 +7,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from i4d.field.fit import Fitter
-from i4d.field.frames import FrameBank
-from i4d.field.render import coarse_map, render_dense, render_rays
+from i4d.fields.frames import FrameBank
+from i4d.fields.vector_matrix.fit import Fitter
+from i4d.fields.vector_matrix.render import coarse_map, render_dense, render_rays
 from i4d.geometry.cameras import camera_rays
 from i4d.types import Camera
 

@@ -30,13 +30,13 @@ from bench_dense import dense_samples, dense_steps, psnr_of_pixels
 from bench_rig import rig
 
 from i4d.config import Config, FieldConfig, merge, read_yaml
-from i4d.field.factors import factor_size, grow_line, grow_plane
-from i4d.field.fit import Fitter
-from i4d.field.frames import FrameBank
-from i4d.field.group import Group
-from i4d.field.image import render_image
-from i4d.field.kernels import kernels_run_on
-from i4d.field.workers import Workers
+from i4d.fields.frames import FrameBank
+from i4d.fields.group import Group
+from i4d.fields.vector_matrix.factors import factor_size, grow_line, grow_plane
+from i4d.fields.vector_matrix.fit import Fitter
+from i4d.fields.vector_matrix.image import render_image
+from i4d.fields.vector_matrix.kernels import kernels_run_on
+from i4d.fields.workers import Workers
 from i4d.scenes.procedural.demo import demo_cameras, render_frames
 
 SMALL, LARGE = (141, 157, 94), (706, 786, 471)

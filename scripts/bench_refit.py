@@ -22,10 +22,10 @@ import torch
 
 from i4d import config as cfg
 from i4d.errors import WeightsError
-from i4d.field.fit import Fitter
-from i4d.field.frames import FrameBank
-from i4d.field.spaces import space_for
-from i4d.field.workers import Workers
+from i4d.fields.frames import FrameBank
+from i4d.fields.vector_matrix.fit import Fitter
+from i4d.fields.vector_matrix.spaces import space_for
+from i4d.fields.workers import Workers
 from i4d.metrics.perceptual import find_lpips
 from i4d.metrics.sharpness import gradient_psnr, laplacian_energy
 from i4d.report.answers import answers_of

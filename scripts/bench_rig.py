@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from i4d.field.spaces import space_for
+from i4d.fields.vector_matrix.spaces import space_for
 from i4d.geometry.cameras import camera_tensors
 from i4d.scenes.bounds import average_pose, ndc_bounds
 from i4d.scenes.n3dv import NEAR_MARGIN

@@ -39,10 +39,10 @@ import torch
 from i4d import config as cfg
 from i4d.config import Config, SceneConfig
 from i4d.errors import I4DError, WeightsError
-from i4d.field.fit import Fitter
-from i4d.field.frames import MOTION, FrameBank
-from i4d.field.spaces import space_for
-from i4d.field.workers import Workers
+from i4d.fields.frames import MOTION, FrameBank
+from i4d.fields.vector_matrix.fit import Fitter
+from i4d.fields.vector_matrix.spaces import space_for
+from i4d.fields.workers import Workers
 from i4d.metrics.depth import View, edge_figures, matches
 from i4d.metrics.image import as_uint8, image_psnr, image_ssim
 from i4d.metrics.perceptual import Lpips, find_lpips

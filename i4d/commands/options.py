@@ -65,6 +65,10 @@ Weights = Annotated[
     str | None,
     typer.Option("--weights", help="Editor: folder or hub id of an InstructPix2Pix, tiny-ip2p, or auto"),
 ]
+Field = Annotated[
+    str | None,
+    typer.Option("--field", help="Kind of field: vector_matrix, or one that an installed package brings"),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error")]
 Ckpt = Annotated[
     Path | None,
@@ -156,6 +160,7 @@ EDITING = {  # what `edit` and `submit` take alike: the parameter, its option, t
     "sequence_length": (Length, "schedule.sequence_length"),
     "rounds": (Rounds, "schedule.rounds"),
     "weights": (Weights, "editor.weights"),
+    "field": (Field, "field.kind"),
     "where": (Where, "local.where"),
     "reference": (Reference, "local.reference"),
     "reference_camera": (ReferenceCamera, "local.reference_camera"),

@@ -15,9 +15,7 @@ from i4d.config import Config
 from i4d.edit.repaint import VAE_PIXELS
 from i4d.exec.placement import Peaks
 from i4d.exec.protocol import Resources
-from i4d.field.factors import factor_size, resolution
-from i4d.field.from_config import shape_from
-from i4d.field.view import render_settings
+from i4d.fields.registry import field_kind
 from i4d.types import Scene
 
 CONTEXT_BYTES = 1 << 30  # CUDA context, libraries and fragmentation of one process
@@ -37,30 +35,12 @@ STABLE_DIFFUSION = (
 ANCHOR_SHARE = 0.2  # of the card, that the editor lets anchors' keys and values have (services/editor.py)
 
 
-def field_parameters(config: Config, num_frames: int) -> int:
-    """Return how many numbers the factors hold at the end of the fit, on a cube of `grid_end` voxels."""
-    grid = resolution(config.field.grid_end, (1.0, 1.0, 1.0))
-    total = 0
-    for key, stream in shape_from(config.field, num_frames).streams().items():
-        height, width, length = factor_size(grid, int(key[-1]))
-        total += stream.channels * (height * width + length)
-    return total
-
-
 def trainer_bytes(config: Config, num_frames: int) -> int:
-    """Return the trainer's peak: parameters with Adam's moments and gradient, a growth step, one batch's
-    activations and, of a local edit, the unedited field that its renders show outside the region.
+    """Return the trainer's peak: that of the field's kind and, of a local edit, the unedited field that its
+    renders show outside the region.
     """
-    grid = resolution(config.field.grid_end, (1.0, 1.0, 1.0))
-    settings = render_settings(config.field, grid)
-    features = (
-        sum(config.field.density_components)
-        + 2 * sum(config.field.colour_components)
-        + 4 * config.field.mlp_width
-    )
-    activations = config.field.rays * max(settings.samples, settings.proposals) * features * 4 * 3
-    copies = 5 if config.local.where else 4
-    return CONTEXT_BYTES + copies * 4 * field_parameters(config, num_frames) + activations
+    kind = field_kind(config.field.kind)
+    return CONTEXT_BYTES + kind.predicted_bytes(config.field, num_frames, 2 if config.local.where else 1)
 
 
 def editor_shape(place: str) -> tuple[int, int, int, int]:

@@ -8,8 +8,7 @@ from pathlib import Path
 from i4d.config import Config
 from i4d.driver.journal import plain
 from i4d.errors import ConfigError
-from i4d.field.checkpoint import decode
-from i4d.field.spaces import space_to_dict
+from i4d.fields.registry import peek
 from i4d.store.named import get_checkpoint, put_checkpoint
 from i4d.store.run_folder import RunFolder
 from i4d.types import BoundsKind, CheckpointReceipt
@@ -17,12 +16,13 @@ from i4d.types import BoundsKind, CheckpointReceipt
 
 @dataclass(frozen=True)
 class TrainedField:
-    """A checkpoint's bytes, the steps it was fitted for, the kind of space it lives in, whether its cameras
-    have exposures of their own (`field.exposure`), and nearest and farthest depth where they are not what the
-    cameras' file says (`scene.near`, `scene.far`; else 0).
+    """A checkpoint's bytes, its kind (`field.kind`), the steps it was fitted for, the kind of space it lives
+    in, whether its cameras have exposures of their own (`field.exposure`), and nearest and farthest depth
+    where they are not what the cameras' file says (`scene.near`, `scene.far`; else 0).
     """
 
     data: bytes
+    kind: str
     step: int
     space: BoundsKind
     exposure: str
@@ -34,9 +34,10 @@ class TrainedField:
         return plain(CheckpointReceipt(put_checkpoint(folder.store, self.data), self.step, len(self.data)))
 
     def settle(self, config: Config) -> None:
-        """Write the field's space, its depths and exposure into a configuration that leaves them open: a
-        refit goes on with what was fitted.
+        """Write the field's kind, and its space, depths and exposure into a configuration that leaves them
+        open: a refit goes on with what was fitted.
         """
+        config.field.kind = self.kind
         if config.field.exposure == "auto":
             config.field.exposure = self.exposure
         if config.scene.bounds == "auto":
@@ -62,14 +63,11 @@ def checkpoint_from(place: Path) -> TrainedField:
         settled = other.config()
         exposure = "camera" if settled["field"]["exposure"] == "camera" else "off"
         near, far = (float(settled["scene"].get(key, 0.0)) for key in ("near", "far"))
-        return TrainedField(data, receipt["step"], space, exposure, near, far)
+        return TrainedField(data, peek(data).kind, receipt["step"], space, exposure, near, far)
     if place.is_file():
         data = place.read_bytes()
-        field, progress, _ = decode(data)
-        exposure = "camera" if field.shape.exposures else "off"
-        tree = space_to_dict(field.space)
-        reach = (tree["near"], tree["far"]) if "rig_from_world" in tree else (0.0, 0.0)
-        return TrainedField(data, progress.step, tree["kind"], exposure, *reach)
+        said = peek(data)
+        return TrainedField(data, said.kind, said.step, said.space, said.exposure, said.near, said.far)
     raise ConfigError(
         f"--ckpt {place}: no such run or checkpoint file",
         "give a run of `i4d train` or a .safetensors file",

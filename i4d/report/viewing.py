@@ -17,9 +17,8 @@ import torch
 
 from i4d import config as cfg
 from i4d.errors import ConfigError
-from i4d.field.image import FieldImage
-from i4d.field.spaces import space_for
-from i4d.field.view import FieldView
+from i4d.fields.protocol import FieldImage, FieldScene, RenderableField
+from i4d.fields.registry import open_field
 from i4d.report.footage import Footage
 from i4d.report.landing import Landing
 from i4d.services.device import choose_device
@@ -55,8 +54,9 @@ class RunViews:
         self._known = self.rounds()
         self.landing = Landing(run)
         self.landing.refresh()
-        self._space = space_for(self.scene.bounds, self.scene.cameras)
-        self._fields: OrderedDict[int, FieldView] = OrderedDict()
+        shown = self.scene.bounds, self.scene.num_frames, tuple(self.scene.train_views)
+        self._made_for = FieldScene(tuple(self.scene.cameras), *shown)
+        self._fields: OrderedDict[int, RenderableField] = OrderedDict()
         self._lock = threading.RLock()  # of the fields held, and of what is known of the run
 
     def rounds(self) -> list[int]:
@@ -76,7 +76,7 @@ class RunViews:
             before, self._known = self._known, self.rounds()
             return before != self._known
 
-    def field(self, round_index: int) -> FieldView:
+    def field(self, round_index: int) -> RenderableField:
         """Return a round's field, read where it is not held; callers of several threads may ask. ConfigError
         for a round that is not there.
         """
@@ -88,8 +88,8 @@ class RunViews:
                     )
                 digest = self.footage.manifests[round_index]["checkpoint"]["digest"]
                 data = get_checkpoint(self.run.store, digest)
-                shape = self._space, self.scene.num_frames, self._device
-                self._fields[round_index] = FieldView.open(data, self._config.field, *shape)
+                here = self._made_for, self._device
+                self._fields[round_index] = open_field(data, self._config.field, *here)
             self._fields.move_to_end(round_index)
             while len(self._fields) > 2:
                 self._fields.popitem(last=False)

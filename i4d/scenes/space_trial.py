@@ -17,10 +17,10 @@ import numpy as np
 import torch
 
 from i4d.config import Config, FieldConfig
-from i4d.field.fit import Fitter
-from i4d.field.frames import FrameBank
-from i4d.field.spaces import space_for
-from i4d.field.workers import Workers
+from i4d.fields.frames import FrameBank
+from i4d.fields.vector_matrix.fit import Fitter
+from i4d.fields.vector_matrix.spaces import space_for
+from i4d.fields.workers import Workers
 from i4d.metrics.image import psnr
 from i4d.scenes.nearest import settle_reach
 from i4d.scenes.prepare import working_frames

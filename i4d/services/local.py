@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from i4d.field.image import FieldImage
+from i4d.fields.protocol import FieldImage
 from i4d.geometry.cameras import unproject
 from i4d.geometry.regions import carried, in_box, inside_of, with_soft_edge
 from i4d.store.blocks import BlockReader
@@ -23,7 +23,7 @@ from i4d.types import Camera, Region
 
 
 class Shown(Protocol):
-    """Anything that a camera can look at, such as a `TrainedField`."""
+    """Anything that a camera can look at, such as a `RenderableField`."""
 
     def image(self, camera: Camera, frame: int) -> FieldImage: ...
 

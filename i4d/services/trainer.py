@@ -16,13 +16,11 @@ import torch
 
 from i4d.config import FieldConfig
 from i4d.errors import FitError, WeightsError
-from i4d.field.fit import Fitter
-from i4d.field.frames import FrameBank
-from i4d.field.group import Group
-from i4d.field.protocol import TrainedField
-from i4d.field.spaces import Space, space_for
-from i4d.field.view import FieldView
-from i4d.field.workers import Workers
+from i4d.fields.frames import FrameBank
+from i4d.fields.group import Group
+from i4d.fields.protocol import FieldScene, TrainableField
+from i4d.fields.registry import field_kind, open_field
+from i4d.fields.workers import Workers
 from i4d.metrics.image import as_uint8
 from i4d.metrics.perceptual import Lpips, find_lpips
 from i4d.services.device import Device
@@ -95,10 +93,12 @@ class TrainerService:
         self._workers = Workers(1 if self._device.on_gpu else num_threads or torch.get_num_threads())
         if self._workers.count > 1:
             self._device.num_threads = 1  # the workers are the threads
-        self._space: Space = space_for(scene.bounds, scene.cameras)
+        self._kind = field_kind(field.kind)
+        shown = scene.bounds, scene.num_frames, scene.train_views
+        self._made_for = FieldScene(scene.cameras, *shown)
         self._group = Group(rank, size, rendezvous, self._device.torch) if size > 1 else None
         self._bank = self._empty_bank()
-        self._fitter: TrainedField | None = None
+        self._fitter: TrainableField | None = None
         self._local: tuple[LocalRender, LocalScene] | None = None
         self._active = True
         self._images = 0  # rendered so far
@@ -124,10 +124,9 @@ class TrainerService:
         info = replace(info, identity=Identity(field=self._identity(fitter)))
         return info if self._device.on_gpu else replace(info, device_name=f"{self._workers.count} threads")
 
-    def _identity(self, fitter: Fitter) -> str:
+    def _identity(self, fitter: TrainableField) -> str:
         """Return what this process fits with, in the words that the driver uses of the run."""
-        kernels = self._config.kernels if fitter.fused else "off"
-        return field_identity(self._config, kernels)
+        return field_identity(self._config, fitter.kernels)
 
     def progress(self) -> int:
         """Return a number that changes with every step of the fit and every image rendered."""
@@ -264,15 +263,14 @@ class TrainerService:
             raise FitError("the trainer was called while its field was off the device")
         self._device.enter()
 
-    def _field(self) -> TrainedField:
+    def _field(self) -> TrainableField:
         if self._fitter is None:
             raise FitError("the trainer holds no field", "start or load comes first")
         return self._fitter
 
-    def _new_fitter(self) -> Fitter:
-        device, scene = self._device.torch, self._scene
-        shared = device, self._workers, self._group, self._distance
-        return Fitter(self._config, self._space, scene.num_frames, self._seed, *shared, scene.train_views)
+    def _new_fitter(self) -> TrainableField:
+        shared = self._device.torch, self._workers, self._group, self._distance
+        return self._kind.make(self._config, self._made_for, self._seed, *shared)
 
     def _local_scene(self, local: LocalRender) -> LocalScene:
         """Return the unedited field with a region; kept until the next fit begins or the device is given
@@ -281,7 +279,7 @@ class TrainerService:
         if self._local is None or self._local[0] != local:
             data = get_checkpoint(self._store, local.unedited)
             here = self._device.torch, self._workers
-            unedited = FieldView.open(data, self._config, self._space, self._scene.num_frames, *here)
+            unedited = open_field(data, self._config, self._made_for, *here)
             cameras = tuple(self._as_fitted(camera) for camera in self._scene.cameras)
             self._local = local, LocalScene(unedited, local.region, cameras, self._reader)
         return self._local[1]

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from i4d.field.protocol import TrainedField
+from i4d.fields.protocol import TrainableField
 from i4d.geometry.cameras import grid_step, in_picture, on_grid, project, unproject
 from i4d.metrics.image import psnr
 from i4d.types import Camera, FitFigures
@@ -72,7 +72,7 @@ def chosen(
 
 
 def figures_of(
-    field: TrainedField,
+    field: TrainableField,
     cameras: Sequence[Camera],
     pictures: Mapping[int, np.ndarray],
     held_out: Sequence[int],

@@ -11,10 +11,10 @@ import pytest
 import torch
 from test_demo import run
 
-from i4d.field.fit import Fitter
-from i4d.field.frames import FrameBank
-from i4d.field.spaces import space_for
-from i4d.field.workers import Workers
+from i4d.fields.frames import FrameBank
+from i4d.fields.vector_matrix.fit import Fitter
+from i4d.fields.vector_matrix.spaces import space_for
+from i4d.fields.workers import Workers
 from i4d.metrics.image import as_uint8, image_psnr
 from i4d.report.footage import Footage
 from i4d.scenes.procedural.rigs import write_rig

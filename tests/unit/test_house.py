@@ -5,7 +5,7 @@ import pathlib
 
 TOP = pathlib.Path(__file__).parents[2] / "i4d"
 VALUES = {"errors", "config", "types", "seeds", "pairs"}
-NUMERICS = {"geometry", "flow", "field", "edit", "metrics"}
+NUMERICS = {"geometry", "flow", "fields", "edit", "metrics"}
 MAY_IMPORT = {
     **{name: VALUES | {name, "geometry"} for name in NUMERICS},
     "store": VALUES | {"store"},
@@ -57,5 +57,22 @@ def test_heavy_libraries_stay_where_they_belong():
             if homes and not inside.startswith(homes):
                 wrong.append(f"{inside}: {name}")
             if name.split(".")[0] in ("torch", "ray", "diffusers") and inside.startswith("driver"):
+                wrong.append(f"{inside}: {name}")
+    assert not wrong, wrong
+
+
+# scenes/space_trial.py fits small vector-matrix fields to find a scene's space, whatever kind is fitted later
+USES_OF_KINDS = {"scenes/space_trial.py"}
+
+
+def test_no_one_outside_a_kind_of_field_imports_it():
+    kinds = [path.name for path in (TOP / "fields").iterdir() if (path / "__init__.py").exists()]
+    assert "vector_matrix" in kinds
+    wrong = []
+    for path in TOP.rglob("*.py"):
+        inside = path.relative_to(TOP).as_posix()
+        for name in imports(path):
+            kind = next((k for k in kinds if name.startswith(f"i4d.fields.{k}")), None)
+            if kind and not inside.startswith(f"fields/{kind}/") and inside not in USES_OF_KINDS:
                 wrong.append(f"{inside}: {name}")
     assert not wrong, wrong

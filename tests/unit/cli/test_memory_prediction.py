@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import pytest
 
 from i4d.commands.doctor import disk, memory
-from i4d.commands.peaks import ROOM, editor_bytes, field_parameters, size_batch, trainer_bytes
+from i4d.commands.peaks import ROOM, editor_bytes, size_batch, trainer_bytes
 from i4d.config import Config
 from i4d.edit.load import HUB_DEFAULT
+from i4d.fields.vector_matrix.memory import field_parameters
 
 GIB = 1 << 30
 
@@ -64,7 +65,7 @@ def test_a_local_edit_counts_the_unedited_field_beside_the_edited_one():
     plain, local = config(), config()
     local.local.where = "0,0,0,1,1,1"
     more = trainer_bytes(local, 50) - trainer_bytes(plain, 50)
-    assert more == 4 * field_parameters(plain, 50) > 0
+    assert more == 4 * field_parameters(plain.field, 50) > 0
 
 
 def test_doctor_looks_at_the_disk_that_the_run_will_lie_on(tmp_path, monkeypatch):

@@ -10,8 +10,8 @@ import torch
 from reported_run import build, rig, videos
 
 from i4d import config as cfg
-from i4d.field.fit import Fitter
-from i4d.field.spaces import space_for
+from i4d.fields.vector_matrix.fit import Fitter
+from i4d.fields.vector_matrix.spaces import space_for
 from i4d.report.viewer import Painter, Viewer
 from i4d.report.viewing import RunViews
 from i4d.store.named import put_checkpoint
@@ -76,7 +76,7 @@ def test_to_look_at_a_picture_no_optimiser_is_made(run, monkeypatch):
     def refuse(*args, **kwargs):
         raise MemoryError("an optimiser was allocated")
 
-    monkeypatch.setattr("i4d.field.fit.SliceAdam", refuse)
+    monkeypatch.setattr("i4d.fields.vector_matrix.fit.SliceAdam", refuse)
     views = RunViews(run, "cpu")
     assert views.render(views.scene.cameras[0], 0, 1).any()
 

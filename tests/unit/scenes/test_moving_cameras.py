@@ -12,7 +12,7 @@ import torch
 
 from i4d.config import Config, merge
 from i4d.errors import SceneError
-from i4d.field.frames import FrameBank
+from i4d.fields.frames import FrameBank
 from i4d.geometry.cameras import camera_rays, project
 from i4d.scenes.dycheck import read_dycheck
 from i4d.scenes.load import load_scene

@@ -121,7 +121,7 @@ def test_ndc_by_hand_is_what_a_run_begins_again_with():
     assert config.scene.far == settled.bounds.far
     other = rig_config()
     tree = settled.bounds
-    TrainedField(b"", 1, "ndc", "off", tree.near, tree.far).settle(other)
+    TrainedField(b"", "vector_matrix", 1, "ndc", "off", tree.near, tree.far).settle(other)
     assert (other.scene.bounds, other.scene.near, other.scene.far) == ("ndc", tree.near, tree.far)
 
 

@@ -83,7 +83,7 @@ def test_camera_names_of_a_rig_cannot_leave_their_folder(tmp_path):
 
 
 def test_a_checkpoint_that_is_a_pickle_is_refused_and_runs_nothing(tmp_path, capsys):
-    from i4d.field.checkpoint import decode
+    from i4d.fields.vector_matrix.checkpoint import decode
 
     mark, evil = tmp_path / "written", tmp_path / "evil.safetensors"
     evil.write_bytes(pickle.dumps(Evil(mark)))

@@ -8,7 +8,7 @@ import torch
 from test_trainer_service import FRAMES, HEIGHT, SCENE, WIDTH, colours, trainer
 
 from i4d.errors import FitError
-from i4d.field.image import FieldImage
+from i4d.fields.protocol import FieldImage
 from i4d.services.local import LocalScene
 from i4d.store.blocks import BlockReader, write_block
 from i4d.store.objects import open_store

@@ -11,9 +11,9 @@ import torch
 
 from i4d.config import Config, SceneConfig
 from i4d.driver.watching import verdicts
-from i4d.field.fit import Fitter
-from i4d.field.frames import FrameBank
-from i4d.field.spaces import space_for
+from i4d.fields.frames import FrameBank
+from i4d.fields.vector_matrix.fit import Fitter
+from i4d.fields.vector_matrix.spaces import space_for
 from i4d.geometry.cameras import camera_rays, grid_step, on_grid
 from i4d.scenes.load import load_scene
 from i4d.scenes.prepare import working_frames

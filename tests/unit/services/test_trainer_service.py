@@ -212,7 +212,7 @@ def test_a_local_edit_is_shown_whatever_the_refits_lessen(loss, place, monkeypat
     service.start(runs, unedited, "refit", 2)
     service.advance((), 2)
     allocated = []
-    monkeypatch.setattr("i4d.field.fit.SliceAdam", lambda *args, **kwargs: allocated.append(1))
+    monkeypatch.setattr("i4d.fields.vector_matrix.fit.SliceAdam", lambda *args, **kwargs: allocated.append(1))
     region = Region(box=((-1.0, -1.0, 1.0), (1.0, 1.0, 5.0)))
     task = RenderTask(SCENE.cameras[0], (0,), FRAMES, ("rgb", "region"), local=LocalRender(region, unedited))
     shown = service.render(task)

@@ -1,0 +1,86 @@
+"""A kind of field in a package of its own goes through the command line; nothing in i4d knows it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_demo import SMALL, run
+
+from i4d.commands.peaks import CONTEXT_BYTES, trainer_bytes
+from i4d.config import Config
+from i4d.errors import ConfigError, FitError
+from i4d.fields.registry import field_kind, kind_of, peek
+from i4d.report.viewing import RunViews
+from i4d.store.run_folder import RunFolder
+
+PLUGINS = Path(__file__).parents[1] / "plugins"
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    monkeypatch.syspath_prepend(str(PLUGINS))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(PLUGINS), os.environ.get("PYTHONPATH", "")]))
+
+
+@pytest.fixture
+def options(tmp_path, tiny_editor_folder):
+    (tmp_path / "small.yaml").write_text(SMALL.replace("fit_steps: 24", "fit_steps: 60"))
+    given = ["--config", tmp_path / "small.yaml", "--weights", tiny_editor_folder, "--device", "cpu"]
+    return ["--local", "--data", tmp_path / "data", *given, "--set", "schedule.rounds=1"]
+
+
+def test_a_foreign_field_is_fitted_edited_refitted_shown_and_started_from(tmp_path, installed, options):
+    out = tmp_path / "run"
+    words = ["--scene", "demo", "--prompt", "Turn it blue", "--field", "voxels"]
+    assert run("edit", *words, "--out", out, *options) == 0
+    told = json.loads((out / "metrics.json").read_text())
+    assert told["reconstruction"]["psnr_db"] > 12
+    assert "toy_kinds" in sys.modules
+
+    views = RunViews(RunFolder.open(out), "cpu")
+    assert type(views.field(1)).__name__ == "Voxels"
+    picture = views.render(views.scene.cameras[0], 0, 1)
+    assert picture.shape == (36, 48, 3) and np.ptp(picture) > 0
+    assert run("eval", out) == 0 and run("resume", out) == 0
+
+    again = tmp_path / "again"
+    plain = [*words[:4], "--ckpt", out]
+    assert run("edit", *plain, "--out", again, *options) == 0
+    assert RunFolder.open(again).config()["field"]["kind"] == "voxels", "the checkpoint says the kind"
+
+
+def test_a_foreign_field_is_fitted_on_ray(tmp_path, installed, options):
+    pytest.importorskip("ray")
+    out = tmp_path / "run"
+    words = ["train", "--scene", "demo", "--out", str(out), "--set", "field.kind=voxels"]
+    given = dict(zip(options[1::2], options[2::2], strict=True))  # pairs behind --local
+    by_ray = [str(o) for key in ("--data", "--config", "--device") for o in (key, given[key])]
+    done = subprocess.run([sys.executable, "-m", "i4d", *words, *by_ray], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert peek((next((out / "store").rglob("*.safetensors"))).read_bytes()).kind == "voxels"
+
+
+def test_memory_is_predicted_by_the_kind(installed):
+    config = Config()
+    config.field.kind = "voxels"
+    assert trainer_bytes(config, 50) == CONTEXT_BYTES + 16 * 16**3
+
+
+def test_kinds_that_are_not_there_are_told(installed):
+    with pytest.raises(ConfigError, match=r"field.kind = voxel: .*there are voxels, vector_matrix"):
+        field_kind("voxel")
+    field = field_kind("voxels")
+    assert field.name == "voxels"
+    with pytest.raises(FitError, match="not a field checkpoint"):
+        kind_of(b"nothing")
+
+
+def test_without_its_package_a_checkpoint_names_what_is_missing():
+    header = json.dumps({"__metadata__": {"i4d": json.dumps({"format": "toy voxels 1"})}}).encode()
+    data = len(header).to_bytes(8, "little") + header
+    with pytest.raises(FitError, match="format 'toy voxels 1'.*install the package"):
+        kind_of(data)
