@@ -35,10 +35,12 @@ def distance_identity() -> str:
 
 
 def field_identity(config: FieldConfig, kernels: str) -> str:
-    """Return a field's identity: all its settings, the kernels that are really used, and the distance of a
-    perceptual refit.
+    """Return a field's identity: its kind where it is not the default one, all its settings, the kernels that
+    are really used, and the distance of a perceptual refit.
     """
-    tree = json.dumps(dataclasses.asdict(config) | {"kernels": kernels}, sort_keys=True)
-    digest = hashlib.blake2b(tree.encode(), digest_size=16).hexdigest()
+    settings = dataclasses.asdict(config) | {"kernels": kernels}
+    kind = settings.pop("kind")  # apart from the settings: runs of before there were kinds go on
+    digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16).hexdigest()
+    named = "" if kind == FieldConfig().kind else f"{kind}, "
     seen = f", LPIPS {distance_identity()}" if config.refit_loss == "perceptual" else ""
-    return f"settings {digest}, kernels {kernels}{seen}"
+    return f"{named}settings {digest}, kernels {kernels}{seen}"
