@@ -52,8 +52,9 @@ class SceneConfig:
     )
     reader: str = opt(
         "n3dv",
-        "how the folder is laid out",
-        choices=("n3dv", "rig", "nerfstudio", "dycheck", "demo", "demo_mono"),
+        "layout of the folder: n3dv, rig, nerfstudio, dycheck, demo or demo_mono; others come with "
+        "packages that bring the entry point i4d.readers",
+        pattern="[a-z][a-z0-9_]*",
     )
     root: str = opt("", "folder of the scene; empty: the data root (--data, I4D_DATA, ./data) / name")
     cameras_file: str = opt("cameras.json", "rig reader: the JSON with K, R, t per video")

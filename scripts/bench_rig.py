@@ -11,10 +11,10 @@ import torch
 from i4d.fields.vector_matrix.spaces import space_for
 from i4d.geometry.cameras import camera_tensors
 from i4d.scenes.bounds import average_pose, ndc_bounds
-from i4d.scenes.n3dv import NEAR_MARGIN
 from i4d.scenes.procedural.demo import demo_cameras
 from i4d.scenes.procedural.render import exact
 from i4d.scenes.procedural.world import demo_world
+from i4d.scenes.readers.n3dv import NEAR_MARGIN
 from i4d.types import Camera
 
 

@@ -47,9 +47,9 @@ from i4d.metrics.depth import View, edge_figures, matches
 from i4d.metrics.image import as_uint8, image_psnr, image_ssim
 from i4d.metrics.perceptual import Lpips, find_lpips
 from i4d.scenes.load import load_scene, scene_config
-from i4d.scenes.n3dv import NEAR_MARGIN
 from i4d.scenes.prepare import working_frames
 from i4d.scenes.procedural.rigs import write_rig
+from i4d.scenes.readers.n3dv import NEAR_MARGIN
 from i4d.scenes.space_trial import settle_space
 from i4d.types import MATCH_SHARE, Scene
 

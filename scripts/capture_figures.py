@@ -24,10 +24,10 @@ from capture_inputs import CASES, LISTED, RIG, Clean, clean_demo, scene_config  
 
 from i4d import config as cfg  # noqa: E402
 from i4d.metrics.image import image_psnr  # noqa: E402
-from i4d.scenes.n3dv import read_n3dv  # noqa: E402
-from i4d.scenes.nerfstudio import read_nerfstudio  # noqa: E402
 from i4d.scenes.prepare import prepare  # noqa: E402
-from i4d.scenes.rig import read_rig  # noqa: E402
+from i4d.scenes.readers.n3dv import read_n3dv  # noqa: E402
+from i4d.scenes.readers.nerfstudio import read_nerfstudio  # noqa: E402
+from i4d.scenes.readers.rig import read_rig  # noqa: E402
 from i4d.services.trainer import TrainerScene, TrainerService  # noqa: E402
 from i4d.store.blocks import BlockReader  # noqa: E402
 from i4d.store.objects import open_store  # noqa: E402

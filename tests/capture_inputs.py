@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image
 
 from i4d.config import Config, SceneConfig, merge
-from i4d.scenes.n3dv import read_n3dv
 from i4d.scenes.procedural.demo import FPS, write_demo
+from i4d.scenes.readers.n3dv import read_n3dv
 
 LATE, CAMERA = 7, "cam03"
 

@@ -1,55 +1,30 @@
-"""Kinds of fields by name: those of the package, and those that other packages bring by the entry point
-`i4d.fields`.
+"""Kinds of fields by name. An entry point `i4d.fields` names one object that answers `FieldKind`.
 
-A kind's entry point names one object that answers `FieldKind`:
-
-    [project.entry-points."i4d.fields"]
-    voxels = "my_package.voxels:KIND"
-
-`field.kind` chooses by name; a checkpoint's own header decides who opens it. Kinds are imported when they are
-asked for, so that a command which needs no field pays for none.
+`field.kind` chooses by name; a checkpoint's own header decides who opens it.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from functools import lru_cache
-from importlib import import_module
-from importlib.metadata import entry_points
 
 import torch
 
 from i4d.config import FieldConfig
-from i4d.errors import ConfigError, FitError
+from i4d.errors import FitError
 from i4d.fields.protocol import FieldKind, FieldScene, Header, RenderableField
 from i4d.fields.workers import Workers
+from i4d.registry import Registry
 
-GROUP = "i4d.fields"
-BUILT_IN = {"vector_matrix": "i4d.fields.vector_matrix.kind:KIND"}
+KINDS: Registry[FieldKind] = Registry(
+    "i4d.fields", "field.kind", {"vector_matrix": "i4d.fields.vector_matrix.kind:KIND"}
+)
 LONGEST_HEADER = 1 << 24  # bytes of a checkpoint's description
-
-
-def field_kinds() -> dict[str, str]:
-    """Return the place of every kind ("module:object") by its name; names of the package cannot be taken."""
-    return {found.name: found.value for found in entry_points(group=GROUP)} | BUILT_IN
-
-
-@lru_cache
-def _loaded(place: str) -> FieldKind:
-    module, _, name = place.partition(":")
-    return getattr(import_module(module), name)
 
 
 def field_kind(name: str) -> FieldKind:
     """Return a kind by its name; ConfigError names those there are."""
-    places = field_kinds()
-    if name not in places:
-        raise ConfigError(f"field.kind = {name}: no such kind of field", f"there are {', '.join(places)}")
-    try:
-        return _loaded(places[name])
-    except (ImportError, AttributeError) as err:
-        raise ConfigError(f"field.kind = {name}: {err}", f"the package that brings {places[name]}") from err
+    return KINDS[name]
 
 
 def checkpoint_format(data: bytes) -> str:
@@ -69,12 +44,12 @@ def checkpoint_format(data: bytes) -> str:
 def kind_of(data: bytes) -> FieldKind:
     """Return the kind whose format a checkpoint is of; FitError where nobody reads it."""
     wanted = checkpoint_format(data)
-    for name in field_kinds():
-        if (kind := field_kind(name)).format == wanted:
+    for name in KINDS.places():
+        if (kind := KINDS[name]).format == wanted:
             return kind
     raise FitError(
         f"checkpoint is of format '{wanted}'",
-        f"kinds of fields here: {', '.join(field_kinds())}; install the package that brings it",
+        f"kinds of fields here: {', '.join(KINDS.places())}; install the package that brings it",
     )
 
 

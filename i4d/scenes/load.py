@@ -6,24 +6,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from i4d import config as cfg
 from i4d.errors import ConfigError, SceneError
-from i4d.scenes.calibration.order import better_order
-from i4d.scenes.dycheck import read_dycheck
-from i4d.scenes.n3dv import LARGEST, read_n3dv
-from i4d.scenes.nerfstudio import read_nerfstudio
-from i4d.scenes.procedural import mono
-from i4d.scenes.procedural.demo import HEIGHT, NUM_FRAMES, WIDTH, write_demo
-from i4d.scenes.rig import read_rig
+from i4d.scenes.readers import READERS
+from i4d.scenes.readers.n3dv import LARGEST
 from i4d.types import Scene
-
-READERS = {"rig": read_rig, "nerfstudio": read_nerfstudio, "dycheck": read_dycheck}
 
 
 def data_root(given: str | None = None) -> Path:
@@ -83,33 +74,4 @@ def load_scene(
     """
     check_lists(config)
     root = scene_folder(config, data)
-    if config.reader in READERS:
-        return READERS[config.reader](config, root)
-    if config.reader == "demo_mono":
-        size = config.width or mono.WIDTH, config.height or mono.HEIGHT, config.num_frames or mono.NUM_FRAMES
-        root = root / "x".join(map(str, size))
-        if not (root / "scene.json").exists():
-            root.parent.mkdir(parents=True, exist_ok=True)
-            mono.write_mono(root, *size, progress=progress)
-        return read_dycheck(config, root)
-    if config.reader == "demo":
-        frames, width, height = (
-            config.num_frames or NUM_FRAMES,
-            config.width or WIDTH,
-            config.height or HEIGHT,
-        )
-        root = root / f"{width}x{height}x{frames}"
-        if not (root / "scene.json").exists():
-            root.parent.mkdir(parents=True, exist_ok=True)
-            write_demo(root, width, height, frames, progress=progress)
-    return read_n3dv(config, root, partial(_order, config, root) if config.check else None)
-
-
-def _order(config: cfg.SceneConfig, root: Path, by_name: list[str], by_number: list[str]) -> str | None:
-    """Return the reading of the cameras' names, "name" or "number", that the pictures follow; None where that
-    is not certain.
-    """
-    orders = ("name", "number")
-    scenes = [read_n3dv(replace(config, order=order), root) for order in orders]
-    best = better_order(scenes, config)
-    return None if best is None else orders[best]
+    return READERS[config.reader](config, root, progress)

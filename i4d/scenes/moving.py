@@ -20,7 +20,7 @@ from i4d.errors import SceneError
 from i4d.geometry.paths import standing
 from i4d.scenes.bounds import average_pose, frustum_bounds, ndc_bounds, swept_bounds
 from i4d.scenes.lens import Kind, pull_maps
-from i4d.scenes.n3dv import NEAR_MARGIN
+from i4d.scenes.readers.n3dv import NEAR_MARGIN
 from i4d.scenes.sources import file_stamp, reduced, turned, working_size
 from i4d.scenes.timeline import timeline
 from i4d.scenes.video import image_file, image_size

@@ -7,11 +7,11 @@ import pytest
 from capture_inputs import CAMERA, CASES, LATE, clean_demo, scene_config
 
 from i4d.errors import SceneError
-from i4d.scenes.n3dv import read_n3dv
-from i4d.scenes.nerfstudio import read_nerfstudio
 from i4d.scenes.prepare import prepare, scene_to_dict, working_frames
+from i4d.scenes.readers.n3dv import read_n3dv
+from i4d.scenes.readers.nerfstudio import read_nerfstudio
+from i4d.scenes.readers.rig import read_rig
 from i4d.scenes.record import scene_from_dict
-from i4d.scenes.rig import read_rig
 from i4d.store.objects import open_store
 
 READERS = {"n3dv": read_n3dv, "rig": read_rig, "nerfstudio": read_nerfstudio}

@@ -15,9 +15,9 @@ from i4d.config import Config, merge
 from i4d.errors import I4DError
 from i4d.scenes.load import load_scene
 from i4d.scenes.load import scene_config as scene_tree
-from i4d.scenes.n3dv import read_n3dv
-from i4d.scenes.nerfstudio import read_nerfstudio
-from i4d.scenes.rig import read_rig
+from i4d.scenes.readers.n3dv import read_n3dv
+from i4d.scenes.readers.nerfstudio import read_nerfstudio
+from i4d.scenes.readers.rig import read_rig
 from i4d.types import Scene
 
 MANY = settings(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from test_demo import SMALL, run
@@ -71,7 +72,7 @@ def test_memory_is_predicted_by_the_kind(installed):
 
 
 def test_kinds_that_are_not_there_are_told(installed):
-    with pytest.raises(ConfigError, match=r"field.kind = voxel: .*there are voxels, vector_matrix"):
+    with pytest.raises(ConfigError, match=r"field.kind = voxel: .*there are vector_matrix, voxels"):
         field_kind("voxel")
     field = field_kind("voxels")
     assert field.name == "voxels"
@@ -84,3 +85,34 @@ def test_without_its_package_a_checkpoint_names_what_is_missing():
     data = len(header).to_bytes(8, "little") + header
     with pytest.raises(FitError, match="format 'toy voxels 1'.*install the package"):
         kind_of(data)
+
+
+def test_a_foreign_reader_reads_a_scene_and_its_field_is_fitted(tmp_path, installed):
+    rng = np.random.default_rng(0)
+    texture = cv2.resize(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8), (96, 72))
+    lines = []
+    for index in range(3):
+        (tmp_path / "squares" / f"c{index}").mkdir(parents=True)
+        lines.append(f"c{index},60,{0.1 * index},0,0\n")
+        for frame in range(2):
+            seen = texture[10:46, 12 + 2 * index : 60 + 2 * index]
+            cv2.imwrite(str(tmp_path / "squares" / f"c{index}" / f"{frame:04d}.png"), seen)
+    (tmp_path / "squares" / "poses.csv").write_text("".join(lines))
+    scene = tmp_path / "scene.yaml"
+    scene.write_text(
+        f"scene: {{name: squares, reader: squares, root: {tmp_path / 'squares'}, held_out: [c1], "
+        "check: false}\n"
+    )
+    given = ["--local", "--device", "cpu", "--set", "field.kind=voxels", "--set", "field.fit_steps=80"]
+    out = tmp_path / "run"
+    assert run("train", "--scene", scene, "--out", out, *given, "--set", "field.rays=128") == 0
+    assert json.loads((out / "metrics.json").read_text())["reconstruction"]["psnr_db"] > 12
+    assert RunFolder.open(out).needed_json("scene.json")["cameras"][0]["name"] == "c0"
+
+
+def test_a_reader_that_is_not_there_is_told(tmp_path, capsys):
+    scene = tmp_path / "scene.yaml"
+    scene.write_text("scene: {name: x, reader: squares, root: .}\n")
+    assert run("train", "--scene", scene, "--out", tmp_path / "run", "--local", "--device", "cpu") == 2
+    told = capsys.readouterr().err
+    assert "scene.reader = squares" in told and "nerfstudio" in told

@@ -4,7 +4,7 @@ import ast
 import pathlib
 
 TOP = pathlib.Path(__file__).parents[2] / "i4d"
-VALUES = {"errors", "config", "types", "seeds", "pairs"}
+VALUES = {"errors", "config", "types", "seeds", "pairs", "registry"}
 NUMERICS = {"geometry", "flow", "fields", "edit", "metrics"}
 MAY_IMPORT = {
     **{name: VALUES | {name, "geometry"} for name in NUMERICS},

@@ -14,12 +14,12 @@ from i4d.config import Config, merge
 from i4d.errors import SceneError
 from i4d.fields.frames import FrameBank
 from i4d.geometry.cameras import camera_rays, project
-from i4d.scenes.dycheck import read_dycheck
 from i4d.scenes.load import load_scene
 from i4d.scenes.moving import Shot, to_pinhole
-from i4d.scenes.nerfstudio import OPENCV_FROM_OPENGL, read_nerfstudio
 from i4d.scenes.prepare import scene_to_dict, working_frames
 from i4d.scenes.procedural.mono import mono_cameras, write_mono
+from i4d.scenes.readers.dycheck import read_dycheck
+from i4d.scenes.readers.nerfstudio import OPENCV_FROM_OPENGL, read_nerfstudio
 from i4d.scenes.record import scene_from_dict
 
 W, H, FRAMES = 32, 24, 5

@@ -11,9 +11,9 @@ from i4d.config import Config, merge
 from i4d.errors import SceneError
 from i4d.scenes.bounds import average_pose, scene_middle
 from i4d.scenes.load import load_scene, scene_config
-from i4d.scenes.n3dv import read_n3dv
 from i4d.scenes.prepare import prepare
-from i4d.scenes.rig import read_rig
+from i4d.scenes.readers.n3dv import read_n3dv
+from i4d.scenes.readers.rig import read_rig
 from i4d.scenes.video import VideoWriter
 from i4d.store.blocks import BlockReader
 from i4d.store.objects import open_store

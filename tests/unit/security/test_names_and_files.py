@@ -75,7 +75,7 @@ def test_a_job_with_paths_that_go_up_is_refused_before_anything_is_sent(
 
 def test_camera_names_of_a_rig_cannot_leave_their_folder(tmp_path):
     from i4d.config import SceneConfig
-    from i4d.scenes.rig import read_rig
+    from i4d.scenes.readers.rig import read_rig
 
     (tmp_path / "cameras.json").write_text(json.dumps([{"name": "../../cam", "video": "a.mp4"}]))
     with pytest.raises(SceneError, match="a camera cannot be called"):
@@ -142,7 +142,7 @@ def test_an_editor_whose_weights_are_a_pickle_runs_nothing(tmp_path, tiny_editor
 
 def test_poses_that_are_a_pickle_run_nothing(tmp_path, monkeypatch):
     from i4d.config import SceneConfig
-    from i4d.scenes.n3dv import read_n3dv
+    from i4d.scenes.readers.n3dv import read_n3dv
 
     mark = tmp_path / "written"
     np.save(tmp_path / "poses_bounds.npy", np.array([Evil(mark)], dtype=object), allow_pickle=True)

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ _NEEDED = (
 )
 
 
-def read_rig(config: SceneConfig, root: Path) -> Scene:
+def read_rig(config: SceneConfig, root: Path, progress: Callable[[int, int], None] | None = None) -> Scene:
     """Return the scene of a rig's JSON and its videos.
 
     NDC needs the nearest depth (`scene.near`); without it the scene is in a box until `nearest.settle_reach`

@@ -15,6 +15,7 @@ not read; `--where` takes those of an edit.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ LARGEST = 1e9  # in pixels
 _DEPTHS_LOOKED_AT = 8  # frames spread over the capture
 
 
-def read_nerfstudio(config: SceneConfig, root: Path) -> Scene:
+def read_nerfstudio(
+    config: SceneConfig, root: Path, progress: Callable[[int, int], None] | None = None
+) -> Scene:
     """Return the scene of a folder with `transforms.json`; SceneError names the frame that cannot be used."""
     path = root / FILE
     tree = read_json(path, "set scene.root to the folder that holds transforms.json")

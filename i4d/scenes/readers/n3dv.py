@@ -7,6 +7,9 @@ on its average pose and scaled so that NDC's near plane is 1 (docs/conventions.m
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ import numpy as np
 from i4d.config import SceneConfig
 from i4d.errors import SceneError
 from i4d.scenes.bounds import average_pose, forward_spaces, frustum_bounds, ndc_bounds
+from i4d.scenes.calibration.order import better_order
 from i4d.scenes.decode import SUFFIXES
 from i4d.scenes.names import camera_name
 from i4d.scenes.order import Decide, camera_order
@@ -173,3 +177,20 @@ def read_n3dv(config: SceneConfig, root: Path, decide: Decide | None = None) -> 
         tuple([ordered] if ordered else []) + line.notes,
         spaces,
     )
+
+
+def read(config: SceneConfig, root: Path, progress: Callable[[int, int], None] | None = None) -> Scene:
+    """Return the scene of an N3DV folder; where its cameras' names can be read two ways, the pictures say
+    which is right (`scene.check`).
+    """
+    return read_n3dv(config, root, partial(_order, config, root) if config.check else None)
+
+
+def _order(config: SceneConfig, root: Path, by_name: list[str], by_number: list[str]) -> str | None:
+    """Return the reading of the cameras' names, "name" or "number", that the pictures follow; None where that
+    is not certain.
+    """
+    orders = ("name", "number")
+    scenes = [read_n3dv(replace(config, order=order), root) for order in orders]
+    best = better_order(scenes, config)
+    return None if best is None else orders[best]

@@ -17,6 +17,7 @@ are not read.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ from i4d.scenes.moving import Capture, Shot, checked_pose, scene_of
 from i4d.types import Scene
 
 
-def read_dycheck(config: SceneConfig, root: Path) -> Scene:
+def read_dycheck(
+    config: SceneConfig, root: Path, progress: Callable[[int, int], None] | None = None
+) -> Scene:
     """Return the scene of a DyCheck folder; SceneError names file and frame that cannot be used."""
     dataset, metadata, world = (
         _json(root / name) for name in ("dataset.json", "metadata.json", "scene.json")
