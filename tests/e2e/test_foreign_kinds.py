@@ -72,10 +72,12 @@ def test_memory_is_predicted_by_the_kind(installed):
 
 
 def test_kinds_that_are_not_there_are_told(installed):
-    with pytest.raises(ConfigError, match=r"field.kind = voxel: .*there are vector_matrix, voxels"):
+    with pytest.raises(ConfigError, match=r"field.kind = voxel: .*there are broken, vector_matrix, voxels"):
         field_kind("voxel")
-    field = field_kind("voxels")
-    assert field.name == "voxels"
+    with pytest.raises(ConfigError, match=r"field.kind = broken: .*toy_kinds.nothing:KIND is broken"):
+        field_kind("broken")
+    assert field_kind("voxels").name == "voxels"
+    assert field_kind("vector_matrix").name == "vector_matrix", "names of the package cannot be taken"
     with pytest.raises(FitError, match="not a field checkpoint"):
         kind_of(b"nothing")
 
