@@ -46,7 +46,7 @@ def test_a_foreign_field_is_fitted_edited_refitted_shown_and_started_from(tmp_pa
     assert type(views.field(1)).__name__ == "Voxels"
     picture = views.render(views.scene.cameras[0], 0, 1)
     assert picture.shape == (36, 48, 3) and np.ptp(picture) > 0
-    assert run("eval", out) == 0 and run("resume", out) == 0
+    assert run("eval", out) == 0 and run("resume", out, "--local") == 0
 
     again = tmp_path / "again"
     plain = [*words[:4], "--ckpt", out]
