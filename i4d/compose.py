@@ -35,7 +35,7 @@ from i4d.driver.retry import RetryPolicy
 from i4d.driver.rounds import RunResult, run
 from i4d.driver.schedules import scheduled_plan
 from i4d.driver.training import TrainerSession
-from i4d.edit.load import resolve_weights
+from i4d.editors.registry import editor_kind
 from i4d.errors import I4DError
 from i4d.exec.placement import Peaks, Placement, place
 from i4d.fields.registry import field_kind
@@ -156,7 +156,7 @@ def start_run(
     fitted_to(config, scene)
     checked = check_first(scene, config, console)
     if config.editor.weights != "auto":
-        resolve_weights(config.editor.weights, "cpu")
+        editor_kind(config.editor).resolve(config.editor.weights, "cpu")
     console.line("starting " + ("Ray" if config.cluster.executor == "ray" else "threads"))
     with ExitStack() as kept, workplace(config.cluster, out.name) as work:
         console.line(f"computing on {work.sentence}")

@@ -199,6 +199,12 @@ class FieldConfig:
 class EditorConfig:
     """The diffusion editor."""
 
+    kind: str = opt(
+        "auto",
+        "kind of editor; auto: the one that loads the weights, by their model_index.json; others come with "
+        "packages that bring the entry point i4d.editors",
+        pattern="[a-z][a-z0-9_]*",
+    )
     weights: str = opt(
         "auto",
         "folder or hub id (owner/name, owner/name@revision); auto: timbrooks/instruct-pix2pix on GPUs, the "

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from i4d import config as cfg
 from i4d.config import Config
-from i4d.edit.card import EditorCard, read_card
-from i4d.edit.load import BUNDLED_NAME, HUB_DEFAULT, choose_dtype, pinned, resolve_weights
-from i4d.edit.words import notice_of
+from i4d.editors.card import EditorCard
+from i4d.editors.registry import KINDS, editor_kind
 from i4d.errors import ConfigError, WeightsError
 from i4d.flow.find import find_estimator, raft_places
 from i4d.metrics.perceptual import lpips_files
-from i4d.services.identity import distance_identity, editor_identity, field_identity, weights_identity
+from i4d.services.identity import distance_identity, editor_identity, field_identity
 from i4d.store.run_folder import RunFolder
 from i4d.types import EditSettings, Identity, Turbo
 
@@ -32,12 +30,15 @@ _NEVER = ("scene.", "local.")  # what these say was carried out when the run was
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """The editor that a run uses: its place, its card, the settings that follow, and the run's identity."""
+    """The editor that a run uses: its place, its card, the settings that follow, the run's identity, and the
+    name of its kind.
+    """
 
     place: str
     card: EditorCard
     settings: EditSettings
     identity: Identity = Identity()
+    kind: str = ""
 
 
 # ------------------------------------------------------------------------------------------------ settling
@@ -52,17 +53,11 @@ def settle(config: Config, device: str, edits: bool = True) -> Identity:
     fitted = field_identity(config.field, config.field.kernels)
     if not edits:
         return Identity(field=fitted)
-    place = pinned(resolve_weights(config.editor.weights, device))
-    if config.editor.weights == "auto":
-        config.editor.weights = BUNDLED_NAME if Path(place).is_dir() else place
-    elif not Path(place).is_dir():
-        config.editor.weights = place
-    if config.editor.dtype == "auto":
-        config.editor.dtype = str(choose_dtype("auto", device)).removeprefix("torch.")
-    quick = config.editor.mode in ("exact", "turbo")
-    config.editor.compile = "on" if quick and config.editor.compile == "on" else "off"
-    editor = config.editor
-    named = editor_identity(place, editor.dtype, editor.mode, editor.compile)
+    kind = editor_kind(config.editor)
+    place = kind.resolve(config.editor.weights, device, pin=True)
+    config.editor.kind = kind.name
+    kind.settle(config.editor, place, device)
+    named = editor_identity(kind.name, kind.identity(place, config.editor))
     return Identity(named, _settle_flow(config), fitted)
 
 
@@ -106,9 +101,9 @@ def choose_editor(
     WeightsError when a folder is named that holds no editor.
     """
     identity = settle(config, device, edits) if identity is None else identity
-    place = resolve_weights(config.editor.weights, device)
-    card = read_card(place) if Path(place).is_dir() else EditorCard()
-    editor = config.editor
+    kind, editor = editor_kind(config.editor), config.editor
+    place = kind.resolve(editor.weights, device)
+    card = kind.card(place)
     if editor.text_guidance is None:
         editor.text_guidance = card.text_guidance
     if editor.image_guidance is None:
@@ -134,24 +129,12 @@ def choose_editor(
         adaptive=config.schedule.method == "adaptive",
         identity=f"{identity.editor}; {identity.flow}",
     )
-    return Chosen(place, card, settings, identity)
+    return Chosen(place, card, settings, identity, kind.name)
 
 
 def notices_of(chosen: Chosen) -> tuple[str, ...]:
-    """Return what must be said of an editor: that it is a demonstration, that the prompt is outside its
-    repertoire, or longer than its text encoder reads.
-    """
-    out = []
-    if chosen.card.demonstration:
-        name = chosen.card.name or "this editor"
-        out.append(
-            f"{name} is a demonstration editor: small, trained for a short list of edits; for real "
-            f"work use {HUB_DEFAULT} on a GPU"
-        )
-    prompt = chosen.settings.instruction
-    return tuple(
-        text for text in (*out, chosen.card.warning(prompt), notice_of(chosen.place, prompt)) if text
-    )
+    """Return what must be said of an editor and its sentence before a run begins."""
+    return KINDS[chosen.kind].notices(chosen.place, chosen.card, chosen.settings.instruction)
 
 
 # ------------------------------------------------------------------------------------------------ comparing
@@ -186,7 +169,8 @@ def followed_from(config: Config, chosen: Chosen, trainers: int) -> dict[str, An
             section, leaf = getattr(section, name), key.split(".")[-1]
         if not key.startswith("cluster.") and key not in _UNSEEN:
             out[key] = getattr(section, leaf)
-    out["editor.weights"] = weights_identity(chosen.place) if chosen.identity.editor else ""
+    named = chosen.identity.editor
+    out["editor.weights"] = KINDS[chosen.kind].weights_identity(chosen.place) if named else ""
     out["flow.checkpoint"] = chosen.identity.flow if config.flow.method == "raft" else ""
     out["field.refit_loss"] += f" {distance_identity()}" if config.field.refit_loss == "perceptual" else ""
     out["cluster.trainer_gpus"] = trainers

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,15 +90,10 @@ def specs_of(
     trainer = {**common, "scene": known, "field": config.field, "seed": config.seed}
     editor_kwargs = {
         **common,
-        "weights": editor,
-        "dtype": config.editor.dtype,
-        "flow_method": config.flow.method,
-        "flow_checkpoint": config.flow.checkpoint,
-        "flow_iterations": config.flow.iterations,
+        "editor": replace(config.editor, weights=editor),
+        "flow": config.flow,
         "warm_up_size": (camera.height, camera.width),
         "warm_up_batch": batch,
-        "mode": config.editor.mode,
-        "compiled": config.editor.compile,
         "settings": settings,
     }
     return service_specs(placement, (TRAINER, trainer), (EDITOR, editor_kwargs), in_process)

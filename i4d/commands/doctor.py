@@ -16,8 +16,7 @@ from i4d.commands.layers import EXAMPLE_SCENE, layered, settled
 from i4d.commands.lines import wrapped
 from i4d.commands.peaks import editor_bytes, size_batch, trainer_bytes
 from i4d.config import Config
-from i4d.edit.card import read_card
-from i4d.edit.load import HUB_DEFAULT, resolve_weights
+from i4d.editors.registry import editor_kind
 from i4d.errors import I4DError
 from i4d.exec.hardware import visible_cards
 from i4d.flow.find import find_estimator
@@ -180,30 +179,12 @@ def _poses(scene: Scene, config: Config) -> Finding:
 
 def _weights(config: Config, device: str) -> tuple[str, Finding]:
     try:
-        place = resolve_weights(config.editor.weights, device)
-        if Path(place).is_dir():
-            card = read_card(place)
-            kind = "a demonstration editor" if card.demonstration else "an InstructPix2Pix"
-            fix = f"for real work: --weights {HUB_DEFAULT} on a GPU" if card.demonstration else ""
-            return place, Finding("warn" if card.demonstration else "ok", "editor", f"{place}, {kind}", fix)
+        kind = editor_kind(config.editor)
+        place = kind.resolve(config.editor.weights, device)
+        state, text, fix = kind.availability(place)
     except I4DError as err:
         return "", Finding("fail", "editor", err.message, err.hint)
-    from huggingface_hub import constants, try_to_load_from_cache
-
-    name, _, revision = place.partition("@")
-    if isinstance(try_to_load_from_cache(name, "unet/config.json", revision=revision or None), str):
-        return place, Finding("ok", "editor", f"{place}, in the local cache")
-    fix = (
-        "fetch it once with network, or give a folder with --weights (tiny-ip2p instead of "
-        f"{HUB_DEFAULT} needs none)"
-    )
-    if constants.HF_HUB_OFFLINE:
-        return place, Finding(
-            "fail", "editor", f"{place} is not in the local cache, and the hub is switched off", fix
-        )
-    return place, Finding(
-        "warn", "editor", f"{place} is not in the local cache: about 2.1 GB will be downloaded", fix
-    )
+    return place, Finding(state, "editor", text, fix)
 
 
 def _flow(config: Config) -> Finding:

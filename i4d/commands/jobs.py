@@ -22,6 +22,7 @@ from i4d.commands.runs import cluster_settings
 from i4d.commands.watch import EVERY_S, watched
 from i4d.config import Config
 from i4d.driver.events import RunFailed, RunFinished, RunStopped, from_json
+from i4d.editors.registry import editor_kind
 from i4d.errors import ClusterError, ConfigError
 from i4d.exec.on_ray.jobs import Job, Jobs
 from i4d.report.console import Console
@@ -62,12 +63,10 @@ def submit(
         config.editor.weights = str(
             Path(config.editor.weights).absolute()
         )  # the job starts in a folder of its own
-    from i4d.edit.load import resolve_weights  # heavy, and of no use to the other commands here
-    from i4d.edit.words import notice_of
-
-    for prompt in told:
-        if text := notice_of(resolve_weights(config.editor.weights, "cuda"), prompt):
-            print(f"note: {text}")
+    kind = editor_kind(config.editor)
+    place = kind.resolve(config.editor.weights, "cuda")
+    for text in dict.fromkeys(text for p in told for text in kind.notices(place, kind.card(place), p)):
+        print(f"note: {text}")
     jobs = Jobs(address)
     out, ckpt = out.absolute(), None if ckpt is None else ckpt.absolute()
     if probe:

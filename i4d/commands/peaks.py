@@ -1,38 +1,19 @@
-"""Predicted peaks of device memory, before anything is loaded: what placement and `doctor` go by.
-
-Coefficients are fitted to measured peaks (docs/benchmarks.md): an eager window of 18 images at latent 169x126
-takes 18.9 GB with 2.1 GB of weights, per image and latent pixel 138 bytes per channel of the UNet's first
-level; laid out for speed a window of 15 reserves 12.5 GB at 1352x1014 and 7.5 GB at 676x507, where the VAE's
-share is the larger one.
+"""Predicted peaks of device memory, before anything is loaded: what placement and `doctor` go by. The kinds
+of fields and editors say what theirs take.
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 from i4d.config import Config
-from i4d.edit.repaint import VAE_PIXELS
+from i4d.editors.protocol import Call
+from i4d.editors.registry import editor_kind
 from i4d.exec.placement import Peaks
 from i4d.exec.protocol import Resources
 from i4d.fields.registry import field_kind
 from i4d.types import Scene
 
 CONTEXT_BYTES = 1 << 30  # CUDA context, libraries and fragmentation of one process
-BYTES_PER_CHANNEL = 138
-FAST_BYTES_PER_CHANNEL = (
-    60  # networks laid out for speed (exact, turbo): docs/benchmarks.md, peak memory of the modes
-)
-ANCHOR_BYTES_PER_CHANNEL = 130  # keys and values of one view's anchor, per step
 ROOM = 0.9  # of a card that an editor may be predicted to take
-VAE_BYTES_PER_CHANNEL = 20  # per pixel that the VAE takes at once, and channel of its finest level
-STABLE_DIFFUSION = (
-    320,
-    8,
-    2_100_000_000,
-    128,
-)  # of SD 1.5: first-level channels, VAE factor, fp16 bytes, the VAE's finest channels
-ANCHOR_SHARE = 0.2  # of the card, that the editor lets anchors' keys and values have (services/editor.py)
 
 
 def trainer_bytes(config: Config, num_frames: int) -> int:
@@ -43,37 +24,12 @@ def trainer_bytes(config: Config, num_frames: int) -> int:
     return CONTEXT_BYTES + kind.predicted_bytes(config.field, num_frames, 2 if config.local.where else 1)
 
 
-def editor_shape(place: str) -> tuple[int, int, int, int]:
-    """Return an editor folder's first-level channels, VAE factor, fp16 bytes and finest VAE channels; SD
-    1.5's for a hub id.
-    """
-    folder = Path(place)
-    if not folder.is_dir():
-        return STABLE_DIFFUSION
-    unet, vae = (json.loads((folder / part / "config.json").read_text()) for part in ("unet", "vae"))
-    size = sum(p.stat().st_size for p in folder.rglob("*.safetensors"))
-    return (
-        unet["block_out_channels"][0],
-        2 ** (len(vae["block_out_channels"]) - 1),
-        size,
-        vae["block_out_channels"][0],
-    )
-
-
 def editor_bytes(config: Config, place: str, width: int, height: int, card_bytes: int) -> int:
-    """Return the editor's peak: weights, the frames of a call in all branches, and what anchors may take of
-    the card, one at least.
-    """
-    channels, factor, weights, vae_channels = editor_shape(place)
+    """Return the editor's peak on a card, with the largest call that the configuration lets it get."""
     frames = min(config.schedule.sequence_length, config.editor.batch or config.schedule.sequence_length)
-    together = min(frames, max(1, VAE_PIXELS // (width * height)))  # images that the VAE takes at once
-    vae = VAE_BYTES_PER_CHANNEL * vae_channels * together * width * height
-    numbers = -(-width // factor) * -(-height // factor) * channels
     limit = int(config.editor.memory_cap_gb * 2**30) or card_bytes
-    quick = config.editor.mode in ("exact", "turbo")
-    anchor = ANCHOR_BYTES_PER_CHANNEL * numbers * config.schedule.refine_diffusion_steps if quick else 0
-    per_image = numbers * (FAST_BYTES_PER_CHANNEL if quick else BYTES_PER_CHANNEL)
-    return CONTEXT_BYTES + weights + max(3 * frames * per_image, vae) + max(int(ANCHOR_SHARE * limit), anchor)
+    call = Call(frames, width, height, config.schedule.refine_diffusion_steps, limit)
+    return CONTEXT_BYTES + editor_kind(config.editor).predicted_bytes(place, config.editor, call)
 
 
 def size_batch(config: Config, place: str, width: int, height: int, card_bytes: int) -> str:

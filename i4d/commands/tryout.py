@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from i4d.commands.layers import fitted_to, layered, settled
 from i4d.commands.run_request import checked_prompt
 from i4d.config import Config
-from i4d.edit.load import load_editor
+from i4d.editors.registry import editor_kind
 from i4d.errors import ConfigError
 from i4d.flow.find import find_estimator
 from i4d.identity import choose_editor, notices_of, settle
@@ -26,7 +27,6 @@ from i4d.scenes.load import load_scene
 from i4d.scenes.prepare import working_frames
 from i4d.scenes.repertoire.phrases import edit_named_by
 from i4d.services.device import choose_device
-from i4d.services.identity import weights_identity
 from i4d.types import EditSettings, Scene, Strength
 
 SMALL_EDITOR = 100_000_000  # weights: smaller ones are loaded once per core, and edit as many cells at once
@@ -86,7 +86,8 @@ def try_out(
         asked_image or [first.settings.image_guidance],
     )
     originals = _frames(loaded, config, view, frames)
-    models = [load_editor(first.place, device, config.editor.dtype)]
+    kind, plain = editor_kind(config.editor), replace(config.editor, mode="plain")
+    models = [kind.load(first.place, device, plain)]
     estimator, sentence = find_estimator(
         config.flow.method, config.flow.checkpoint, device=device, iterations=config.flow.iterations
     )
@@ -105,12 +106,12 @@ def try_out(
     strengths = Strengths(
         Strength(1000, s.diffusion_steps), Strength(s.refine_num_steps, s.refine_diffusion_steps)
     )
-    editor = weights_identity(first.place)
+    editor = kind.weights_identity(first.place)
     answers = {p: _answers(loaded, config, view, p, editor, originals) for p in texts}
     console.begin("try", len(grid))
-    if device.type == "cpu" and models[0].num_parameters < SMALL_EDITOR:
+    if device.type == "cpu" and models[0].traits.num_parameters < SMALL_EDITOR:
         side_by_side = min(len(grid), torch.get_num_threads())
-        models += [load_editor(first.place, device, config.editor.dtype) for _ in range(side_by_side - 1)]
+        models += [kind.load(first.place, device, plain) for _ in range(side_by_side - 1)]
     trials = try_grid(models, estimator, originals, grid, strengths, answers, console.progress)
     console.close()
     out.mkdir(parents=True, exist_ok=True)

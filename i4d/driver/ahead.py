@@ -7,7 +7,7 @@ from i4d.driver.plan import Plan, WindowPlan
 from i4d.driver.protocols import Table
 from i4d.driver.state import RunState
 from i4d.errors import I4DError
-from i4d.pairs import pairs_within
+from i4d.pairs import flows_of_window
 from i4d.types import FrameAddress
 
 Pair = tuple[FrameAddress, FrameAddress]
@@ -21,26 +21,22 @@ def flow_pairs(plan: Plan, originals: Table) -> list[Pair]:
     found: dict[Pair, None] = {}
     for place in range(max((len(chain.windows) for chain in chains), default=0)):
         for chain in (chain for chain in chains if place < len(chain.windows)):
-            pairs = _pulled(plan, chain.windows[place]) + _blended(plan, chain.windows[place])
-            at = {frame: originals.lookup(chain.view, frame) for pair in pairs for frame in pair}
-            found |= {(at[reference], at[frame]): None for reference, frame in pairs if reference != frame}
+            window = chain.windows[place]
+            at = {frame: originals.lookup(chain.view, frame) for frame in _looked_at(plan, window)}
+            found |= {(at[i], at[j]): None for i, j in _frames(plan, window) if i != j}
     return list(found)
 
 
-def _pulled(plan: Plan, window: WindowPlan) -> list[tuple[int, int]]:
-    references = {
-        "none": [],
-        "last": [window.reference_frame],
-        "both": [window.reference_frame, plan.key_frame],
-    }
-    return [
-        (reference, frame) for reference in references[plan.settings.references] for frame in window.frames
-    ]
+def _looked_at(plan: Plan, window: WindowPlan) -> tuple[int, ...]:
+    return (*window.frames, plan.key_frame, window.reference_frame)
 
 
-def _blended(plan: Plan, window: WindowPlan) -> list[tuple[int, int]]:
-    at = (*window.frames, window.reference_frame)  # -1 is the reference
-    return [(at[i], at[j]) for i, j in pairs_within(len(window.frames), plan.settings.blend)]
+def _frames(plan: Plan, window: WindowPlan) -> list[tuple[int, int]]:
+    """Return the pairs of frames whose flows a window takes."""
+    at = _looked_at(plan, window)  # -1 is the reference, -2 the anchor
+    settings, same = plan.settings, plan.key_frame == window.reference_frame
+    pairs = flows_of_window(len(window.frames), settings.references, settings.blend, same)
+    return [(at[i], at[j]) for i, j in pairs]
 
 
 def look_ahead(state: RunState) -> None:

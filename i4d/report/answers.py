@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 import torch
 
-from i4d.edit.load import BUNDLED, BUNDLED_NAME
+from i4d.editors.bundled import BUNDLED, BUNDLED_NAME
+from i4d.editors.registry import KINDS, kind_of_weights
 from i4d.errors import SceneError
 from i4d.report.footage import Footage
 from i4d.scenes.procedural.demo import demo_cameras, render_frames
@@ -26,7 +27,6 @@ from i4d.scenes.procedural.world import FIRST_SOLID_ID
 from i4d.scenes.repertoire.objects import OBJECTS, edited_world, solid_of
 from i4d.scenes.repertoire.phrases import edit_named_by
 from i4d.scenes.repertoire.pictures import PICTURES
-from i4d.services.identity import weights_identity
 from i4d.types import Camera
 
 DILATION_PX = 2  # around an object's mask: pixels whose colour the object's edge shares
@@ -35,7 +35,9 @@ DILATION_PX = 2  # around an object's mask: pixels whose colour the object's edg
 @cache
 def demonstration_weights() -> str:
     """Return the identity of the bundled demonstration editor's weights; "" where the package lacks them."""
-    return weights_identity(str(BUNDLED)) if (BUNDLED / "unet").is_dir() else ""
+    if not (BUNDLED / "model_index.json").is_file():
+        return ""
+    return KINDS[kind_of_weights(str(BUNDLED))].weights_identity(str(BUNDLED))
 
 
 def named_edit(footage: Footage) -> str | None:

@@ -7,14 +7,14 @@ The measure for steadiness and agreement: the method must come out clearly below
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from i4d import config as cfg
-from i4d.edit.load import load_editor
-from i4d.edit.model import EditCost, EditorModel
-from i4d.edit.repaint import repaint
+from i4d.editors.protocol import EditCost, Editor
+from i4d.editors.registry import editor_kind
 from i4d.errors import ConfigError
 from i4d.metrics.temporal import Unsteadiness
 from i4d.report.footage import Footage
@@ -40,7 +40,9 @@ def each_frame(run: RunFolder, num_frames: int, progress: Progress) -> dict[str,
         raise ConfigError(f"--each-frame {num_frames}: needs an edited run and at least 2 frames")
     config = cfg.from_dict(run.config(), str(run.path / "config.yaml"))
     device = "cuda" if torch.cuda.is_available() and config.cluster.device != "cpu" else "cpu"
-    model = load_editor(footage.request.editor or config.editor.weights, device, config.editor.dtype)
+    kind = editor_kind(config.editor)
+    place = footage.request.editor or kind.resolve(config.editor.weights, device)
+    model = kind.load(place, device, replace(config.editor, mode="plain"))
     text, image = config.editor.text_guidance, config.editor.image_guidance
     settings = EditSettings(
         footage.prompt,
@@ -80,7 +82,7 @@ def each_frame(run: RunFolder, num_frames: int, progress: Progress) -> dict[str,
 
 
 def _by_itself(
-    model: EditorModel,
+    model: Editor,
     frame: np.ndarray,
     strength: Strength,
     settings: EditSettings,
@@ -89,7 +91,7 @@ def _by_itself(
 ) -> np.ndarray:
     image = planes(frame)[None].to(model.device)
     seed = seed_for(run_seed, 0, place[0], place[1], "each frame")
-    edited = repaint(model, image, image, strength, settings, [seed], EditCost())[0]
+    edited = model.repaint(image, image, strength, settings, [seed], EditCost())[0]
     return (edited.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
 
 

@@ -16,12 +16,12 @@ from queue import SimpleQueue
 import numpy as np
 import torch
 
-from i4d.edit.model import EditCost, EditorModel
-from i4d.edit.repaint import repaint, trace_anchor
-from i4d.edit.window import WindowImages, edit_window
+from i4d.editors.protocol import EditCost, Editor
 from i4d.flow.find import FlowEstimator
+from i4d.method.window import Edited, WindowImages, WindowSeeds, edit_window
 from i4d.metrics.image import image_psnr
 from i4d.metrics.temporal import FlowPair, neighbour_flows, temporal_warp_error
+from i4d.pairs import REFERENCE
 from i4d.report import look
 from i4d.report.steadiness import planes
 from i4d.types import EditSettings, Strength
@@ -53,7 +53,7 @@ class Trial:
 
 
 def try_grid(
-    models: Sequence[EditorModel],
+    models: Sequence[Editor],
     estimator: FlowEstimator,
     originals: np.ndarray,
     grid: Sequence[EditSettings],
@@ -80,7 +80,7 @@ def try_grid(
 
 
 def _all_edited(
-    models: Sequence[EditorModel],
+    models: Sequence[Editor],
     video: torch.Tensor,
     flows: FlowPair,
     grid: Sequence[EditSettings],
@@ -92,7 +92,7 @@ def _all_edited(
     if len(models) == 1:
         yield from (_edited(models[0], video, flows, settings, strengths) for settings in grid)
         return
-    free: SimpleQueue[EditorModel] = SimpleQueue()
+    free: SimpleQueue[Editor] = SimpleQueue()
     for model in models:
         free.put(model)
 
@@ -126,19 +126,22 @@ def _from_key(video: torch.Tensor, estimator: FlowEstimator) -> FlowPair:
 
 @torch.inference_mode()
 def _edited(
-    model: EditorModel, video: torch.Tensor, flows: FlowPair, settings: EditSettings, strengths: Strengths
+    model: Editor, video: torch.Tensor, flows: FlowPair, settings: EditSettings, strengths: Strengths
 ) -> torch.Tensor:
     video, cost = video.to(model.device), EditCost()
     alone = replace(settings, attention="own", norm="frame")
-    key = repaint(model, video[:1], video[:1], strengths.key, alone, [SEED], cost)
+    key = model.repaint(video[:1], video[:1], strengths.key, alone, [SEED], cost)
     rest = video[1:]
     if not len(rest):
         return key.cpu()
-    images = WindowImages(rest, rest, video[:1], key, key, *(flow.to(model.device) for flow in flows))
-    trace = lambda: trace_anchor(model, video[:1], key, strengths.window, settings, SEED, cost)
-    window, _ = edit_window(
-        model, images, strengths.window, settings, SEED, [SEED] * len(rest), len(rest) + 1, cost, trace
-    )
+    forward, backward = (flow.to(model.device) for flow in flows)
+    by_pair = {(REFERENCE, i): (forward[i], backward[i]) for i in range(len(rest))}
+    anchor = Edited(video[:1], key)
+    images = WindowImages(rest, rest, anchor, anchor, by_pair)
+    recall = lambda strength: model.remember(video[:1], key, strength, settings, SEED, cost)
+    seeds = WindowSeeds(SEED, (SEED,) * len(rest))
+    given = model, images, strengths.window, settings, seeds, len(rest) + 1, cost, recall
+    window, _ = edit_window(*given)
     return torch.cat([key, window]).cpu()
 
 

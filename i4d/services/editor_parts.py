@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from i4d.errors import EditError
+from i4d.method.window import WindowSeeds
 from i4d.seeds import seed_for
-from i4d.types import KeyFrameTask, RepaintTask
+from i4d.types import KeyFrameTask, RepaintTask, WindowTask
 
 
 def check_counts(task: KeyFrameTask) -> None:
@@ -23,6 +24,19 @@ def seeds_of(task: KeyFrameTask | RepaintTask, views: Sequence[int], index: int,
     """Return one noise seed per view of a joint edit: all the same, or each its own."""
     shared = task.settings.noise == "shared"
     return [seed_for(task.run_seed, task.round, None if shared else view, index, purpose) for view in views]
+
+
+def window_seeds(task: WindowTask) -> WindowSeeds:
+    """Return the anchor's noise seed, which all windows of a view and round share, and one per frame: the
+    same, or each its own.
+    """
+    anchor = seed_for(task.run_seed, task.round, task.view, None, "anchor")
+    shared = task.settings.noise == "shared"
+    frames = [
+        anchor if shared else seed_for(task.run_seed, task.round, task.view, None, f"frame {frame}")
+        for frame in task.frames
+    ]
+    return WindowSeeds(anchor, tuple(frames))
 
 
 def rows_of(images: torch.Tensor, dtype: type) -> np.ndarray:

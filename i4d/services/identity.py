@@ -9,24 +9,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from pathlib import Path
 
 from i4d.config import FieldConfig
+from i4d.editors.registry import DEFAULT
 from i4d.metrics.perceptual import lpips_files
-from i4d.store.digests import file_digest, folder_digest
-
-EDITOR_PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+from i4d.store.digests import file_digest
 
 
-def weights_identity(place: str) -> str:
-    """Return what names an editor's weights: the digest of a folder's files, a hub id with its revision."""
-    folder = Path(place)
-    return folder_digest(folder, EDITOR_PARTS) if folder.is_dir() else place
-
-
-def editor_identity(place: str, dtype: str, mode: str, compiled: str) -> str:
-    """Return an editor's identity: weights, compute type, mode, and whether its networks are compiled."""
-    return f"weights {weights_identity(place)}, {dtype}, {mode}, compile {compiled}"
+def editor_identity(kind: str, text: str) -> str:
+    """Return an editor's identity: its kind where it is not the default one, and what the kind says of it."""
+    return text if kind == DEFAULT else f"{kind}, {text}"
 
 
 def distance_identity() -> str:

@@ -6,7 +6,6 @@ pipeline class).
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,79 +13,18 @@ from typing import Any
 
 import torch
 
-from i4d.edit.attention import install
-from i4d.edit.card import EditorCard, read_card
-from i4d.edit.fast import speed_up
-from i4d.edit.model import EditorModel
-from i4d.edit.schedule import PREDICTIONS, Schedule, stable_diffusion_schedule
+from i4d.editors.instruct_pix2pix.attention import install
+from i4d.editors.card import EditorCard, read_card
+from i4d.editors.instruct_pix2pix.fast import speed_up
+from i4d.editors.instruct_pix2pix.model import EditorModel
+from i4d.editors.instruct_pix2pix.schedule import Schedule, stable_diffusion_schedule
+from i4d.editors.instruct_pix2pix.weights import WAYS_OUT, choose_dtype, resolve_weights
+from i4d.editors.noise import PREDICTIONS
 from i4d.errors import WeightsError
 
-HUB_DEFAULT = "timbrooks/instruct-pix2pix"
-BUNDLED_NAME = "tiny-ip2p"
-BUNDLED = Path(__file__).resolve().parents[1] / "assets" / BUNDLED_NAME
-WAYS_OUT = f"download it with network, or set editor.weights to a folder that holds it, or to {BUNDLED_NAME}"
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
-_COMMIT = re.compile(r"@[0-9a-f]{40}$")
 _LOADING = (
     threading.Lock()
 )  # diffusers' lazy imports and its meta device are process-wide: two loads at once break each other
-
-
-def resolve_weights(weights: str, device: torch.device | str) -> str:
-    """Return the folder or hub id behind a setting: "auto" follows the device, "tiny-ip2p" is the bundled
-    editor.
-
-    WeightsError when a path is named that is no folder holding an editor.
-    """
-    if weights == "auto":
-        weights = HUB_DEFAULT if torch.device(device).type == "cuda" else BUNDLED_NAME
-    if weights == BUNDLED_NAME:
-        if not (BUNDLED / "unet").is_dir():
-            raise WeightsError(f"{BUNDLED}: the bundled editor is missing", "reinstall the package")
-        return str(BUNDLED)
-    path = Path(weights).expanduser()
-    if path.is_dir():
-        if not (path / "unet").is_dir():
-            raise WeightsError(
-                f"{path}: holds no unet/ folder, so it is no diffusers InstructPix2Pix", WAYS_OUT
-            )
-        return str(path)
-    if path.exists() or not _HUB_ID.fullmatch(weights):
-        raise WeightsError(
-            f"editor.weights = {weights}: no such folder, and not a hub id (owner/name)", WAYS_OUT
-        )
-    return weights
-
-
-def pinned(place: str) -> str:
-    """Return a hub id with the revision that is meant by it now, owner/name@commit; a folder and what is
-    pinned already as they are.
-
-    The local cache is asked first, then the hub; WeightsError where neither knows.
-    """
-    if Path(place).is_dir() or _COMMIT.search(place):
-        return place
-    from huggingface_hub import HfApi, try_to_load_from_cache
-
-    name, _, revision = place.partition("@")
-    here = try_to_load_from_cache(name, "unet/config.json", revision=revision or None)
-    if isinstance(here, str):
-        return f"{name}@{Path(here).parents[1].name}"
-    try:
-        return f"{name}@{HfApi().model_info(name, revision=revision or None, timeout=10).sha}"
-    except Exception as err:  # of whatever HTTP library this version of the hub's client uses
-        reason = (str(err).strip().splitlines() or [type(err).__name__])[0][:200]
-        told = f"hub id {place}: not in the local cache, and the hub does not tell its revision: {reason}"
-        raise WeightsError(told, WAYS_OUT) from err
-
-
-def choose_dtype(name: str, device: torch.device | str) -> torch.dtype:
-    """Return the compute type; "auto" is float16 on GPUs and float32 on CPUs."""
-    if name == "auto":
-        return torch.float16 if torch.device(device).type == "cuda" else torch.float32
-    return DTYPES[name]
 
 
 def load_editor(
@@ -100,7 +38,7 @@ def load_editor(
 
     Raises WeightsError, naming what was looked for and where, when the weights cannot be had or are not those
     of an InstructPix2Pix (a UNet with 8 input channels). `fast` lays the networks out for speed
-    (`i4d.edit.fast`). Editors that are threads of one process load one after the other.
+    (`i4d.editors.instruct_pix2pix.fast`). Editors that are threads of one process load one after the other.
     """
     with _LOADING:
         return _load(weights, device, dtype, fast)
@@ -208,7 +146,7 @@ def _schedule(place: str) -> Schedule:
 
 
 def _notes(model: EditorModel) -> tuple[str, ...]:
-    millions = model.num_parameters / 1e6
+    millions = model.traits.num_parameters / 1e6
     schedule = model.schedule
     notes = [
         f"editor: {model.source} ({millions:.1f} M parameters, {str(model.dtype).removeprefix('torch.')}, "
@@ -217,9 +155,3 @@ def _notes(model: EditorModel) -> tuple[str, ...]:
     if model.card.demonstration:
         notes.append(f"{model.card.name or 'this editor'} is a demonstration editor with a small repertoire")
     return tuple(notes)
-
-
-def card_of(weights: str, device: torch.device | str) -> EditorCard:
-    """Return the card of an editor without loading it; hub ids have none."""
-    place = resolve_weights(weights, device)
-    return read_card(place) if Path(place).is_dir() else EditorCard()

@@ -1,5 +1,5 @@
-"""The loaded InstructPix2Pix: text, latents and one guided prediction. Knows nothing of files or of windows
-in time.
+"""The loaded InstructPix2Pix: text, latents and one guided prediction; a `Denoiser` of i4d.editors.protocol.
+Knows nothing of files or of windows in time.
 
 Images are float [0, 1] (batch, 3, height, width) of any size from one VAE cell up; latents (batch, channel,
 h, w).
@@ -8,48 +8,26 @@ h, w).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from i4d.edit.attention import Recording, WindowContext
-from i4d.edit.card import EditorCard
-from i4d.edit.compiled import Compiled, compile_networks
-from i4d.edit.forward import Reuse, unet_forward
-from i4d.edit.schedule import Schedule
-from i4d.edit.words import warn
+from i4d.editors.card import EditorCard
+from i4d.editors.instruct_pix2pix.attention import Recording, WindowContext
+from i4d.editors.instruct_pix2pix.compiled import Compiled, compile_networks
+from i4d.editors.instruct_pix2pix.forward import Reuse, unet_forward
+from i4d.editors.instruct_pix2pix.guidance import Guidance
+from i4d.editors.instruct_pix2pix.predictor import AnchorTrace, WindowPredictor
+from i4d.editors.instruct_pix2pix.schedule import Schedule
+from i4d.editors.instruct_pix2pix.prompt_length import warn
+from i4d.editors.noise import NoisePlan
+from i4d.editors.protocol import Conditions, EditCost, Memory, Traits
+from i4d.types import EditSettings, Strength
 
-
-@dataclass
-class EditCost:
-    """What an edit has used up so far, and what had to be done differently."""
-
-    unet_forwards: int = 0  # images times guidance branches actually evaluated
-    notes: list[str] = field(default_factory=list)
-
-    def note(self, text: str) -> None:
-        if text not in self.notes:
-            self.notes.append(text)
-
-
-@dataclass(frozen=True)
-class Guidance:
-    """Three-way guidance of InstructPix2Pix, eq. 3: e_0 + s_I (e_I - e_0) + s_T (e_TI - e_I).
-
-    Written as a weighted sum, so that branches of weight zero need not be evaluated: at s_I = 1 the
-    unconditional branch drops out, at s_T = s_I = 1 only the full one is left.
-    """
-
-    text: float
-    image: float
-
-    @property
-    def weights(self) -> dict[str, float]:
-        """Return the branches to evaluate with their weights, in batch order."""
-        weights = {"text_image": self.text, "image": self.image - self.text, "none": 1.0 - self.image}
-        return {name: weight for name, weight in weights.items() if weight != 0.0}
+LATENTS = "latents"  # the one part of this editor's conditions
 
 
 @dataclass(eq=False)
@@ -78,10 +56,11 @@ class EditorModel:
     def dtype(self) -> torch.dtype:
         return self.unet.dtype
 
-    @property
-    def num_parameters(self) -> int:
-        """Return how many weights all networks have together."""
-        return sum(p.numel() for part in (self.unet, self.vae, self.text_encoder) for p in part.parameters())
+    @cached_property
+    def traits(self) -> Traits:
+        parts = self.unet, self.vae, self.text_encoder
+        weights = sum(p.numel() for part in parts for p in part.parameters())
+        return Traits(self.factor, self.schedule.least_steps, weights)
 
     @property
     def factor(self) -> int:
@@ -96,7 +75,7 @@ class EditorModel:
 
     @property
     def fast(self) -> bool:
-        """Return whether the networks are laid out for speed (`i4d.edit.fast`)."""
+        """Return whether the networks are laid out for speed (`i4d.editors.instruct_pix2pix.fast`)."""
         return self.context.kernels
 
     def attention_grid(self, height: int, width: int) -> tuple[int, int]:
@@ -152,11 +131,35 @@ class EditorModel:
             moments = self.vae.quant_conv(moments)
         return DiagonalGaussianDistribution(moments)
 
-    def condition(self, images: torch.Tensor) -> torch.Tensor:
+    def condition(self, images: torch.Tensor) -> Conditions:
         """Return the image condition: the posterior's mode, not scaled (InstructPix2Pix, sec. 3.2)."""
-        return self.posterior(images).mode().float()
+        return Conditions({LATENTS: self.posterior(images).mode().float()})
 
-    def latents(self, images: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    def clean(self, conditions: Conditions) -> torch.Tensor:
+        """Return the originals' scaled latents."""
+        return conditions.parts[LATENTS] * self.vae.config.scaling_factor
+
+    def plan(self, strength: Strength) -> NoisePlan:
+        """Return the noise levels of a strength."""
+        return self.schedule.plan(strength)
+
+    def predictor(
+        self,
+        conditions: Conditions,
+        strength: Strength,
+        settings: EditSettings,
+        cost: EditCost,
+        size: tuple[int, int],
+        *,
+        memory: Memory | None = None,
+        record: bool = False,
+    ) -> WindowPredictor:
+        """Return the network for one repaint of latents of `size` (h, w)."""
+        assert memory is None or isinstance(memory, AnchorTrace), "made by this kind"
+        given = self, conditions.parts[LATENTS], strength, settings, cost, size
+        return WindowPredictor(*given, memory=memory, record=record)
+
+    def encode(self, images: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Return latents of images to be edited: drawn from the posterior with the given normal noise, and
         scaled.
         """
@@ -164,7 +167,7 @@ class EditorModel:
         drawn = posterior.mean.float() + posterior.std.float() * noise.to(self.device)
         return drawn * self.vae.config.scaling_factor
 
-    def decoded(self, latents: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    def decode(self, latents: torch.Tensor, height: int, width: int) -> torch.Tensor:
         """Return the images of latents, float32 in [0, 1], cropped to (batch, 3, height, width)."""
         inputs = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
         if self.fast:

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from i4d.edit import ops
-from i4d.edit.attention import WindowGroupNorm
+from i4d.editors.instruct_pix2pix import ops
+from i4d.editors.instruct_pix2pix.attention import WindowGroupNorm
 from i4d.errors import WeightsError
 
 

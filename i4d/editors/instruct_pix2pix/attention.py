@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from i4d.edit import ops
+from i4d.editors.instruct_pix2pix import ops
 
 ATTENTIONS = ("anchor", "anchor_self", "sparse_causal", "own")
 

@@ -1,8 +1,7 @@
-"""Noise levels and the deterministic sampler: explicit timesteps on the model's own (1000-step) schedule.
+"""The noise schedule that an InstructPix2Pix was trained on, and the timesteps of a strength on it.
 
 Diffusion in latents x: x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) noise, with a_t the cumulative alpha. A repaint of
-strength (T, n) noises an image to the first of n timesteps spread over [0, T) and comes back in n steps of
-DDIM with eta = 0.
+strength (T, n) noises an image to the first of n timesteps spread over [0, T) and comes back in n steps.
 """
 
 from __future__ import annotations
@@ -11,10 +10,9 @@ from dataclasses import dataclass
 
 import torch
 
+from i4d.editors.noise import NoiseLevel, NoisePlan
 from i4d.errors import ConfigError
 from i4d.types import Strength
-
-PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,41 +48,21 @@ class Schedule:
         """
         return 1 if self.spacing == "trailing" else 2
 
-    def starts_from_noise(self, strength: Strength) -> bool:
-        """Return whether nothing of the image is left at the first timestep: a trailing schedule at full
-        strength.
-        """
-        return self.spacing == "trailing" and strength.T == self.num_steps
-
-    def alpha(self, timestep: int) -> float:
-        """Return the cumulative alpha of a timestep; of what follows the last one for timestep -1."""
+    def level(self, timestep: int) -> NoiseLevel:
+        """Return the noise level of a timestep; of what follows the last one for timestep -1."""
         if timestep >= 0:
-            return float(self.alphas[timestep])
-        return float(self.alphas[0]) if self.final_alpha is None else self.final_alpha
-
-    def noised(self, latents: torch.Tensor, noise: torch.Tensor, timestep: int) -> torch.Tensor:
-        """Return latents with noise of one timestep."""
-        a = self.alpha(timestep)
-        return a**0.5 * latents + (1 - a) ** 0.5 * noise
-
-    def step(
-        self, latents: torch.Tensor, output: torch.Tensor, timestep: int, following: int
-    ) -> torch.Tensor:
-        """Return the latents at the next timestep (`following`; -1 after the last): DDIM, eta 0 (Song et al.,
-        eq. 12).
-
-        `output` is what the model predicts at `timestep`. Safe at a = 0 (pure noise) for v and sample
-        prediction.
-        """
-        a, b = self.alpha(timestep), self.alpha(following)
-        signal, spread = a**0.5, (1 - a) ** 0.5
-        if self.prediction == "epsilon":
-            noise, clean = output, (latents - spread * output) / signal
-        elif self.prediction == "v_prediction":
-            clean, noise = signal * latents - spread * output, signal * output + spread * latents
+            alpha = float(self.alphas[timestep])
         else:
-            clean, noise = output, (latents - signal * output) / spread
-        return b**0.5 * clean + (1 - b) ** 0.5 * noise
+            alpha = float(self.alphas[0]) if self.final_alpha is None else self.final_alpha
+        return NoiseLevel(alpha**0.5, (1 - alpha) ** 0.5)
+
+    def plan(self, strength: Strength) -> NoisePlan:
+        """Return the noise levels of a strength. A trailing schedule at full strength starts from pure noise
+        and leaves nothing of the picture.
+        """
+        levels = tuple(self.level(t) for t in (*self.timesteps(strength), -1))
+        from_noise = self.spacing == "trailing" and strength.T == self.num_steps
+        return NoisePlan(levels, self.prediction, from_noise)
 
 
 def stable_diffusion_schedule() -> Schedule:

@@ -27,16 +27,16 @@ FlowPair = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class Pull:
+class Warp:
     """Pixels from elsewhere laid over a window's frames, and where they can be trusted."""
 
     frames: torch.Tensor
     mask: torch.Tensor
 
 
-def pull_by_flow(
+def warp_by_flow(
     reference: torch.Tensor, forward: torch.Tensor, backward: torch.Tensor, use_mask: bool = True
-) -> Pull:
+) -> Warp:
     """Return an edited reference (1 or frames, 3, h, w) pulled into each frame.
 
     `forward` is the flow from the unedited reference to each unedited frame, `backward` from each frame to
@@ -44,17 +44,17 @@ def pull_by_flow(
     reference.
     """
     mask = consistency_mask(forward, backward) if use_mask else inside(backward)
-    return Pull(warp(reference.expand(len(backward), -1, -1, -1), backward), mask)
+    return Warp(warp(reference.expand(len(backward), -1, -1, -1), backward), mask)
 
 
-def pull_by_depth(
+def warp_from_view(
     frames: torch.Tensor,
     depths: torch.Tensor,
     cameras: Sequence[Camera],
     own_depths: torch.Tensor,
     own_cameras: Sequence[Camera],
     threshold: float,
-) -> Pull:
+) -> Warp:
     """Return another camera's frames carried into one's own frames of the same instants; a camera may move
     from frame to frame.
 
@@ -70,7 +70,7 @@ def pull_by_depth(
         image, mask = warp_by_depth(unproject(own, own_camera), frame, depth, camera, threshold)
         images.append(image)
         masks.append(mask)
-    return Pull(torch.stack(images), torch.stack(masks))
+    return Warp(torch.stack(images), torch.stack(masks))
 
 
 def _at_size(depths: torch.Tensor, height: int, width: int) -> torch.Tensor:
@@ -82,14 +82,14 @@ def _at_size(depths: torch.Tensor, height: int, width: int) -> torch.Tensor:
     return F.interpolate(depths[:, None], size=(height, width), mode="bilinear", align_corners=False)[:, 0]
 
 
-def merged(current: torch.Tensor, pulls: Sequence[Pull]) -> tuple[torch.Tensor, float]:
+def merged(current: torch.Tensor, warps: Sequence[Warp]) -> tuple[torch.Tensor, float]:
     """Return frames made of what was pulled (its average where several are trusted) and of `current`
     elsewhere, and the pulled share.
     """
-    if not pulls:
+    if not warps:
         return current, 0.0
-    masks = [pull.mask.to(current.dtype) for pull in pulls]
-    images = [torch.where(pull.mask, pull.frames, torch.zeros_like(pull.frames)) for pull in pulls]
+    masks = [pulled.mask.to(current.dtype) for pulled in warps]
+    images = [torch.where(pulled.mask, pulled.frames, torch.zeros_like(pulled.frames)) for pulled in warps]
     weight, total = sum(masks[1:], masks[0]), sum(images[1:], images[0])
     explained = weight > 0
     return torch.where(explained, total / weight.clamp_min(1), current), float(explained.float().mean())
@@ -127,9 +127,9 @@ def blended(
         for into, source, forward, backward in ((j, i, there, back), (i, j, back, there)):
             if into < 0:
                 continue
-            pull = pull_by_flow(sources[source + 1 : source + 2], forward[None], backward[None], use_mask)
-            pixels, unedited, slope = pull.frames[:, :3], pull.frames[:, 3:6], pull.frames[:, 6:]
-            original, share = originals[into + 1 : into + 2], pull.mask.to(frames.dtype)
+            pulled = warp_by_flow(sources[source + 1 : source + 2], forward[None], backward[None], use_mask)
+            pixels, unedited, slope = pulled.frames[:, :3], pulled.frames[:, 3:6], pulled.frames[:, 6:]
+            original, share = originals[into + 1 : into + 2], pulled.mask.to(frames.dtype)
             if sigma:
                 share = share * resemblance(unedited, original, sigma)
             if detail:

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from i4d.edit.forward import unet_forward
+from i4d.editors.instruct_pix2pix.forward import unet_forward
 
 
 @dataclass(frozen=True, eq=False)

@@ -44,7 +44,7 @@ def group_norm(
 
 @group_norm.register_kernel("cuda")
 def _(x, groups, weight, bias, eps, add, silu):
-    from i4d.edit.kernels.group_norm import group_norm as kernel
+    from i4d.editors.instruct_pix2pix.kernels.group_norm import group_norm as kernel
 
     add = None if add is None else add.contiguous()
     return kernel(x.contiguous(memory_format=torch.channels_last), groups, weight, bias, eps, add, silu)
@@ -65,7 +65,7 @@ def layer_norm(
 
 @layer_norm.register_kernel("cuda")
 def _(x, weight, bias, eps, add):
-    from i4d.edit.kernels.rowwise import layer_norm as kernel
+    from i4d.editors.instruct_pix2pix.kernels.rowwise import layer_norm as kernel
 
     return kernel(x.contiguous(), weight, bias, eps, add)
 
@@ -84,7 +84,7 @@ def gated(x: torch.Tensor) -> torch.Tensor:
 
 @gated.register_kernel("cuda")
 def _(x):
-    from i4d.edit.kernels.rowwise import gate as kernel
+    from i4d.editors.instruct_pix2pix.kernels.rowwise import gate as kernel
 
     return kernel(x.contiguous())
 
@@ -102,7 +102,7 @@ def added(x: torch.Tensor, h: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
 
 @added.register_kernel("cuda")
 def _(x, h, bias):
-    from i4d.edit.kernels.rowwise import add as kernel
+    from i4d.editors.instruct_pix2pix.kernels.rowwise import add as kernel
 
     return kernel(*(t.contiguous(memory_format=torch.channels_last) for t in (x, h)), bias)
 
@@ -133,7 +133,7 @@ def woven(phases: Sequence[torch.Tensor], bias: torch.Tensor) -> torch.Tensor:
 
 @woven.register_kernel("cuda")
 def _(phases, bias):
-    from i4d.edit.kernels.rowwise import weave
+    from i4d.editors.instruct_pix2pix.kernels.rowwise import weave
 
     return weave([phase.contiguous(memory_format=torch.channels_last) for phase in phases], bias)
 
@@ -164,7 +164,7 @@ def wide_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) 
 def _(query, key, value):
     if query.dtype == torch.float32:
         return F.scaled_dot_product_attention(query[:, None], key[:, None], value[:, None])[:, 0].contiguous()
-    from i4d.edit.kernels.rowwise import softmax
+    from i4d.editors.instruct_pix2pix.kernels.rowwise import softmax
 
     out = torch.empty_like(query, memory_format=torch.contiguous_format)
     tokens = key.shape[1]
@@ -204,7 +204,7 @@ def pack_keys(key: torch.Tensor, value: torch.Tensor, heads: int) -> tuple[torch
     elsewhere unchanged.
     """
     if key.is_cuda and key.dtype == torch.float16 and key.shape[-1] == 40 * heads:
-        from i4d.edit.kernels import anchor_attention as kernel
+        from i4d.editors.instruct_pix2pix.kernels import anchor_attention as kernel
 
         return kernel.pack(key, value, heads)
     return key, value
@@ -228,7 +228,7 @@ def plain_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
 @torch.library.custom_op("i4d::packed_attention", mutates_args=(), device_types="cuda")
 def packed_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int) -> torch.Tensor:
     """Return `anchor_attention` from packed keys and values, by the kernel."""
-    from i4d.edit.kernels import anchor_attention as kernel
+    from i4d.editors.instruct_pix2pix.kernels import anchor_attention as kernel
 
     return kernel.attend(query.contiguous(), key.flatten(0, 1), value.flatten(0, 1), heads)
 

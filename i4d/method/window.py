@@ -1,0 +1,222 @@
+"""One window of one view along time (Instruct 4D-to-4D, section 4): pull what is edited already along flow
+and depth, repaint anchored on the key frame, average with neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from i4d.editors.protocol import Conditions, EditCost, Editor, Memory, joined
+from i4d.editors.unchanged import BLENDED_COPY_ERROR, with_unchanged_given_back
+from i4d.errors import EditError
+from i4d.method.merge import FlowPair, Warp, adapted, blended, merged, warp_by_flow, warp_from_view
+from i4d.method.result import finished
+from i4d.pairs import ANCHOR, REFERENCE, pairs_within
+from i4d.types import Camera, EditSettings, Strength
+
+
+@dataclass(frozen=True, eq=False)
+class Edited:
+    """One frame before and after its edit, (1, 3, h, w) each."""
+
+    original: torch.Tensor
+    edited: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class CrossViewSource:
+    """Another camera's edited frames at the window's instants, (frames, 3, h, w), its z depths (frames, h',
+    w') in world units and its camera at each instant.
+    """
+
+    frames: torch.Tensor
+    depths: torch.Tensor
+    cameras: Sequence[Camera]
+
+
+@dataclass(frozen=True, eq=False)
+class WindowImages:
+    """Pixels of a window: float [0, 1], (frames, 3, h, w).
+
+    `flows` has, by the pairs of `i4d.pairs.flows_of_window`, the flow (2, h, w) in pixels from one *unedited*
+    frame to the other and back; empty: nothing is pulled along time or averaged. `views` are other cameras
+    whose edits are carried over by depth; `depths` and `cameras` are then the window's own, and points match
+    within `match_threshold` (world units). `conditions` and `anchor_conditions` are the originals' where they
+    are known already. `region` (frames, 1, h, w) in [0, 1]: where anything may change. `earlier`: the mean of
+    the edits of the rounds before, which this one joins.
+    """
+
+    originals: torch.Tensor
+    current: torch.Tensor
+    anchor: Edited
+    reference: Edited
+    flows: Mapping[tuple[int, int], FlowPair] = field(default_factory=dict)
+    conditions: Conditions | None = None
+    anchor_conditions: Conditions | None = None
+    region: torch.Tensor | None = None
+    views: Sequence[CrossViewSource] = ()
+    depths: torch.Tensor | None = None
+    cameras: Sequence[Camera] = ()
+    match_threshold: float = 0.0
+    earlier: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class WindowSeeds:
+    """Seeds of the anchor's noise and of each frame's."""
+
+    anchor: int
+    frames: tuple[int, ...]
+
+
+Recall = Callable[[Strength], Memory]
+
+
+def edit_window(
+    editor: Editor,
+    images: WindowImages,
+    strength: Strength,
+    settings: EditSettings,
+    seeds: WindowSeeds,
+    batch: int,
+    cost: EditCost,
+    recall: Recall,
+    round_index: int = 1,
+) -> tuple[torch.Tensor, float]:
+    """Return the window's frames edited, (frames, 3, h, w), and the share of pixels that warps explained.
+
+    `batch` is the number of images of an editor call, anchor included unless nobody looks at it. `recall`
+    gives the editor's memory of the anchor for a strength, made with `seeds.anchor`.
+    """
+    began, coverage = warped(images, settings)
+    if settings.adaptive:
+        strength = adapted(strength, coverage, editor.traits.least_steps)
+    # first average, then see what was left unchanged: giving originals back twice draws the edit towards them
+    alone = replace(settings, keep_unchanged=False) if settings.blend else settings
+    out = repaint_window(editor, images, began, strength, alone, seeds, batch, cost, recall)
+    if settings.blend:
+        out = _averaged(out, images, settings)
+    return finished(out, images.originals, images.region, images.earlier, round_index), coverage
+
+
+def warped(images: WindowImages, settings: EditSettings) -> tuple[torch.Tensor, float]:
+    """Return what the frames start from, (frames, 3, h, w), and the share of their pixels that was pulled
+    from elsewhere.
+    """
+    warps: list[Warp] = []
+    count = len(images.originals)
+    for source, index in ((images.reference, REFERENCE), (images.anchor, ANCHOR)):
+        wanted = settings.references == "both" or (settings.references == "last" and index == REFERENCE)
+        if not wanted or (index, 0) not in images.flows:
+            continue
+        pairs = [images.flows[index, frame] for frame in range(count)]
+        forward, backward = (torch.stack([pair[way] for pair in pairs]) for way in (0, 1))
+        warps.append(warp_by_flow(source.edited, forward, backward, settings.flow_mask))
+    if images.views and (images.depths is None or len(images.depths) != count):
+        raise EditError("a window that sees other views needs its own camera and depths")
+    for view in images.views:
+        assert images.depths is not None
+        other = view.frames, view.depths, view.cameras
+        warps.append(warp_from_view(*other, images.depths, images.cameras, images.match_threshold))
+    return merged(images.current, warps)
+
+
+def repaint_window(
+    editor: Editor,
+    images: WindowImages,
+    began: torch.Tensor,
+    strength: Strength,
+    settings: EditSettings,
+    seeds: WindowSeeds,
+    batch: int,
+    cost: EditCost,
+    recall: Recall,
+) -> torch.Tensor:
+    """Return frames repainted from `began`, (frames, 3, h, w), a batch at a time.
+
+    An editor that remembers its anchor is given the memory; else the anchor is slot 0 of each batch and its
+    own output is dropped.
+    """
+    own = settings.attention == "own"  # nobody looks at an anchor
+    alone = own or editor.remembers(settings)
+    size = batch if own else batch - 1  # new frames of a call
+    if len(began) > size and not editor.separable(settings):
+        raise EditError(f"{len(began)} frames that look at one another, {size} a call", "edit them together")
+    memory = recall(strength) if alone and not own else None
+    out = []
+    for first in range(0, len(began), size):
+        rows = slice(first, first + size)
+        call = _Call(images.originals[rows], began[rows], list(seeds.frames[rows]))
+        call.conditions = None if images.conditions is None else images.conditions[rows]
+        call.region = None if images.region is None else images.region[rows]
+        if not alone:
+            call = call.behind(images, seeds.anchor)
+        count = len(call.originals)
+        call = call.padded(size + (not alone))
+        edited = editor.repaint(
+            call.originals,
+            call.current,
+            strength,
+            settings,
+            call.seeds,
+            cost,
+            memory=memory,
+            conditions=call.conditions,
+            region=call.region,
+        )
+        out.append(edited[not alone : count])
+    return torch.cat(out)
+
+
+@dataclass
+class _Call:
+    """One call of the editor."""
+
+    originals: torch.Tensor
+    current: torch.Tensor
+    seeds: list[int]
+    conditions: Conditions | None = None
+    region: torch.Tensor | None = None
+
+    def behind(self, images: WindowImages, seed: int) -> _Call:
+        """Return the call with the anchor in slot 0."""
+        anchor, known = images.anchor, images.anchor_conditions
+        everywhere = torch.ones_like(anchor.original[:, :1])
+        return _Call(
+            torch.cat([anchor.original, self.originals]),
+            torch.cat([anchor.edited, self.current]),
+            [seed, *self.seeds],
+            None if known is None or self.conditions is None else joined([known, self.conditions]),
+            None if self.region is None else torch.cat([everywhere, self.region]),
+        )
+
+    def padded(self, size: int) -> _Call:
+        """Return the call with its last image repeated up to a number: all windows of a plan have one shape."""
+        return _Call(
+            padded_batch(self.originals, size),
+            padded_batch(self.current, size),
+            [*self.seeds, *self.seeds[-1:] * (size - len(self.seeds))],
+            None if self.conditions is None else self.conditions.padded(size),
+            None if self.region is None else padded_batch(self.region, size),
+        )
+
+
+def padded_batch(images: torch.Tensor, size: int) -> torch.Tensor:
+    """Return images repeated at the end up to `size`, so that every window of a plan has one batch shape."""
+    missing = size - len(images)
+    return torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing > 0 else images
+
+
+def _averaged(edited: torch.Tensor, images: WindowImages, settings: EditSettings) -> torch.Tensor:
+    """Return edited frames averaged with their neighbours, and what the edit left unchanged as it was."""
+    pairs = pairs_within(len(edited), settings.blend) if images.flows else []
+    flows = {pair: images.flows[pair] for pair in pairs}
+    unedited = torch.cat([images.reference.original, images.originals])
+    how = settings.flow_mask, settings.blend_sigma, settings.blend_detail
+    out = blended(edited, images.reference.edited, unedited, flows, *how).clamp(0, 1)
+    if settings.keep_unchanged:
+        return with_unchanged_given_back(out, images.originals, BLENDED_COPY_ERROR)
+    return out

@@ -1,0 +1,91 @@
+"""What an editor service reads for a task: pictures, masks, depths and flows as tensors on its device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from i4d.method.merge import FlowPair
+from i4d.method.window import CrossViewSource
+from i4d.pairs import flows_of_window
+from i4d.services.flow_store import FlowStore
+from i4d.store.blocks import BlockReader
+from i4d.types import FrameAddress, WindowTask
+
+
+class TaskReader:
+    """Reads stored frames onto one device."""
+
+    def __init__(self, reader: BlockReader, device: torch.device) -> None:
+        self._reader, self._device = reader, device
+
+    def images(self, addresses: Sequence[FrameAddress]) -> torch.Tensor:
+        """Return stored frames, float32 in [0, 1] (frame, 3, h, w): they travel to the device as they lie and
+        become floats there.
+        """
+        rows = [
+            torch.from_numpy(np.array(self._reader.row(address))).to(self._device) for address in addresses
+        ]
+        white = torch.tensor(
+            255.0, device=self._device
+        )  # as a tensor: a GPU multiplies by the reciprocal of a number
+        images = torch.stack(
+            [row.float() / white if row.dtype == torch.uint8 else row.float() for row in rows]
+        )
+        return images.permute(0, 3, 1, 2).contiguous()
+
+    def earlier(self, addresses: Sequence[FrameAddress]) -> torch.Tensor | None:
+        """Return the mean of the rounds before; None where a task names none."""
+        return self.images(addresses) if addresses else None
+
+    def region(self, addresses: Sequence[FrameAddress]) -> torch.Tensor | None:
+        """Return the masks (n, 1, h, w) of a regional edit in [0, 1]; None where it acts everywhere."""
+        if not addresses:
+            return None
+        rows = np.stack([self._reader.row(address) for address in addresses])
+        return torch.from_numpy(rows)[:, None].to(self._device).float() / 255
+
+    def depths(self, addresses: Sequence[FrameAddress]) -> torch.Tensor:
+        """Return z depths (n, h, w), world units."""
+        rows = [torch.from_numpy(self._reader.row(address).copy()) for address in addresses]
+        return torch.stack(rows).to(self._device)
+
+    def depth_block(self, digest: str) -> torch.Tensor:
+        """Return a whole block of z depths (view, h, w), world units."""
+        return torch.from_numpy(np.array(self._reader.rows(digest))).to(self._device)
+
+    def views(self, task: WindowTask) -> list[CrossViewSource]:
+        """Return the other cameras that a window sees."""
+        return [
+            CrossViewSource(
+                self.images(source.frames),
+                self.depths(source.depths),
+                [source.camera.at(frame) for frame in task.frames],
+            )
+            for source in task.sights
+        ]
+
+
+class WindowFlows:
+    """The flows that one window takes, and what they cost. `store` None: nothing is pulled along time."""
+
+    def __init__(self, task: WindowTask, store: FlowStore | None, device: torch.device) -> None:
+        before, began = store.passes if store else 0, time.time()
+        self.by_pair: Mapping[tuple[int, int], FlowPair] = {}
+        if store is not None:
+            settings, same = task.settings, task.anchor_original == task.reference_original
+            at = (*task.originals, task.anchor_original, task.reference_original)  # -2, -1
+            pairs = flows_of_window(len(task.frames), settings.references, settings.blend, same)
+            self.by_pair = {
+                (i, j): _on(store.between(at[i], at[j]), device)
+                for i, j in pairs
+            }
+        self.passes = store.passes - before if store else 0
+        self.seconds = time.time() - began if store else 0.0
+
+
+def _on(pair: FlowPair, device: torch.device) -> FlowPair:
+    return pair[0].to(device), pair[1].to(device)
