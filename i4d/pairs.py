@@ -4,7 +4,6 @@ it.
 
 from __future__ import annotations
 
-
 REFERENCE, ANCHOR = -1, -2  # what a window of frames 0, 1, ... looks at besides
 
 

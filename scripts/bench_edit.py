@@ -35,10 +35,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
-from i4d.edit.attention import Recording, WindowContext, install  # noqa: E402
-from i4d.edit.load import load_editor, resolve_weights  # noqa: E402
-from i4d.edit.model import EditCost, EditorModel  # noqa: E402
-from i4d.edit.repaint import conditions_of, repaint, trace_anchor  # noqa: E402
+from i4d.editors.instruct_pix2pix.attention import Recording, WindowContext, install  # noqa: E402
+from i4d.editors.instruct_pix2pix.load import load_editor  # noqa: E402
+from i4d.editors.instruct_pix2pix.model import EditorModel  # noqa: E402
+from i4d.editors.instruct_pix2pix.weights import resolve_weights  # noqa: E402
+from i4d.editors.protocol import EditCost  # noqa: E402
+from i4d.editors.repaint import conditions_of, remember, repaint  # noqa: E402
 from i4d.types import EditSettings, Strength, Turbo  # noqa: E402
 
 MODES = ("authors", "plain", "exact", "turbo")
@@ -109,7 +111,7 @@ class Bench:
             condition = conditions_of(model, self.images)
 
             def trace() -> Any:
-                return trace_anchor(
+                return remember(
                     model, *[self.images[:1]] * 2, self.strength, settings, 0, cost, condition[:1]
                 )
 
@@ -130,8 +132,8 @@ class Bench:
                     settings,
                     seeds,
                     cost,
-                    anchor=anchor,
-                    condition=condition[1:],
+                    memory=anchor,
+                    conditions=condition[1:],
                 )
         else:
 
@@ -230,7 +232,7 @@ def pool_worker(
     mode, cost, seeds = args.modes[0], EditCost(), [0] * args.window
     settings, model = bench.settings(mode), bench.model(mode)
     condition = conditions_of(model, bench.images)
-    anchor = trace_anchor(model, *[bench.images[:1]] * 2, bench.strength, settings, 0, cost, condition[:1])
+    anchor = remember(model, *[bench.images[:1]] * 2, bench.strength, settings, 0, cost, condition[:1])
 
     def edit() -> None:
         repaint(
@@ -240,8 +242,8 @@ def pool_worker(
             settings,
             seeds,
             cost,
-            anchor=anchor,
-            condition=condition[1:],
+            memory=anchor,
+            conditions=condition[1:],
         )
         synchronize(device)
 

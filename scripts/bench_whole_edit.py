@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from simulate_pool import Nowhere  # noqa: E402
 
-from i4d.config import Config  # noqa: E402
+from i4d.config import Config, EditorConfig, FlowConfig  # noqa: E402
 from i4d.driver.events import Emitter  # noqa: E402
 from i4d.driver.journal import Journal  # noqa: E402
 from i4d.driver.plan import Plan, make_plan  # noqa: E402
@@ -347,12 +347,11 @@ def with_editors(
         executor = LocalExecutor()
     common = {
         "store": args.store,
-        "weights": args.weights,
-        "flow_method": "dis",
+        "editor": EditorConfig(weights=args.weights, mode=args.mode),
+        "flow": FlowConfig(method="dis"),
         "num_threads": max(1, min(8, cores // editors)),
         "warm_up_size": (height, width),
         "warm_up_batch": plan.batch,
-        "mode": args.mode,
         "settings": plan.settings,
     }
     specs = []

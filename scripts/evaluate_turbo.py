@@ -21,9 +21,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from i4d.edit.load import load_editor  # noqa: E402
-from i4d.edit.model import EditCost, EditorModel  # noqa: E402
-from i4d.edit.repaint import repaint, trace_anchor  # noqa: E402
+from i4d.editors.instruct_pix2pix.load import load_editor  # noqa: E402
+from i4d.editors.instruct_pix2pix.model import EditorModel  # noqa: E402
+from i4d.editors.protocol import EditCost  # noqa: E402
+from i4d.editors.repaint import remember, repaint  # noqa: E402
 from i4d.flow.find import find_estimator  # noqa: E402
 from i4d.metrics.cross_view import cross_view_error  # noqa: E402
 from i4d.metrics.temporal import neighbour_flows, temporal_warp_error  # noqa: E402
@@ -58,9 +59,9 @@ def edited(
     if settings.mode == "plain":
         start = torch.cat([key, video[1:]])
         return repaint(model, video, start, strength, settings, [7, *seeds], EditCost())[1:]
-    trace = trace_anchor(model, video[:1], key, strength, settings, 7, EditCost())
+    trace = remember(model, video[:1], key, strength, settings, 7, EditCost())
     assert frames == len(seeds)
-    return repaint(model, video[1:], video[1:], strength, settings, seeds, EditCost(), anchor=trace)
+    return repaint(model, video[1:], video[1:], strength, settings, seeds, EditCost(), memory=trace)
 
 
 def scene(width: int, height: int, frames: int) -> tuple[list, torch.Tensor, list]:

@@ -20,7 +20,6 @@ from i4d.editors.card import EditorCard
 from i4d.editors.noise import NoisePlan
 from i4d.types import EditSettings, Strength
 
-
 State = Literal["ok", "warn", "fail"]
 
 
@@ -93,10 +92,21 @@ class Editor(Protocol):
     give equal answers, whatever was asked before.
     """
 
-    traits: Traits
-    card: EditorCard
-    source: str  # where the weights came from
-    notes: tuple[str, ...]  # what people should know of it
+    @property
+    def traits(self) -> Traits: ...
+
+    @property
+    def card(self) -> EditorCard: ...
+
+    @property
+    def source(self) -> str:
+        """Return where the weights came from."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return what people should know of it."""
+        ...
 
     @property
     def device(self) -> torch.device: ...
@@ -248,10 +258,12 @@ class Denoiser(Protocol):
     normalised scale.
     """
 
-    traits: Traits
     card: EditorCard
     source: str
     notes: tuple[str, ...]
+
+    @property
+    def traits(self) -> Traits: ...
 
     @property
     def device(self) -> torch.device: ...

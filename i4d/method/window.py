@@ -194,7 +194,7 @@ class _Call:
         )
 
     def padded(self, size: int) -> _Call:
-        """Return the call with its last image repeated up to a number: all windows of a plan have one shape."""
+        """Return the call with its last image repeated, so that all of a plan have one shape."""
         return _Call(
             padded_batch(self.originals, size),
             padded_batch(self.current, size),

@@ -41,8 +41,8 @@ def each_frame(run: RunFolder, num_frames: int, progress: Progress) -> dict[str,
     config = cfg.from_dict(run.config(), str(run.path / "config.yaml"))
     device = "cuda" if torch.cuda.is_available() and config.cluster.device != "cpu" else "cpu"
     kind = editor_kind(config.editor)
-    place = footage.request.editor or kind.resolve(config.editor.weights, device)
-    model = kind.load(place, device, replace(config.editor, mode="plain"))
+    weights = footage.request.editor or kind.resolve(config.editor.weights, device)
+    model = kind.load(weights, device, replace(config.editor, mode="plain"))
     text, image = config.editor.text_guidance, config.editor.image_guidance
     settings = EditSettings(
         footage.prompt,

@@ -24,10 +24,10 @@ import numpy as np
 import torch
 
 from i4d.config import LocalConfig, SceneConfig
-from i4d.scenes.segmenter import EXAMPLE, ObjectPicker, load_picker
 from i4d.errors import ConfigError, SceneError
 from i4d.geometry.regions import Box
 from i4d.scenes.prepare import undistortion, working_frames
+from i4d.scenes.segmenter import EXAMPLE, ObjectPicker, load_picker
 from i4d.scenes.sources import ImageFolders, VideoFiles
 from i4d.scenes.timeline import Timeline
 from i4d.scenes.video import image_file

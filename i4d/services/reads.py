@@ -79,10 +79,7 @@ class WindowFlows:
             settings, same = task.settings, task.anchor_original == task.reference_original
             at = (*task.originals, task.anchor_original, task.reference_original)  # -2, -1
             pairs = flows_of_window(len(task.frames), settings.references, settings.blend, same)
-            self.by_pair = {
-                (i, j): _on(store.between(at[i], at[j]), device)
-                for i, j in pairs
-            }
+            self.by_pair = {(i, j): _on(store.between(at[i], at[j]), device) for i, j in pairs}
         self.passes = store.passes - before if store else 0
         self.seconds = time.time() - began if store else 0.0
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from i4d.edit import ops
-from i4d.edit.load import load_editor
-from i4d.edit.model import EditCost
-from i4d.edit.ops import anchor_attention, group_norm, pack_keys, plain_group_norm
-from i4d.edit.repaint import repaint, trace_anchor
+from i4d.editors.instruct_pix2pix import ops
+from i4d.editors.instruct_pix2pix.load import load_editor
+from i4d.editors.instruct_pix2pix.ops import anchor_attention, group_norm, pack_keys, plain_group_norm
+from i4d.editors.protocol import EditCost
+from i4d.editors.repaint import remember, repaint
 from i4d.types import EditSettings, Strength
 
 pytestmark = [
@@ -79,9 +79,9 @@ def test_exact_in_half_precision_is_as_near_to_single_precision_as_plain_is():
         )
         if mode == "plain":
             return repaint(model, images, images, strength, settings, seeds, EditCost())[1:].double()
-        trace = trace_anchor(model, images[:1], images[:1], strength, settings, 7, EditCost())
+        trace = remember(model, images[:1], images[:1], strength, settings, 7, EditCost())
         return repaint(
-            model, images[1:], images[1:], strength, settings, seeds[1:], EditCost(), anchor=trace
+            model, images[1:], images[1:], strength, settings, seeds[1:], EditCost(), memory=trace
         ).double()
 
     def psnr_db(a, b):

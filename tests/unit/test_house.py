@@ -2,10 +2,13 @@
 
 import ast
 import pathlib
+import re
+
+import pytest
 
 TOP = pathlib.Path(__file__).parents[2] / "i4d"
 VALUES = {"errors", "config", "types", "seeds", "pairs", "registry"}
-NUMERICS = {"geometry", "flow", "fields", "edit", "metrics"}
+NUMERICS = {"geometry", "flow", "fields", "editors", "method", "metrics"}
 MAY_IMPORT = {
     **{name: VALUES | {name, "geometry"} for name in NUMERICS},
     "store": VALUES | {"store"},
@@ -14,12 +17,13 @@ MAY_IMPORT = {
     "driver": VALUES | {"driver"},
     "exec": VALUES | {"exec"},
 }
-MAY_IMPORT["edit"] |= {"flow"}
+MAY_IMPORT["editors"] |= {"store"}  # digests of weights
+MAY_IMPORT["method"] |= {"flow", "editors"}
 MAY_IMPORT["metrics"] |= {"flow"}
 ONLY_IN = {
     "ray": ("exec/on_ray",),
-    "diffusers": ("edit",),
-    "transformers": ("edit", "metrics"),
+    "diffusers": ("editors/instruct_pix2pix",),
+    "transformers": ("editors/instruct_pix2pix", "scenes/segmenter.py", "metrics"),
     "av": ("scenes", "report"),
 }
 
@@ -65,14 +69,43 @@ def test_heavy_libraries_stay_where_they_belong():
 USES_OF_KINDS = {"scenes/space_trial.py"}
 
 
-def test_no_one_outside_a_kind_of_field_imports_it():
-    kinds = [path.name for path in (TOP / "fields").iterdir() if (path / "__init__.py").exists()]
-    assert "vector_matrix" in kinds
+@pytest.mark.parametrize("sort,one", [("fields", "vector_matrix"), ("editors", "instruct_pix2pix")])
+def test_no_one_outside_a_kind_imports_it(sort, one):
+    kinds = [path.name for path in (TOP / sort).iterdir() if (path / "__init__.py").exists()]
+    assert one in kinds
     wrong = []
     for path in TOP.rglob("*.py"):
         inside = path.relative_to(TOP).as_posix()
         for name in imports(path):
-            kind = next((k for k in kinds if name.startswith(f"i4d.fields.{k}")), None)
-            if kind and not inside.startswith(f"fields/{kind}/") and inside not in USES_OF_KINDS:
+            kind = next((k for k in kinds if name.startswith(f"i4d.{sort}.{k}")), None)
+            if kind and not inside.startswith(f"{sort}/{kind}/") and inside not in USES_OF_KINDS:
                 wrong.append(f"{inside}: {name}")
+    assert not wrong, wrong
+
+
+# where a kind is named by words: the registries, and the settings' defaults and help
+NAME_KINDS = {"config.py", "editors/registry.py", "fields/registry.py", "scenes/space_trial.py"}
+WORDS_OF_KINDS = re.compile(r"vector.matrix|instruct.?pix2pix|\bunet\b|\bip2p\b", re.IGNORECASE)
+
+
+def test_no_one_outside_a_kind_mentions_it():
+    """But for where formulas come from, help texts, and the name of the bundled weights."""
+    later = {
+        "driver/plan.py",
+        "report/page.py",
+        "report/console.py",
+        "report/figures.py",
+        "commands/looking.py",
+    }
+    allowed = (
+        NAME_KINDS
+        | later
+        | {"types.py", "metrics/text_image.py", "commands/options.py", "editors/bundled.py"}
+    )
+    wrong = []
+    for path in TOP.rglob("*.py"):
+        inside = path.relative_to(TOP).as_posix()
+        if inside.startswith(("fields/vector_matrix/", "editors/instruct_pix2pix/")) or inside in allowed:
+            continue
+        wrong += [f"{inside}: {found.group(0)}" for found in WORDS_OF_KINDS.finditer(path.read_text())]
     assert not wrong, wrong

@@ -31,21 +31,19 @@ QUICK = ("exact", "turbo")  # modes in which a GPU's networks are laid out for s
 class InstructPix2PixEditor(DiffusionEditor):
     """Implements `i4d.editors.protocol.Editor`."""
 
-    model: EditorModel
-
     def __init__(self, model: EditorModel, mode: str = "exact", compiled: bool = False) -> None:
         super().__init__(model)
-        self._mode, self._compiled = mode, compiled
+        self._network, self._mode, self._compiled = model, mode, compiled
 
     @property
     def identity(self) -> str:
-        dtype = str(self.model.dtype).removeprefix("torch.")
-        return _identity(self.model.source, dtype, self._mode, "on" if self._compiled else "off")
+        dtype = str(self._network.dtype).removeprefix("torch.")
+        return _identity(self.source, dtype, self._mode, "on" if self._compiled else "off")
 
     def warm_up(self, settings: EditSettings, batch: int, height: int, width: int) -> None:
         """Edit one blank window, compiled before where that was asked for."""
         if self._compiled:
-            self.model.compile(batch - 1, height, width)
+            self._network.compile(batch - 1, height, width)
         super().warm_up(settings, batch, height, width)
 
 

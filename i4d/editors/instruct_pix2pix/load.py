@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from i4d.editors.instruct_pix2pix.attention import install
 from i4d.editors.card import EditorCard, read_card
+from i4d.editors.instruct_pix2pix.attention import install
 from i4d.editors.instruct_pix2pix.fast import speed_up
 from i4d.editors.instruct_pix2pix.model import EditorModel
 from i4d.editors.instruct_pix2pix.schedule import Schedule, stable_diffusion_schedule

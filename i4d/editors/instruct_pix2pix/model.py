@@ -21,8 +21,8 @@ from i4d.editors.instruct_pix2pix.compiled import Compiled, compile_networks
 from i4d.editors.instruct_pix2pix.forward import Reuse, unet_forward
 from i4d.editors.instruct_pix2pix.guidance import Guidance
 from i4d.editors.instruct_pix2pix.predictor import AnchorTrace, WindowPredictor
-from i4d.editors.instruct_pix2pix.schedule import Schedule
 from i4d.editors.instruct_pix2pix.prompt_length import warn
+from i4d.editors.instruct_pix2pix.schedule import Schedule
 from i4d.editors.noise import NoisePlan
 from i4d.editors.protocol import Conditions, EditCost, Memory, Traits
 from i4d.types import EditSettings, Strength

@@ -8,7 +8,7 @@ import pytest
 from i4d.commands.doctor import disk, memory
 from i4d.commands.peaks import ROOM, editor_bytes, size_batch, trainer_bytes
 from i4d.config import Config
-from i4d.edit.load import HUB_DEFAULT
+from i4d.editors.instruct_pix2pix.weights import HUB_DEFAULT
 from i4d.fields.vector_matrix.memory import field_parameters
 
 GIB = 1 << 30

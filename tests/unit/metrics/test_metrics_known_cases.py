@@ -166,7 +166,7 @@ def clip(tmp_path_factory):
     """A CLIP of random weights, saved and loaded as a real one is."""
     from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-    from i4d.edit.load import BUNDLED
+    from i4d.editors.bundled import BUNDLED
 
     folder = tmp_path_factory.mktemp("clip")
     tokenizer = CLIPTokenizer.from_pretrained(BUNDLED / "tokenizer")

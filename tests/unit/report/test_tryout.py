@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from i4d.commands.tryout import numbers, try_out
-from i4d.edit.load import load_editor
+from i4d.editors.instruct_pix2pix.kind import KIND
 from i4d.errors import ConfigError, SceneError
 from i4d.flow.classical import DisFlow
 from i4d.report.contact_sheet import WIDE, command_of, sheet_html, sheet_png
@@ -76,7 +76,7 @@ def test_cells_side_by_side_are_the_same_as_one_after_the_other(tiny_editor_fold
         EditSettings(prompt, text, 1.0) for prompt in ("make it night", "make it gold") for text in (1.0, 2.5)
     ]
     strengths, seen = Strengths(Strength(1000, 2), Strength(600, 1)), []
-    models = [load_editor(str(tiny_editor_folder)) for _ in range(3)]
+    models = [KIND.load(str(tiny_editor_folder)) for _ in range(3)]
     alone, together = (
         try_grid(chosen, DisFlow(), originals, grid, strengths, {}, lambda done, of: seen.append(done))
         for chosen in (models[:1], models)

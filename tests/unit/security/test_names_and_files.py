@@ -128,7 +128,7 @@ def test_flow_weights_that_are_a_pickle_run_nothing(tmp_path, as_zip):
 
 
 def test_an_editor_whose_weights_are_a_pickle_runs_nothing(tmp_path, tiny_editor_folder):
-    from i4d.edit.load import load_editor
+    from i4d.editors.instruct_pix2pix.load import load_editor
 
     mark, folder = tmp_path / "written", tmp_path / "editor"
     shutil.copytree(tiny_editor_folder, folder)

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 from null_rig import NullRig, config, scene
 
+from i4d.config import EditorConfig
 from i4d.driver import events
 from i4d.driver.plan import predicted_forwards
 from i4d.driver.schedules import scheduled_plan
@@ -22,7 +23,8 @@ class EditorRig(NullRig):
 
     def specs(self, editors, delay_s=0.0):
         trainer, *others = super().specs(editors, delay_s)
-        kwargs = {"store": self.folder.store.uri, "weights": self.weights, "device": "cpu", "num_threads": 1}
+        editor = EditorConfig(weights=self.weights)
+        kwargs = {"store": self.folder.store.uri, "editor": editor, "device": "cpu", "num_threads": 1}
         path = "i4d.services.editor:EditorService"
         return [trainer, *(ServiceSpec(s.name, path, {**kwargs, "name": s.name}, threads=1) for s in others)]
 

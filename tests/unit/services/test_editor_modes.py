@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from i4d.config import EditorConfig
 from i4d.services.editor import EditorService
 from i4d.store.blocks import BlockReader, write_block
 from i4d.store.objects import open_store
@@ -31,7 +32,9 @@ def rig(tmp_path, tiny_editor_folder):
         store,
         at,
         depth,
-        lambda **more: EditorService(store.uri, weights=str(tiny_editor_folder), device="cpu", **more),
+        lambda **more: EditorService(
+            store.uri, editor=EditorConfig(weights=str(tiny_editor_folder), **more), device="cpu"
+        ),
     )
 
 

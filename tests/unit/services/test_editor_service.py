@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from i4d.config import EditorConfig
 from i4d.errors import BlockError, ClusterError, EditError, WeightsError
 from i4d.services.device import choose_device
 from i4d.services.editor import EditorService
@@ -34,7 +35,8 @@ def scene(tmp_path, tiny_editor_folder):
     edited = write_block(store, 255 - frames[:1])
 
     def service(where=store, **changes):
-        return EditorService(where.uri, **({"weights": str(tiny_editor_folder), "device": "cpu"} | changes))
+        editor = EditorConfig(weights=str(tiny_editor_folder))
+        return EditorService(where.uri, **({"editor": editor, "device": "cpu"} | changes))
 
     return store, block.digest, edited.digest, service
 
@@ -218,10 +220,10 @@ def test_failures_name_the_task_or_the_place(scene, monkeypatch):
     with pytest.raises(BlockError, match="0123"):
         service.edit_window(window_task(scene, anchor_edited=FrameAddress("0123" * 8, 0)))
     with pytest.raises(WeightsError):
-        scene[3](weights="./nowhere").warm_up()
-    model = service._loaded()
+        scene[3](editor=EditorConfig(weights="./nowhere")).warm_up()
+    model = service._loaded().model
     monkeypatch.setattr(
-        model, "decoded", lambda latents, h, w: torch.full((len(latents), 3, h, w), float("nan"))
+        model, "decode", lambda latents, h, w: torch.full((len(latents), 3, h, w), float("nan"))
     )
     with pytest.raises(EditError, match="r1/v02/w01.*NaN"):
         service.edit_window(window_task(scene))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from test_editor_service import FRAMES, HEIGHT, SETTINGS, WIDTH, scene, window_task  # noqa: F401
 
-from i4d.edit.unchanged import BLENDED_COPY_ERROR, with_unchanged_given_back
+from i4d.editors.unchanged import BLENDED_COPY_ERROR, with_unchanged_given_back
 from i4d.store.blocks import BlockReader, write_block
 from i4d.types import Camera, FrameAddress, Sight, Strength
 

@@ -7,10 +7,12 @@ import pytest
 from null_rig import scene
 
 from i4d import identity
-from i4d.config import Config, FieldConfig
+from i4d.config import Config, EditorConfig, FieldConfig
 from i4d.driver.plan import make_plan
 from i4d.driver.pool import require_identity
-from i4d.edit.load import HUB_DEFAULT, load_editor, pinned
+from i4d.editors.instruct_pix2pix import kind
+from i4d.editors.instruct_pix2pix.load import load_editor
+from i4d.editors.instruct_pix2pix.weights import HUB_DEFAULT, pinned
 from i4d.errors import IdentityError, WeightsError
 from i4d.exec.placement import Peaks, place
 from i4d.exec.protocol import NodeResources, Resources
@@ -44,13 +46,9 @@ def test_driver_and_workers_say_the_same(tiny_editor_folder, tmp_path, one_threa
     ours = identity.settle(settings, "cpu")
     editor = EditorService(
         str(tmp_path / "store"),
-        weights=str(tiny_editor_folder),
+        editor=dataclasses.replace(settings.editor, weights=str(tiny_editor_folder)),
+        flow=settings.flow,
         device="cpu",
-        dtype=settings.editor.dtype,
-        flow_method=settings.flow.method,
-        flow_checkpoint=settings.flow.checkpoint,
-        mode=settings.editor.mode,
-        compiled=settings.editor.compile,
     )
     require_identity(editor.warm_up(), ours, ("editor", "flow"))
     require_identity(trainer(tmp_path, settings.field).warm_up(), ours, ("field",))
@@ -64,7 +62,8 @@ def test_a_worker_with_other_weights_settings_or_kernels_is_refused(tiny_editor_
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
-    other = EditorService(str(tmp_path / "store"), weights=str(copy), device="cpu", dtype="float32")
+    elsewhere = EditorConfig(weights=str(copy), dtype="float32")
+    other = EditorService(str(tmp_path / "store"), editor=elsewhere, device="cpu")
     with pytest.raises(IdentityError, match="another editor"):
         require_identity(other.warm_up(), ours, ("editor",))
     for change in ({"lr_grid": 0.01}, {"kernels": "graphs"}):
@@ -209,8 +208,9 @@ def test_a_fit_alone_asks_for_no_weights_of_an_editor_or_of_flow(monkeypatch):
     def refuse(*args, **options):
         raise WeightsError("asked for")
 
-    for name in ("pinned", "find_estimator", "weights_identity"):
-        monkeypatch.setattr(identity, name, refuse)
+    monkeypatch.setattr(identity, "find_estimator", refuse)
+    monkeypatch.setattr(kind, "pinned", refuse)
+    monkeypatch.setattr(kind.InstructPix2Pix, "weights_identity", refuse)
     settings = config(HUB_DEFAULT, refit_loss="auto")
     chosen = identity.choose_editor(settings, "", "cpu", edits=False)
     assert chosen.identity.field and not chosen.identity.editor and settings.field.refit_loss == "squared"

@@ -151,7 +151,7 @@ def add(x: torch.Tensor, h: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
 
 
 def weave(phases: Sequence[torch.Tensor], bias: torch.Tensor) -> torch.Tensor:
-    """Return `i4d.editors.instruct_pix2pix.ops.woven` of four channels-last phases (n, channel, h + 1, w + 1)."""
+    """Return what `ops.woven` does of four channels-last phases (n, channel, h + 1, w + 1)."""
     n, channels, height, width = phases[0].shape
     height, width = height - 1, width - 1
     size = n, channels, 2 * height, 2 * width

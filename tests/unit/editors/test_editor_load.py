@@ -6,8 +6,9 @@ import shutil
 import pytest
 import torch
 
-from i4d.edit.card import CARD
-from i4d.edit.load import HUB_DEFAULT, choose_dtype, load_editor, resolve_weights
+from i4d.editors.card import CARD
+from i4d.editors.instruct_pix2pix.load import load_editor
+from i4d.editors.instruct_pix2pix.weights import HUB_DEFAULT, choose_dtype, resolve_weights
 from i4d.errors import WeightsError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -23,7 +24,7 @@ def test_a_folder_loads_with_its_own_schedule(tiny_editor_folder, tiny_v_editor_
     assert model.schedule.prediction == "epsilon" and model.schedule.spacing == "leading"
     assert model.factor == 4 and model.dtype == torch.float32 and str(tiny_editor_folder) in model.notes[0]
     model = load_editor(str(tiny_v_editor_folder), dtype="bfloat16")
-    assert model.schedule.prediction == "v_prediction" and model.schedule.alpha(999) == 0.0
+    assert model.schedule.prediction == "v_prediction" and model.schedule.level(999).signal == 0.0
     assert model.dtype == torch.bfloat16 and model.vae.dtype == torch.bfloat16
     assert model.text("night").dtype == torch.bfloat16
 
@@ -34,7 +35,7 @@ def test_a_scheduler_of_another_kind_gives_the_sd_schedule(copied):
         json.dumps(json.loads(path.read_text()) | {"_class_name": "EulerAncestralDiscreteScheduler"})
     )
     schedule = load_editor(str(copied)).schedule
-    assert abs(schedule.alpha(451) - 0.346) < 5e-4 and schedule.prediction == "epsilon"
+    assert abs(schedule.level(451).signal ** 2 - 0.346) < 5e-4 and schedule.prediction == "epsilon"
 
 
 def test_the_text_changes_with_the_words_and_is_kept(tiny_editor_folder):

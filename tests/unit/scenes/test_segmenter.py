@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from i4d.config import LocalConfig, SceneConfig
-from i4d.edit.pick import ObjectPicker, load_picker
 from i4d.errors import ConfigError, WeightsError
 from i4d.scenes import where
+from i4d.scenes.segmenter import ObjectPicker, load_picker
 from i4d.scenes.where import read_region
 from i4d.store.blocks import BlockReader
 from i4d.store.objects import open_store

@@ -12,11 +12,11 @@ ROOT = Path(__file__).parents[3]
 PROGRAM = """
 import torch
 import torch.nn.functional as F
-from i4d.edit.kernels.anchor_attention import Shape, attend, pack
-from i4d.edit.kernels.group_norm import group_norm
-from i4d.edit.kernels import rowwise
-from i4d.edit import ops
-from i4d.edit.ops import plain_group_norm
+from i4d.editors.instruct_pix2pix.kernels.anchor_attention import Shape, attend, pack
+from i4d.editors.instruct_pix2pix.kernels.group_norm import group_norm
+from i4d.editors.instruct_pix2pix.kernels import rowwise
+from i4d.editors.instruct_pix2pix import ops
+from i4d.editors.instruct_pix2pix.ops import plain_group_norm
 
 torch.manual_seed(0)
 q, k, v = torch.randn(2, 70, 80).half(), torch.randn(2, 90, 80).half(), torch.randn(2, 90, 80).half()

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from i4d.edit.schedule import Schedule, stable_diffusion_schedule
+from i4d.editors.instruct_pix2pix.schedule import Schedule, stable_diffusion_schedule
+from i4d.editors.noise import step
 from i4d.errors import ConfigError
 from i4d.types import Strength
 
@@ -25,7 +26,7 @@ def test_timesteps_are_those_of_the_method(schedule, T, n, expected):
 
 
 def test_alpha_at_451_is_that_of_the_full_schedule_not_of_a_squeezed_one():
-    assert abs(stable_diffusion_schedule().alpha(451) - 0.346) < 5e-4
+    assert abs(stable_diffusion_schedule().level(451).signal ** 2 - 0.346) < 5e-4
 
 
 @pytest.mark.parametrize("T,n", [(0, 0), (1001, 4), (3, 4), (600, 0)])
@@ -57,7 +58,7 @@ def test_full_denoising_equals_diffusers(prediction, spacing):
     x = y = torch.randn(2, 4, 5, 6, generator=torch.Generator().manual_seed(0))
     for t, following in zip(timesteps, [*timesteps[1:], -1], strict=True):
         output = torch.tanh(x.roll(1, -1))
-        x = ours.step(x, output, t, following)
+        x = step(x, output, ours.level(t), ours.level(following), ours.prediction)
         y = theirs.step(output, t, y).prev_sample
         torch.testing.assert_close(x, y, atol=2e-5, rtol=2e-5)
 
@@ -65,16 +66,15 @@ def test_full_denoising_equals_diffusers(prediction, spacing):
 def test_a_perfect_model_brings_the_image_back():
     clean, noise = torch.randn(1, 4, 3, 3), torch.randn(1, 4, 3, 3)
     for schedule in (stable_diffusion_schedule(), TRAILING):
-        timesteps = schedule.timesteps(Strength(1000, 5))
-        x = schedule.noised(clean, noise, timesteps[0])
-        for t, following in zip(timesteps, [*timesteps[1:], -1], strict=True):
-            a = schedule.alpha(t)
-            output = noise if schedule.prediction == "epsilon" else a**0.5 * noise - (1 - a) ** 0.5 * clean
-            x = schedule.step(x, output, t, following)
-        torch.testing.assert_close(x, schedule.noised(clean, noise, -1), atol=1e-3, rtol=1e-3)
+        plan = schedule.plan(Strength(1000, 5))
+        x = plan.noised(clean, noise, 0)
+        for index, level in enumerate(plan.levels[:-1]):
+            velocity = level.signal * noise - level.spread * clean
+            x = plan.step(x, noise if schedule.prediction == "epsilon" else velocity, index)
+        torch.testing.assert_close(x, plan.noised(clean, noise, plan.num_steps), atol=1e-3, rtol=1e-3)
 
 
 def test_only_a_trailing_schedule_at_full_strength_starts_from_noise():
-    assert TRAILING.starts_from_noise(Strength(1000, 4)) and not TRAILING.starts_from_noise(Strength(999, 4))
-    assert not stable_diffusion_schedule().starts_from_noise(Strength(1000, 20))
-    assert TRAILING.alpha(999) == 0.0
+    assert TRAILING.plan(Strength(1000, 4)).from_noise and not TRAILING.plan(Strength(999, 4)).from_noise
+    assert not stable_diffusion_schedule().plan(Strength(1000, 20)).from_noise
+    assert TRAILING.level(999).signal == 0.0

@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from i4d.edit import ops
-from i4d.edit.forward import Reuse, unet_forward
-from i4d.edit.load import load_editor
-from i4d.edit.model import EditCost
-from i4d.edit.repaint import ConditionCache, conditions_of, repaint, trace_anchor
+from i4d.editors.cache import ConditionCache
+from i4d.editors.instruct_pix2pix import ops
+from i4d.editors.instruct_pix2pix.forward import Reuse, unet_forward
+from i4d.editors.instruct_pix2pix.load import load_editor
+from i4d.editors.protocol import EditCost
+from i4d.editors.repaint import conditions_of, remember, repaint
 from i4d.types import EditSettings, Strength, Turbo
 
 STRENGTH = Strength(600, 3)
@@ -37,9 +38,9 @@ def pictures(count=3, height=20, width=28):
 def edit(model, settings, images, cost=None):
     """Frames 1.. of `images`, anchored on the first by its own pass."""
     cost = cost or EditCost()
-    trace = trace_anchor(model, images[:1], images[:1], STRENGTH, settings, 3, cost)
+    trace = remember(model, images[:1], images[:1], STRENGTH, settings, 3, cost)
     return repaint(
-        model, images[1:], images[1:], STRENGTH, settings, [3] * (len(images) - 1), cost, anchor=trace
+        model, images[1:], images[1:], STRENGTH, settings, [3] * (len(images) - 1), cost, memory=trace
     )
 
 
@@ -159,7 +160,7 @@ def test_known_latents_stand_for_their_originals(plain):
         return cache.get(rows, lambda row: encoded.append(row) or conditions_of(plain, images[row : row + 1]))
 
     known = repaint(
-        plain, images, images, STRENGTH, settings, [3] * 3, EditCost(), condition=latents([0, 1, 2])
+        plain, images, images, STRENGTH, settings, [3] * 3, EditCost(), conditions=latents([0, 1, 2])
     )
     torch.testing.assert_close(
         known, repaint(plain, images, images, STRENGTH, settings, [3] * 3, EditCost()), atol=1e-4, rtol=0

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from i4d.edit.card import CARD, read_card
+from i4d.editors.card import CARD, read_card
 from i4d.errors import WeightsError
 
 INSTRUCTIONS = [

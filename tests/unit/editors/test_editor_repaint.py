@@ -5,9 +5,13 @@ model.
 import pytest
 import torch
 
-from i4d.edit.load import load_editor
-from i4d.edit.model import EditCost, Guidance
-from i4d.edit.repaint import AnchorCache, draw_noise, repaint, trace_anchor
+from i4d.editors.cache import MemoryCache
+from i4d.editors.instruct_pix2pix.guidance import Guidance
+from i4d.editors.instruct_pix2pix.load import load_editor
+from i4d.editors.instruct_pix2pix.model import LATENTS
+from i4d.editors.noise import draw_noise, noised
+from i4d.editors.protocol import EditCost
+from i4d.editors.repaint import remember, repaint
 from i4d.errors import EditError
 from i4d.types import EditSettings, Strength
 
@@ -68,12 +72,12 @@ def test_a_reused_anchor_gives_what_denoising_it_again_gives(model, pictures, at
     chosen, cost, noise = settings(attention=attention), EditCost(), [7, 8, 9, 9]
     plain = repaint(model, originals, current, STRENGTH, chosen, noise, cost)
     assert cost.unet_forwards == 4 * 3 * 3
-    trace = trace_anchor(model, originals[:1], current[:1], STRENGTH, chosen, noise[0], cost)
+    trace = remember(model, originals[:1], current[:1], STRENGTH, chosen, noise[0], cost)
     cost.unet_forwards = 0
-    reused = repaint(model, originals[1:], current[1:], STRENGTH, chosen, noise[1:], cost, anchor=trace)
+    reused = repaint(model, originals[1:], current[1:], STRENGTH, chosen, noise[1:], cost, memory=trace)
     assert cost.unet_forwards == 3 * 3 * 3
     torch.testing.assert_close(reused, plain[1:], atol=1e-4, rtol=0)
-    alone = repaint(model, originals[1:2], current[1:2], STRENGTH, chosen, noise[1:2], cost, anchor=trace)
+    alone = repaint(model, originals[1:2], current[1:2], STRENGTH, chosen, noise[1:2], cost, memory=trace)
     torch.testing.assert_close(alone, plain[1:2], atol=1e-4, rtol=0)
     own = repaint(model, originals, current, STRENGTH, settings(attention="own"), noise, cost)
     assert (own - plain)[1:].abs().max() > 1e-3
@@ -93,7 +97,8 @@ def test_sizes_are_padded_and_cropped_never_resampled(model):
     assert torch.equal(padded[..., 21, :30], images[..., 19, :]) and torch.equal(
         padded[..., :21, 30], images[..., 28]
     )
-    assert model.latent_shape(21, 30) == (4, 6, 8) and model.condition(images).shape[1:] == (4, 6, 8)
+    assert model.latent_shape(21, 30) == (4, 6, 8) and len(model.condition(images)) == 1
+    assert model.condition(images).parts[LATENTS].shape[1:] == (4, 6, 8)
 
 
 def test_a_weak_repaint_stays_nearer_to_the_start_than_a_strong_one(model, pictures):
@@ -101,8 +106,8 @@ def test_a_weak_repaint_stays_nearer_to_the_start_than_a_strong_one(model, pictu
     shape = model.latent_shape(21, 30)
     noise, posterior = draw_noise([5] * 4, shape)
     with torch.inference_mode():
-        latents = model.latents(current, posterior)
-    near, far = (model.schedule.noised(latents, noise, t) for t in (1, 951))
+        latents = model.encode(current, posterior)
+    near, far = (noised(latents, noise, model.schedule.level(t)) for t in (1, 951))
     assert (near - latents).norm() < 0.1 * (far - latents).norm()
 
 
@@ -144,11 +149,11 @@ class ShortOfMemory(torch.nn.Module):
 )
 def test_a_shortage_of_memory_splits_the_batch_and_says_so(model, pictures, monkeypatch, limit, note):
     originals, current = pictures
-    trace = trace_anchor(model, originals[:1], current[:1], STRENGTH, settings(), 7, EditCost())
-    whole = repaint(model, originals, current, STRENGTH, settings(), [7] * 4, EditCost(), anchor=trace)
+    trace = remember(model, originals[:1], current[:1], STRENGTH, settings(), 7, EditCost())
+    whole = repaint(model, originals, current, STRENGTH, settings(), [7] * 4, EditCost(), memory=trace)
     cost = EditCost()
     monkeypatch.setattr(model, "unet", ShortOfMemory(model.unet, limit))
-    split = repaint(model, originals, current, STRENGTH, settings(), [7] * 4, cost, anchor=trace)
+    split = repaint(model, originals, current, STRENGTH, settings(), [7] * 4, cost, memory=trace)
     torch.testing.assert_close(split, whole, atol=1e-4, rtol=0)
     assert any(note in n for n in cost.notes) and max(model.unet.calls) <= limit
 
@@ -171,10 +176,10 @@ def test_the_anchor_cache_is_bounded_and_changes_nothing(model, pictures):
 
     def make(row):
         images = originals[row : row + 1], current[row : row + 1]
-        return trace_anchor(model, *images, STRENGTH, settings(), 1, EditCost())
+        return remember(model, *images, STRENGTH, settings(), 1, EditCost())
 
     size = make(0).size_bytes
-    cache = AnchorCache(max_bytes=int(1.5 * size))
+    cache = MemoryCache(max_bytes=int(1.5 * size))
     first = cache.get("a", lambda: make(0))
     assert cache.get("a", lambda: make(0)) is first and cache.hits == 1
     cache.get("b", lambda: make(1))

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from i4d.edit.merge import (
-    Pull,
+from i4d.method.merge import (
+    Warp,
     adapted,
     blended,
     merged,
-    pull_by_depth,
-    pull_by_flow,
     resemblance,
     slope_over_luma,
+    warp_by_flow,
+    warp_from_view,
 )
 from i4d.pairs import pairs_within
 from i4d.types import Camera, Strength
@@ -33,7 +33,7 @@ def test_pixels_that_several_explain_are_averaged_and_the_rest_stands():
     left[..., :6] = True
     middle = torch.zeros_like(left)
     middle[..., 4:10] = True
-    out, share = merged(current, [Pull(a, left), Pull(b, middle)])
+    out, share = merged(current, [Warp(a, left), Warp(b, middle)])
     torch.testing.assert_close(out[..., :4], a[..., :4])
     torch.testing.assert_close(out[..., 4:6], (a + b)[..., 4:6] / 2)
     torch.testing.assert_close(out[..., 6:10], b[..., 6:10])
@@ -75,7 +75,7 @@ def test_blending_equals_a_plain_loop():
         near = [(i, reference[0] if i < 0 else video[i]) for i in (j - 1, j + 1) if i < 3]
         total, weight = video[j].clone(), torch.ones(1, H, W)
         for i, source in near:
-            pull = pull_by_flow(source[None], flow(i, j)[None], flow(j, i)[None])
+            pull = warp_by_flow(source[None], flow(i, j)[None], flow(j, i)[None])
             total += pull.frames[0] * pull.mask[0]
             weight += pull.mask[0]
         torch.testing.assert_close(out[j], total / weight)
@@ -93,7 +93,7 @@ def test_blending_with_resemblance_equals_a_plain_loop():
                 continue
             source = (reference[0] if i < 0 else video[i])[None]
             pull, unedited = (
-                pull_by_flow(x, flow(i, j)[None], flow(j, i)[None])
+                warp_by_flow(x, flow(i, j)[None], flow(j, i)[None])
                 for x in (source, originals[i + 1 : i + 2])
             )
             share = pull.mask[0] * resemblance(unedited.frames, originals[j + 1 : j + 2], 0.05)[0]
@@ -179,7 +179,7 @@ def beside(shift):
 def test_a_wall_is_carried_between_cameras_whatever_the_size_of_the_depths(coarse):
     depth = torch.full((2, H // coarse, W // coarse), 4.0)
     frames = noise(2, 3, H, W)
-    pull = pull_by_depth(
+    pull = warp_from_view(
         frames, depth, [beside(1.0)] * 2, depth, [beside(0.0)] * 2, 0.05
     )  # 1 unit at depth 4 and focal 16: 4 pixels
     torch.testing.assert_close(pull.frames[..., 4:], frames[..., :-4], atol=1e-4, rtol=0)
@@ -188,7 +188,7 @@ def test_a_wall_is_carried_between_cameras_whatever_the_size_of_the_depths(coars
 
 def test_points_that_do_not_meet_are_not_carried():
     depth = torch.full((1, H, W), 4.0)
-    assert not pull_by_depth(
+    assert not warp_from_view(
         noise(1, 3, H, W), depth, [beside(1.0)], depth + 0.5, [beside(0.0)], 0.05
     ).mask.any()
 
@@ -214,6 +214,6 @@ def test_the_less_is_unexplained_the_weaker_the_repaint():
 def test_every_frame_of_a_moving_camera_has_its_own_pose():
     depth = torch.full((2, H, W), 4.0)
     frames = noise(2, 3, H, W)
-    pull = pull_by_depth(frames, depth, [beside(1.0), beside(2.0)], depth, [beside(0.0)] * 2, 0.05)
+    pull = warp_from_view(frames, depth, [beside(1.0), beside(2.0)], depth, [beside(0.0)] * 2, 0.05)
     torch.testing.assert_close(pull.frames[0, ..., 4:], frames[0, ..., :-4], atol=1e-4, rtol=0)
     torch.testing.assert_close(pull.frames[1, ..., 8:], frames[1, ..., :-8], atol=1e-4, rtol=0)

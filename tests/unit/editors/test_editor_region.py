@@ -5,10 +5,10 @@ grid of latents.
 import pytest
 import torch
 
-from i4d.edit.inside import Surroundings, on_latents
-from i4d.edit.load import load_editor
-from i4d.edit.model import EditCost
-from i4d.edit.repaint import _denoise_in_memory, _start, conditions_of, repaint
+from i4d.editors.instruct_pix2pix.load import load_editor
+from i4d.editors.protocol import EditCost
+from i4d.editors.region import BlendedLatents, on_latents
+from i4d.editors.repaint import conditions_of, denoise, repaint, start
 from i4d.types import EditSettings, Strength
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -36,7 +36,7 @@ def test_everywhere_and_nowhere(model):
     whole = painted(model, images, None)
     torch.testing.assert_close(painted(model, images, torch.ones(2, 1, 21, 30)), whole)
     with torch.inference_mode():
-        copy = model.decoded(conditions_of(model, images) * model.vae.config.scaling_factor, 21, 30)
+        copy = model.decode(model.clean(conditions_of(model, images)), 21, 30)
     torch.testing.assert_close(painted(model, images, torch.zeros(2, 1, 21, 30)), copy)
     assert (whole - copy).abs().mean() > 0.02
 
@@ -48,17 +48,15 @@ def test_a_full_edit_keeps_its_surroundings_too(model):
     images = pictures()
     region = torch.zeros(2, 1, 21, 30)
     region[:, :, :9, :9] = 1
-    condition, latents = _start(model, images, images, Strength(1000, 3), [1, 2], None)
-    around = Surroundings(
-        condition * model.vae.config.scaling_factor,
+    condition, latents = start(model, images, images, Strength(1000, 3), [1, 2], None)
+    around = BlendedLatents(
+        model.clean(condition),
         torch.randn_like(latents),
         on_latents(region, model.factor),
     )
     with torch.inference_mode():
-        out = _denoise_in_memory(
-            model, latents, condition, Strength(1000, 3), SETTINGS, EditCost(), None, around
-        )
-    outside = (around.share == 0).expand_as(out)
+        out = denoise(model, latents, condition, Strength(1000, 3), SETTINGS, EditCost(), None, around)
+    outside = (around.region == 0).expand_as(out)
     torch.testing.assert_close(out[outside], around.latents[outside])
     assert (out[~outside] - around.latents[~outside]).abs().mean() > 0.05
     halves = torch.cat([around.part(slice(i, i + 1)).latents for i in (0, 1)])

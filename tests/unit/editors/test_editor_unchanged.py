@@ -4,7 +4,7 @@ strokes.
 
 import torch
 
-from i4d.edit.unchanged import changed_share, with_unchanged_given_back
+from i4d.editors.unchanged import changed_share, with_unchanged_given_back
 
 
 def picture(seed: int = 0) -> torch.Tensor:

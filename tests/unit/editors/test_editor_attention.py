@@ -9,7 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from i4d.edit.attention import Recording, WindowAttention, WindowContext, WindowGroupNorm, install
+from i4d.editors.instruct_pix2pix.attention import (
+    Recording,
+    WindowAttention,
+    WindowContext,
+    WindowGroupNorm,
+    install,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from i4d.edit.load import load_editor
-from i4d.edit.words import lost_words, notice_of
+from i4d.editors.instruct_pix2pix.load import load_editor
+from i4d.editors.instruct_pix2pix.prompt_length import lost_words, notice_of
 
 LONG = " ".join(f"and paint wall number {i} blue" for i in range(30))
 
