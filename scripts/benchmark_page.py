@@ -66,7 +66,7 @@ def page(all_themes: list[dict]) -> str:
             parts.append(f"| {' | '.join(cells)} |")
         parts.append("")
         parts += [f"{i}. `{command}`" for i, command in enumerate(commands, 1)]
-    return "\n".join(parts).replace("experiments/../", "") + "\n"
+    return "\n".join(parts) + "\n"
 
 
 def main() -> int:

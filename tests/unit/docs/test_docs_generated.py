@@ -103,3 +103,28 @@ def test_commands_of_figures_exist(command):
 )
 def test_commands_that_do_not_exist_are_found(command):
     assert cannot_run(command)
+
+
+def unknown_settings(text):
+    """Return the dotted settings that `text` names and the configuration does not have."""
+    text = re.sub(r"<!--.*?-->", "", text)
+    keys = CONFIGURATION.known_keys().keys()
+    sections = {key.partition(".")[0] for key in keys if "." in key}
+    named = set(re.findall(rf"(?<![\w./])(?:{'|'.join(sections)})\.[a-z]\w*[a-z0-9](?![\w(/]|\.\w)", text))
+    files = (".json", ".py", ".md", ".yaml", ".html")
+    named -= {name for name in named if name.endswith(files)} | set(keys)
+    return sorted(name for name in named if not any(key.startswith(name) for key in keys))
+
+
+GUIDES = [path for path in (ROOT / "docs").glob("*.md")] + [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda path: path.name)
+def test_settings_that_guides_name_exist(page):
+    assert not unknown_settings(page.read_text())
+
+
+def test_an_unknown_setting_is_found():
+    assert unknown_settings("`field.fit_steps`, `schedule.refine_*`, `field.fitt`, at field.py.") == [
+        "field.fitt"
+    ]

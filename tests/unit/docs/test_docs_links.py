@@ -47,8 +47,9 @@ def test_links_lead_somewhere(page):
 def test_a_broken_link_and_a_broken_anchor_are_found(tmp_path):
     (tmp_path / "other.md").write_text("# Some `code`, two words\n## Twice\n## Twice\n")
     page = tmp_path / "page.md"
-    text = "[a](gone.md) [b](other.md#none) [c](other.md#some-code-two-words) [d](other.md#twice-1)\n# Me\n[](#me)"
+    text = "[a](gone.md) [b](other.md#none) [c](other.md#some-code-two-words) [d](other.md#twice-1)\n# Me"
     assert broken(page, text) == ["gone.md: no such file", "other.md#none: no such heading"]
+    assert not broken(page, "[a](#me)\n# Me") and broken(page, "[a](#me)") == ["#me: no such heading"]
 
 
 def test_pages_that_code_names_exist():
