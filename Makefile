@@ -1,12 +1,12 @@
 # make demo: environment, install, one edit of the bundled scene.   make lint: formatter, linter, type checker.
 # make test: all CPU tests but the slow ones (clusters that lose nodes, orphans, tokens: minutes each); make test-all:
-# those too.   make wheel: build the wheel, install it elsewhere, edit from there.
+# those too.   make wheel: build the wheel, install it elsewhere, edit from there.   make docs: pages made from code and JSON.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PROMPT ?= What if it was painted by Van Gogh?
 
-.PHONY: demo lint test test-all wheel install install-demo clean
+.PHONY: demo docs lint test test-all wheel install install-demo clean
 
 # what a user needs; tests and their servers come with `install`
 install-demo: $(VENV)/.installed-demo
@@ -33,6 +33,10 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m mypy
+
+docs: install-demo
+	$(BIN)/python scripts/benchmark_page.py
+	$(BIN)/python scripts/configuration_page.py
 
 test: install
 	$(BIN)/python -m pytest -m "not slow"

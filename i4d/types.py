@@ -230,7 +230,7 @@ class Strength:
 
 @dataclass(frozen=True)
 class Turbo:
-    """What an edit may approximate; ones change nothing. Prices: docs/benchmarks.md.
+    """What an edit may approximate; ones change nothing. Prices: docs/experiments/editor-turbo.md.
 
     `keys`: the anchor's keys and values at the UNet's top level are averages of that many neighbours (1, 4 or
     16), `second_keys`: so are those of the level below (1, 4 or 16). `depth`: the UNet's deeper levels are
