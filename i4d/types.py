@@ -255,7 +255,7 @@ class EditSettings:
     that errors average out. `keep_unchanged` gives the original's pixels back where the edit only copied
     them. `references`: what is pulled into a frame of a window, the edited frame before the window ("last"),
     the average of that and of the edited key frame ("both") or nothing ("none"). `blend`: frames up to so
-    many away that each edited frame is averaged with, as `i4d.edit.merge.blended` does by `blend_sigma` and
+    many away that each edited frame is averaged with, as `i4d.method.merge.blended` does by `blend_sigma` and
     `blend_detail`. `adaptive`: what warps explain is repainted more weakly. `identity`: of the editor and the
     flow that the run has settled on (see `Identity`), so that what was made by others is not taken for equal.
     """
