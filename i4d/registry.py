@@ -9,7 +9,7 @@ package cannot be taken by others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -52,3 +52,13 @@ class Registry(Generic[T]):
             raise ConfigError(
                 f"{self.setting} = {name}: {err}", f"the package that brings {places[name]} is broken"
             ) from err
+
+    def available(self) -> Iterator[tuple[str, T]]:
+        """Yield every kind that can be imported with its name, the package's own first; what is broken stands
+        in nobody's way but of who asks for it by name.
+        """
+        for name in self.places():
+            try:
+                yield name, self[name]
+            except ConfigError:
+                continue

@@ -38,8 +38,8 @@ def kind_of_weights(weights: str) -> str:
         pipeline = str(json.loads(index.read_text())["_class_name"])
     except (OSError, ValueError, KeyError, TypeError) as err:
         raise WeightsError(f"{index}: not readable: {err}", "mend it, or set editor.kind") from None
-    for name in KINDS.places():
-        if pipeline in KINDS[name].pipelines:
+    for name, kind in KINDS.available():
+        if pipeline in kind.pipelines:
             return name
     raise WeightsError(
         f"{weights}: weights of a {pipeline}, which no kind of editor here loads",

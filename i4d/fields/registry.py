@@ -44,8 +44,8 @@ def checkpoint_format(data: bytes) -> str:
 def kind_of(data: bytes) -> FieldKind:
     """Return the kind whose format a checkpoint is of; FitError where nobody reads it."""
     wanted = checkpoint_format(data)
-    for name in KINDS.places():
-        if (kind := KINDS[name]).format == wanted:
+    for _, kind in KINDS.available():
+        if kind.format == wanted:
             return kind
     raise FitError(
         f"checkpoint is of format '{wanted}'",
