@@ -14,6 +14,7 @@ import pytest
 from i4d import cli
 from i4d.store.run_folder import RunFolder
 
+PLUGINS = Path(__file__).parents[1] / "plugins"
 SMALL = """
 scene: {width: 48, height: 36, num_frames: 3, drop: [cam02, cam03, cam04, cam05, cam06, cam07, cam08]}
 field: {grid_start: 4096, grid_end: 8000, growth_at: [0.5], fit_steps: 16, refit_steps: 8,
@@ -96,7 +97,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def dashboard(place):
-    """The dashboard's address of a head node of our own."""
+    """The dashboard's address of a head node of our own, on which a package with more kinds is installed."""
     gcs, port, agent = free_port(), free_port(), free_port()
     command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--num-cpus=2"]
     command += [f"--port={gcs}", f"--dashboard-port={port}", f"--dashboard-agent-listen-port={agent}"]
@@ -109,7 +110,7 @@ def dashboard(place):
     with open(place / "head.log", "w") as log:
         head = subprocess.Popen(
             command,
-            env={**env, "RAY_AUTH_MODE": "disabled"},
+            env={**env, "RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(PLUGINS)},
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -142,6 +143,21 @@ def test_a_submitted_edit_is_followed_to_its_end(place, common, on_threads, dash
     code, told, err = run_apart("logs", id, *at)
     assert code == 0 and "round 1 of 1" in told, err
     assert run_apart("stop", id, *at)[0] == 0
+
+
+def test_kinds_of_another_package_go_through_a_job(place, dashboard):
+    out, at = place / "foreign", ("--address", dashboard)
+    words = ["--scene", "demo", "--prompt", "Turn it red", "--field", "voxels", "--weights", "auto"]
+    given = ["--data", place / "data", "--config", place / "small.yaml", "--device", "cpu"]
+    more = ["--set", "editor.kind=tint", "--set", "schedule.rounds=1"]
+    path = os.pathsep.join([str(PLUGINS), os.environ.get("PYTHONPATH", "")])
+    code, told, err = run_apart(
+        "submit", *at, *words, *given, *more, "--out", out, "--follow", PYTHONPATH=path
+    )
+    assert code == 0 and "SUCCEEDED" in told, err
+    assert "a tint knows red and blue" in told
+    identity = json.loads((out / "identity.json").read_text())
+    assert identity["editor.kind"] == "tint" and identity["field.kind"] == "voxels"
 
 
 def test_a_path_that_the_cluster_cannot_read_is_named_with_its_node(place, common, dashboard):
