@@ -7,7 +7,6 @@ editors, two flows or two kinds of fit without being told to.
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,11 +15,12 @@ from i4d.config import Config
 from i4d.editors.card import EditorCard
 from i4d.editors.registry import KINDS, editor_kind
 from i4d.errors import ConfigError, WeightsError
+from i4d.fields.registry import field_kind
 from i4d.flow.find import find_estimator, raft_places
 from i4d.metrics.perceptual import lpips_files
 from i4d.services.identity import distance_identity, editor_identity, field_identity
 from i4d.store.run_folder import RunFolder
-from i4d.types import EditSettings, Identity, Turbo
+from i4d.types import EditSettings, Identity
 
 FILE = "identity.json"
 Stage = Literal["fit", "edits"]
@@ -50,7 +50,7 @@ def settle(config: Config, device: str, edits: bool = True) -> Identity:
     WeightsError where weights that are asked for by name cannot be found.
     """
     _settle_field(config, device)
-    fitted = field_identity(config.field, config.field.kernels)
+    fitted = field_identity(config.field, field_kind(config.field.kind).identity(config.field))
     if not edits:
         return Identity(field=fitted)
     kind = editor_kind(config.editor)
@@ -64,11 +64,7 @@ def settle(config: Config, device: str, edits: bool = True) -> Identity:
 def _settle_field(config: Config, device: str) -> None:
     field = config.field
     field.exposure = "off" if field.exposure == "auto" else field.exposure  # no check has settled it
-    field.dtype = "float32" if field.dtype == "auto" else field.dtype
-    if device != "cuda" or not importlib.util.find_spec("triton"):
-        field.kernels = "off"
-    elif field.kernels == "auto":
-        field.kernels = "graphs"
+    field_kind(field.kind).settle(field, device)
     if field.refit_loss == "auto":
         field.refit_loss = "perceptual" if device == "cuda" and _lpips_is_here() else "squared"
 
@@ -109,18 +105,15 @@ def choose_editor(
     if editor.image_guidance is None:
         editor.image_guidance = card.image_guidance
     assert editor.attention != "auto", "settled by `fitted_to`"
-    switches = editor.turbo_keys, editor.turbo_depth, editor.turbo_guidance, editor.turbo_second_keys
     settings = EditSettings(
         prompt,
         editor.text_guidance,
         editor.image_guidance,
         editor.attention,
-        "joint" if editor.mode == "authors" else editor.norm,
-        config.flow.method,
-        config.flow.mask,
+        flow=config.flow.method,
+        flow_mask=config.flow.mask,
         keep_unchanged=editor.keep_unchanged,
         mode=editor.mode,
-        turbo=Turbo(*switches) if editor.mode == "turbo" else Turbo(),
         noise=editor.noise,
         references=config.schedule.references,
         blend=config.schedule.blend,
@@ -129,7 +122,7 @@ def choose_editor(
         adaptive=config.schedule.method == "adaptive",
         identity=f"{identity.editor}; {identity.flow}",
     )
-    return Chosen(place, card, settings, identity, kind.name)
+    return Chosen(place, card, kind.complete(settings, editor), identity, kind.name)
 
 
 def notices_of(chosen: Chosen) -> tuple[str, ...]:
@@ -163,7 +156,7 @@ def followed_from(config: Config, chosen: Chosen, trainers: int) -> dict[str, An
     where they lie.
     """
     out = {}
-    for key in cfg.known_keys():
+    for key in cfg.known_keys(config):
         section, leaf = config, key
         for name in key.split(".")[:-1]:
             section, leaf = getattr(section, name), key.split(".")[-1]

@@ -29,9 +29,10 @@ import torch
 from bench_dense import dense_samples, dense_steps, psnr_of_pixels
 from bench_rig import rig
 
-from i4d.config import Config, FieldConfig, merge, read_yaml
+from i4d.config import Config, merge, read_yaml
 from i4d.fields.frames import FrameBank
 from i4d.fields.group import Group
+from i4d.fields.vector_matrix.config import VectorMatrixConfig
 from i4d.fields.vector_matrix.factors import factor_size, grow_line, grow_plane
 from i4d.fields.vector_matrix.fit import Fitter
 from i4d.fields.vector_matrix.image import render_image
@@ -61,7 +62,7 @@ class Bench:
             "torch": torch.__version__,
             "arguments": {k: str(v) for k, v in vars(args).items()},
         }
-        self.config = FieldConfig()
+        self.config = VectorMatrixConfig()
         self.fitted: Fitter | None = None
         self.bank = self._bank()
 
@@ -89,7 +90,9 @@ class Bench:
         if self.args.json:
             self.args.json.write_text(json.dumps(self.results, indent=1))
 
-    def fitter(self, config: FieldConfig, steps: int, cells: tuple[int, int, int] | None = None) -> Fitter:
+    def fitter(
+        self, config: VectorMatrixConfig, steps: int, cells: tuple[int, int, int] | None = None
+    ) -> Fitter:
         """Return a fit of the scene about to begin, on a grid of exactly `cells` if given (no growth
         then).
         """
@@ -139,14 +142,14 @@ def set_cells(fitter: Fitter, cells: tuple[int, int, int]) -> None:
     fitter.adopt(field)
 
 
-def speed(bench: Bench, config: FieldConfig) -> None:
+def speed(bench: Bench, config: VectorMatrixConfig) -> None:
     """Time steps at the small and the large grid: every trick, half-precision network, plain proposals,
     dense.
     """
     grids = [bench.args.cells] if bench.args.cells else [LARGE, SMALL]
     steps = bench.args.steps
     for cells in grids:
-        ways: dict[str, tuple[FieldConfig, int]] = {
+        ways: dict[str, tuple[VectorMatrixConfig, int]] = {
             "plain proposals": (replace(config, kernels="off"), max(3, steps // 10))
         }
         if kernels_run_on(bench.device):
@@ -197,7 +200,7 @@ def report(
     )
 
 
-def pictures(bench: Bench, config: FieldConfig) -> None:
+def pictures(bench: Bench, config: VectorMatrixConfig) -> None:
     """Time whole images of the held-out camera from a field that has seen some steps."""
     fitter = bench.fitter(config, bench.args.steps * 4, (24, 24, 16) if bench.args.toy else LARGE)
     fitter.advance(bench.bank, bench.args.steps)
@@ -216,7 +219,7 @@ def pictures(bench: Bench, config: FieldConfig) -> None:
         )
 
 
-def curve(bench: Bench, config: FieldConfig) -> None:
+def curve(bench: Bench, config: VectorMatrixConfig) -> None:
     """Fit for some seconds; PSNR of four held-out frames at growing intervals (their renders are not
     counted).
     """
@@ -258,7 +261,7 @@ def curve(bench: Bench, config: FieldConfig) -> None:
     )
 
 
-def equal(bench: Bench, config: FieldConfig) -> None:
+def equal(bench: Bench, config: VectorMatrixConfig) -> None:
     """The same steps with every trick and with the dense reference, from one state that `--warm-steps` led to
     (0: from the beginning); PSNR of the held-out camera, each rendered in its own way and both by every
     trick.
@@ -287,7 +290,7 @@ def equal(bench: Bench, config: FieldConfig) -> None:
         bench.say("equal", {"way": name, "steps": steps, "after": warm, "rays": config.rays, **found})
 
 
-def tune(bench: Bench, config: FieldConfig) -> None:
+def tune(bench: Bench, config: VectorMatrixConfig) -> None:
     """Fit shortly with other rates and weights of total variation; the parts that follow take the best."""
     steps, best = bench.args.tune_steps, -1.0
     for rate, variation in ((0.02, 1.0), (0.05, 1.0), (0.02, 0.1), (0.05, 0.1)):
@@ -313,7 +316,7 @@ def tune(bench: Bench, config: FieldConfig) -> None:
         del fitter
 
 
-def profile(bench: Bench, config: FieldConfig) -> None:
+def profile(bench: Bench, config: VectorMatrixConfig) -> None:
     """Print where the time of steps at the large grid goes, by torch's profiler; on the field of `curve` if
     that went before.
     """
@@ -330,7 +333,7 @@ def profile(bench: Bench, config: FieldConfig) -> None:
     print(seen.key_averages().table(sort_by=key, row_limit=45, max_name_column_width=60), flush=True)
 
 
-def group(bench: Bench, config: FieldConfig) -> None:
+def group(bench: Bench, config: VectorMatrixConfig) -> None:
     """Speed at a fixed grid, and PSNR after some steps, of this process alone or of a group (`--group`, one
     command each).
     """
@@ -422,7 +425,7 @@ def main() -> None:
     args = parse()
     if unknown := set(args.parts.split(",")) - set(PARTS):
         sys.exit(f"--parts: no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    config = FieldConfig()
+    config = VectorMatrixConfig()
     if args.preset:
         whole = Config()
         merge(whole, {"field": read_yaml(args.preset)["field"]}, str(args.preset))

@@ -54,7 +54,7 @@ def way(text: str) -> tuple[str, dict]:
     `perceptual:refit_perceptual=0.03:refit_rate=1`.
     """
     name, *pairs = text.split(":")
-    kinds = {f.name: f.type for f in fields(cfg.FieldConfig)}
+    kinds = {f.name: f.type for f in fields(cfg.VectorMatrixConfig)}
     values = {}
     for pair in pairs:
         key, value = pair.split("=")

@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from simulate_pool import Nowhere  # noqa: E402
 
-from i4d.config import Config, EditorConfig, FlowConfig  # noqa: E402
+from i4d.config import Config, FlowConfig  # noqa: E402
 from i4d.driver.events import Emitter  # noqa: E402
 from i4d.driver.journal import Journal  # noqa: E402
 from i4d.driver.plan import Plan, make_plan  # noqa: E402
@@ -43,6 +43,7 @@ from i4d.driver.pool import EditorPool, Limits  # noqa: E402
 from i4d.driver.retry import RetryPolicy  # noqa: E402
 from i4d.driver.stages import Look, anchors, key_jobs, window_jobs  # noqa: E402
 from i4d.driver.windows import EditLoop, Job, Stopped  # noqa: E402
+from i4d.editors.instruct_pix2pix.config import InstructPix2PixConfig  # noqa: E402
 from i4d.exec.protocol import ServiceSpec  # noqa: E402
 from i4d.flow.find import find_estimator  # noqa: E402
 from i4d.geometry.cameras import camera_tensors  # noqa: E402
@@ -347,7 +348,7 @@ def with_editors(
         executor = LocalExecutor()
     common = {
         "store": args.store,
-        "editor": EditorConfig(weights=args.weights, mode=args.mode),
+        "editor": InstructPix2PixConfig(weights=args.weights, mode=args.mode),
         "flow": FlowConfig(method="dis"),
         "num_threads": max(1, min(8, cores // editors)),
         "warm_up_size": (height, width),

@@ -99,7 +99,7 @@ def try_out(
     attention = config.editor.attention
     assert attention != "auto", "settled by `fitted_to`"
     grid = [
-        EditSettings(p, t, i, attention, config.editor.norm, keep_unchanged=config.editor.keep_unchanged)
+        kind.complete(EditSettings(p, t, i, attention, keep_unchanged=config.editor.keep_unchanged), plain)
         for p, t, i in itertools.product(texts, weights, image_weights)
     ]
     s = config.schedule

@@ -52,6 +52,7 @@ class BaseKind:
 
     name: str
     pipelines: tuple[str, ...] = ()
+    options: type[EditorConfig] = EditorConfig
 
     def resolve(self, weights: str, device: str, pin: bool = False) -> str:
         """Return the kind's name; WeightsError where weights are named."""
@@ -65,8 +66,12 @@ class BaseKind:
 
     def settle(self, config: EditorConfig, place: str, device: str) -> None:
         """Leave nothing open."""
-        config.weights, config.compile = place, "off"
+        config.weights = place
         config.dtype = "float32" if config.dtype == "auto" else config.dtype
+
+    def complete(self, settings: EditSettings, config: EditorConfig) -> EditSettings:
+        """Return the settings as they are."""
+        return settings
 
     def weights_identity(self, place: str) -> str:
         """Return the kind's name."""

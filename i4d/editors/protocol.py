@@ -188,6 +188,7 @@ class EditorKind(Protocol):
 
     name: str
     pipelines: tuple[str, ...]
+    options: type[EditorConfig]  # its block of the configuration
 
     def resolve(self, weights: str, device: str, pin: bool = False) -> str:
         """Return the place behind a setting on "cpu" or "cuda"; `pin`: with the revision that a hub id means
@@ -205,6 +206,10 @@ class EditorKind(Protocol):
 
     def weights_identity(self, place: str) -> str:
         """Return what names the weights: a digest of files, or a hub id with its revision."""
+        ...
+
+    def complete(self, settings: EditSettings, config: EditorConfig) -> EditSettings:
+        """Return the settings of an edit with what only this kind knows of."""
         ...
 
     def identity(self, place: str, config: EditorConfig) -> str:

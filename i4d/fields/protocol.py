@@ -98,8 +98,10 @@ class TrainableField(RenderableField, Protocol):
     total_steps: int
 
     @property
-    def kernels(self) -> str:
-        """Which kernels this process fits with ("off": plain torch); part of what results follow from."""
+    def identity(self) -> str:
+        """What results follow from, of how this process really fits; equal to `FieldKind.identity` of the
+        run's settings, or the run refuses this worker.
+        """
         ...
 
     def begin(self, phase: Phase, steps: int) -> None:
@@ -131,6 +133,17 @@ class TrainableField(RenderableField, Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class StepWork:
+    """What one step looks at: so many `unit` ("rays", "pictures"), and how many of them two CPU cores do in a
+    second.
+    """
+
+    samples: int
+    unit: str
+    cpu_per_s: float
+
+
 class FieldKind(Protocol):
     """A kind of field: makes fields, opens their checkpoints, predicts their memory. `format` is what the
     headers of its checkpoints say: safetensors bytes whose one metadata key `i4d` is a JSON object with a key
@@ -139,6 +152,25 @@ class FieldKind(Protocol):
 
     name: str
     format: str
+    options: type[FieldConfig]  # its block of the configuration
+
+    def settle(self, config: FieldConfig, device: str) -> None:
+        """Settle, in place, every "auto" of the configuration that is this kind's, for "cpu" or "cuda"."""
+        ...
+
+    def identity(self, config: FieldConfig) -> str:
+        """Return what results follow from: settings and whatever else decides bits."""
+        ...
+
+    def suit_space(self, config: FieldConfig, bounds: Bounds) -> str:
+        """Change settings, in place, that a kind of space asks for; return what was changed and why, or
+        "".
+        """
+        ...
+
+    def work(self, config: FieldConfig) -> StepWork:
+        """Return what one step of a fit looks at."""
+        ...
 
     def make(
         self,

@@ -9,8 +9,8 @@ from typing import Any, TextIO
 
 from i4d.driver import events
 from i4d.driver.events import Event
+from i4d.fields.registry import field_kind
 
-CPU_RAYS_PER_S = 10_000  # of a small field on two cores; larger ones are slower
 CARRIES_BELOW = 900  # timesteps: above it nothing of what a window starts from outlives the noise
 PLAIN_EVERY_S = 10.0  # between two lines about one stage, where there is no terminal
 
@@ -59,7 +59,8 @@ class Console:
         self, request: Any, config: Any, scene: Any, plan: Any, forwards: int, device: str = ""
     ) -> None:
         """Say what is about to happen; on a `device` "cpu" also how long a fit meant for GPUs would take."""
-        hours = plan.fit_steps * config.field.rays / CPU_RAYS_PER_S / 3600
+        work = field_kind(config.field.kind).work(config.field)
+        hours = plan.fit_steps * work.samples / work.cpu_per_s / 3600
         if device == "cpu" and hours > 0.5:
             self.line(
                 "note: these settings are meant for a GPU; on CPU cores the first fit alone takes "
@@ -74,7 +75,7 @@ class Console:
             f"{camera.width}x{camera.height}, field space: {scene.bounds.kind}"
         )
         if request.kind == "train":
-            self.line(f"fit: {plan.fit_steps} steps of {config.field.rays} rays")
+            self.line(f"fit: {plan.fit_steps} steps of {work.samples} {work.unit}")
             return
         windows = sum(part.num_windows for part in plan.rounds)
         self.line(

@@ -16,8 +16,10 @@ import cv2
 import numpy as np
 import torch
 
-from i4d.config import Config, FieldConfig
+from i4d.config import Config
 from i4d.fields.frames import FrameBank
+from i4d.fields.registry import field_kind
+from i4d.fields.vector_matrix.config import VectorMatrixConfig
 from i4d.fields.vector_matrix.fit import Fitter
 from i4d.fields.vector_matrix.spaces import space_for
 from i4d.fields.workers import Workers
@@ -29,11 +31,8 @@ from i4d.types import Bounds, Camera, Scene
 LONG_SIDE = 96  # pixels of the pictures that are fitted
 STEPS, RAYS = 240, 400
 FEWEST_CAMERAS = 5  # trained ones; with fewer, one cannot be left out without changing what is asked
-CONTRACTED_VARIATION = (
-    8.0  # few cameras see the same there: with 5, two of seven fits of rings ended 7 dB lower
-)
 SURE_DB = 0.5  # the first space stays unless another is better by more
-FIELD = FieldConfig(
+FIELD = VectorMatrixConfig(
     grid_start=32_000,
     grid_end=250_000,
     growth_at=[0.3, 0.6],
@@ -153,9 +152,6 @@ def settle_space(scene: Scene, config: Config, progress: Callable[[int, int], No
     config.scene.bounds = first.kind
     if first.rig_from_world:
         config.scene.near, config.scene.far = first.near, first.far
-    if first.kind == "contracted" and config.field.tv_weight < CONTRACTED_VARIATION:
-        text += (
-            f"; total variation {CONTRACTED_VARIATION:g}, not {config.field.tv_weight:g} (field.tv_weight)"
-        )
-        config.field.tv_weight = CONTRACTED_VARIATION
+    if changed := field_kind(config.field.kind).suit_space(config.field, first):
+        text += f"; {changed}"
     return replace(scene, bounds=first, spaces=(), notes=(*scene.notes, *([text] if text else [])))

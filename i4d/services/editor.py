@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from i4d.config import EditorConfig, FlowConfig
+from i4d.config.kinds import default_editor
 from i4d.editors.cache import MEMORY_FRACTION, ConditionCache, MemoryCache
 from i4d.editors.protocol import Conditions, EditCost, Editor, Memory
 from i4d.editors.registry import editor_kind
@@ -84,7 +85,7 @@ class EditorService:
         self._cache_dir = cache_dir
         self._ahead: FlowAhead | None = None
         self._name = name
-        self._config, self._flow_config = editor or EditorConfig(), flow or FlowConfig()
+        self._config, self._flow_config = editor or default_editor(), flow or FlowConfig()
         self._on = Device(device, num_threads, memory_cap_gb)
         self._device = self._on.torch
         self._read = TaskReader(self._reader, self._device)

@@ -6,10 +6,6 @@ the two are compared when it comes up.
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
-
 from i4d.config import FieldConfig
 from i4d.editors.registry import DEFAULT
 from i4d.metrics.perceptual import lpips_files
@@ -26,13 +22,10 @@ def distance_identity() -> str:
     return "-".join(file_digest(file)[:16] for file in lpips_files())
 
 
-def field_identity(config: FieldConfig, kernels: str) -> str:
-    """Return a field's identity: its kind where it is not the default one, all its settings, the kernels that
-    are really used, and the distance of a perceptual refit.
+def field_identity(config: FieldConfig, text: str) -> str:
+    """Return a field's identity: its kind where it is not the default one, what the kind says of it, and the
+    distance of a perceptual refit.
     """
-    settings = dataclasses.asdict(config) | {"kernels": kernels}
-    kind = settings.pop("kind")  # apart from the settings: runs of before there were kinds go on
-    digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16).hexdigest()
-    named = "" if kind == FieldConfig().kind else f"{kind}, "
+    named = "" if config.kind == FieldConfig().kind else f"{config.kind}, "
     seen = f", LPIPS {distance_identity()}" if config.refit_loss == "perceptual" else ""
-    return f"{named}settings {digest}, kernels {kernels}{seen}"
+    return f"{named}{text}{seen}"

@@ -126,7 +126,7 @@ class TrainerService:
 
     def _identity(self, fitter: TrainableField) -> str:
         """Return what this process fits with, in the words that the driver uses of the run."""
-        return field_identity(self._config, fitter.kernels)
+        return field_identity(self._config, fitter.identity)
 
     def progress(self) -> int:
         """Return a number that changes with every step of the fit and every image rendered."""

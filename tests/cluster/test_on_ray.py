@@ -14,7 +14,7 @@ from executor_contract import WAIT_S, ExecutorContract, ask, digests_do_not_depe
 from null_rig import NullRig
 from together_rig import ALONE, TOGETHER, Remembering, together_rig
 
-from i4d.config import ClusterConfig, FieldConfig
+from i4d.config import ClusterConfig
 from i4d.driver import events
 from i4d.errors import ClusterError, FitError, WorkerLost
 from i4d.exec.local import LocalExecutor
@@ -23,6 +23,7 @@ from i4d.exec.on_ray.session import connect, probe, token_file
 from i4d.exec.placement import Peaks, place, service_specs
 from i4d.exec.protocol import Handle, ServiceSpec
 from i4d.exec.together import Together
+from i4d.fields.vector_matrix.config import VectorMatrixConfig
 from i4d.services.trainer import ONLY_FIRST, TrainerScene
 from i4d.store.blocks import write_block
 from i4d.store.objects import open_store
@@ -205,7 +206,7 @@ def test_two_trainers_behind_one_handle_fit_one_field(executor, tmp_path):
         for x in range(2)
     )
     scene = TrainerScene(cameras, Bounds("box", ((-3.0, -3.0, 1.0), (3.0, 3.0, 5.0)), 0.5, 20.0), 2, (0, 1))
-    field = FieldConfig(
+    field = VectorMatrixConfig(
         grid_start=2000,
         grid_end=2000,
         growth_at=[],

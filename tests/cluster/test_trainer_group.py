@@ -13,7 +13,6 @@ from null_rig import SETTINGS, NullRig, config, scene
 from i4d import cli, compose
 from i4d.commands import prompts
 from i4d.commands.workplace import Workplace
-from i4d.config import FieldConfig
 from i4d.driver import events
 from i4d.driver.plan import make_plan
 from i4d.driver.pool import Limits
@@ -22,6 +21,7 @@ from i4d.exec.on_ray.session import connect
 from i4d.exec.placement import Placement, Share
 from i4d.exec.protocol import Handle
 from i4d.exec.together import Together
+from i4d.fields.vector_matrix.config import VectorMatrixConfig
 from i4d.services.trainer import ONLY_FIRST, TrainerScene
 from i4d.store.run_folder import RunFolder
 
@@ -49,7 +49,7 @@ def fitted(path, kill_at=0):
     rig = NullRig(path, plan)
     parts = rig.scene
     known = TrainerScene(parts.cameras, parts.bounds, parts.num_frames, parts.train_views)
-    field = FieldConfig(grid_start=4096, grid_end=4096, growth_at=[], rays=64)
+    field = VectorMatrixConfig(grid_start=4096, grid_end=4096, growth_at=[], rays=64)
     kwargs = {"store": rig.folder.store.uri, "scene": known, "field": field, "num_threads": 1}
     trainer, editor = rig.specs(1)
     real = dataclasses.replace(trainer, import_path="i4d.services.trainer:TrainerService", kwargs=kwargs)

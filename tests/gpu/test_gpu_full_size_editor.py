@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from i4d.config import EditorConfig
+from i4d.editors.instruct_pix2pix.config import InstructPix2PixConfig
 from i4d.services.editor import EditorService
 from i4d.store.blocks import BlockReader, write_block
 from i4d.store.objects import open_store
@@ -47,7 +47,7 @@ def test_a_window_fits_the_card(full_size_folder, tmp_path, capsys, width, heigh
     at = [FrameAddress(block.digest, i) for i in range(FRAMES)]
     service = EditorService(
         store.uri,
-        editor=EditorConfig(weights=str(full_size_folder)),
+        editor=InstructPix2PixConfig(weights=str(full_size_folder)),
         memory_cap_gb=card_gb,
         warm_up_size=(height, width),
         warm_up_batch=FRAMES,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from i4d.config import EditorConfig
 from i4d.editors.bundled import BUNDLED_NAME
 from i4d.editors.card import EditorCard, read_card
 from i4d.editors.diffusion import DiffusionEditor
+from i4d.editors.instruct_pix2pix.config import InstructPix2PixConfig, own_options
 from i4d.editors.instruct_pix2pix.load import load_editor
 from i4d.editors.instruct_pix2pix.memory import predicted_bytes
 from i4d.editors.instruct_pix2pix.model import EditorModel
@@ -23,7 +25,7 @@ from i4d.editors.instruct_pix2pix.weights import (
 )
 from i4d.editors.protocol import Call, State
 from i4d.store.digests import folder_digest
-from i4d.types import EditSettings
+from i4d.types import EditSettings, Norm, Turbo
 
 QUICK = ("exact", "turbo")  # modes in which a GPU's networks are laid out for speed
 
@@ -52,6 +54,7 @@ class InstructPix2Pix:
 
     name = "instruct_pix2pix"
     pipelines = ("StableDiffusionInstructPix2PixPipeline",)
+    options = InstructPix2PixConfig
 
     def resolve(self, weights: str, device: str, pin: bool = False) -> str:
         """Return the folder or hub id behind a setting; "auto" is the full model on GPUs, the bundled one on
@@ -72,7 +75,15 @@ class InstructPix2Pix:
             config.weights = place
         if config.dtype == "auto":
             config.dtype = str(choose_dtype("auto", device)).removeprefix("torch.")
-        config.compile = "on" if config.mode in QUICK and config.compile == "on" else "off"
+        own = own_options(config)
+        own.compile = "on" if own.mode in QUICK and own.compile == "on" else "off"
+
+    def complete(self, settings: EditSettings, config: EditorConfig) -> EditSettings:
+        """Return the settings of an edit with normalisation and what turbo approximates."""
+        own = own_options(config)
+        turbo = Turbo(own.turbo_keys, own.turbo_depth, own.turbo_guidance, own.turbo_second_keys)
+        norm: Norm = "joint" if own.mode == "authors" else own.norm
+        return replace(settings, norm=norm, turbo=turbo if own.mode == "turbo" else Turbo())
 
     def weights_identity(self, place: str) -> str:
         """Return the digest of a folder's files, or a hub id with its revision."""
@@ -80,7 +91,7 @@ class InstructPix2Pix:
 
     def identity(self, place: str, config: EditorConfig) -> str:
         """Return weights, compute type, mode, and whether networks are compiled."""
-        return _identity(place, config.dtype, config.mode, config.compile)
+        return _identity(place, config.dtype, config.mode, own_options(config).compile)
 
     def notices(self, place: str, card: EditorCard, sentence: str) -> tuple[str, ...]:
         """Return that an editor is a demonstration, that a sentence is outside its repertoire, or longer than
@@ -122,7 +133,7 @@ class InstructPix2Pix:
         """Return the editor; in exact and turbo mode a GPU's networks are laid out for speed, with `compile`
         "on" a CPU's too.
         """
-        config = EditorConfig() if config is None else config
+        config = InstructPix2PixConfig() if config is None else own_options(config)
         quick = config.mode in QUICK
         compiled = quick and config.compile == "on"
         fast = quick and (compiled or torch.device(device).type == "cuda")

@@ -15,13 +15,14 @@ from dataclasses import replace
 
 import torch
 
-from i4d.config import FieldConfig
 from i4d.errors import FitError
+from i4d.fields.base import settings_digest
 from i4d.fields.frames import FrameBank, Pixels
 from i4d.fields.group import Group
 from i4d.fields.protocol import Distance, FieldImage, FitReport, Phase
 from i4d.fields.vector_matrix import camera_refinement
 from i4d.fields.vector_matrix.checkpoint import encode, restore
+from i4d.fields.vector_matrix.config import VectorMatrixConfig
 from i4d.fields.vector_matrix.exposure import recorded
 from i4d.fields.vector_matrix.factors import add_line_variation_grad, add_plane_variation_grad
 from i4d.fields.vector_matrix.from_config import check_goes_on, check_views, shape_from, voxel_levels
@@ -43,12 +44,17 @@ DRAW_AHEAD = 4  # threads that draw pixels for coming steps
 EXPLORE_SHARE = 0.2  # share of a fit's steps over which even sampling gives way to the map
 
 
+def identity_with(config: VectorMatrixConfig, kernels: str) -> str:
+    """Return all settings, as a digest, and the kernels of a fit."""
+    return f"settings {settings_digest(config, kernels=kernels)}, kernels {kernels}"
+
+
 class Fitter:
     """Owns a field under optimisation: `begin` a phase, then `advance`."""
 
     def __init__(
         self,
-        config: FieldConfig,
+        config: VectorMatrixConfig,
         space: Space,
         num_frames: int,
         seed: int,
@@ -128,6 +134,11 @@ class Fitter:
     def kernels(self) -> str:
         """Which kernels this process fits with; "off": plain torch."""
         return self.config.kernels if self.fused else "off"
+
+    @property
+    def identity(self) -> str:
+        """What results follow from: all settings, and the kernels that are really used."""
+        return identity_with(self.config, self.kernels)
 
     @property
     def loss(self) -> Loss:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from i4d.config import FieldConfig
 from i4d.errors import FitError
 from i4d.fields.protocol import Phase
+from i4d.fields.vector_matrix.config import VectorMatrixConfig
 from i4d.fields.vector_matrix.model import FieldShape
 
 
-def shape_from(config: FieldConfig, num_frames: int, views: Sequence[int] = ()) -> FieldShape:
+def shape_from(config: VectorMatrixConfig, num_frames: int, views: Sequence[int] = ()) -> FieldShape:
     """Return the field shape that a configuration asks for, to be fitted to these views."""
     return FieldShape(
         num_frames=num_frames,
@@ -32,7 +32,7 @@ def shape_from(config: FieldConfig, num_frames: int, views: Sequence[int] = ()) 
     )
 
 
-def check_goes_on(config: FieldConfig, shape: FieldShape, phase: Phase) -> None:
+def check_goes_on(config: VectorMatrixConfig, shape: FieldShape, phase: Phase) -> None:
     """Raise FitError where a phase asks for what a field was not made with."""
     if config.exposure == "camera" and not shape.exposures:
         raise FitError(
@@ -53,7 +53,7 @@ def check_views(shape: FieldShape, trained: tuple[int, ...]) -> None:
             raise FitError(f"the field has {what} of views {views}", f"trained are {trained}")
 
 
-def voxel_levels(config: FieldConfig) -> list[int]:
+def voxel_levels(config: VectorMatrixConfig) -> list[int]:
     """Return the voxel count of each level, log-spaced from `grid_start` to `grid_end`."""
     count = len(config.growth_at) + 1
     if count == 1:

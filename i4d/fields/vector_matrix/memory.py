@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from i4d.config import FieldConfig
+from i4d.fields.vector_matrix.config import VectorMatrixConfig
 from i4d.fields.vector_matrix.factors import factor_size, resolution
 from i4d.fields.vector_matrix.from_config import shape_from
 from i4d.fields.vector_matrix.view import render_settings
@@ -10,7 +10,7 @@ from i4d.fields.vector_matrix.view import render_settings
 FIT_COPIES = 4  # parameters, gradient and Adam's two moments
 
 
-def field_parameters(config: FieldConfig, num_frames: int) -> int:
+def field_parameters(config: VectorMatrixConfig, num_frames: int) -> int:
     """Return how many numbers the factors hold at the end of the fit, on a cube of `grid_end` voxels."""
     grid = resolution(config.grid_end, (1.0, 1.0, 1.0))
     total = 0
@@ -20,7 +20,7 @@ def field_parameters(config: FieldConfig, num_frames: int) -> int:
     return total
 
 
-def predicted_bytes(config: FieldConfig, num_frames: int, fields: int = 1) -> int:
+def predicted_bytes(config: VectorMatrixConfig, num_frames: int, fields: int = 1) -> int:
     """Return the peak of a fit in bytes: parameters with Adam's moments and gradient, a growth step, one
     batch's activations, and `fields` - 1 more fields that are only looked at.
     """

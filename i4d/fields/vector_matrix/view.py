@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import torch
 
-from i4d.config import FieldConfig
 from i4d.errors import FitError
 from i4d.fields.protocol import FieldImage
 from i4d.fields.vector_matrix.checkpoint import check_fits, decode
+from i4d.fields.vector_matrix.config import VectorMatrixConfig
 from i4d.fields.vector_matrix.exposure import recorded
 from i4d.fields.vector_matrix.image import render_image
 from i4d.fields.vector_matrix.model import StreamingField
@@ -22,7 +22,7 @@ from i4d.types import Camera
 GREY = (0.5, 0.5, 0.5)
 
 
-def render_settings(config: FieldConfig, grid: tuple[int, int, int]) -> RenderSettings:
+def render_settings(config: VectorMatrixConfig, grid: tuple[int, int, int]) -> RenderSettings:
     """Return how rays are sampled; `samples: 0` takes a quarter of the grid's longest side, 24 to 96."""
     samples = config.samples or min(96, max(24, max(grid) // 4))
     proposals = config.proposals or min(256, max(48, max(grid) // 2))
@@ -31,7 +31,7 @@ def render_settings(config: FieldConfig, grid: tuple[int, int, int]) -> RenderSe
     return RenderSettings(proposals, samples, shaded, max(32, proposals * 3 // 4), background=background)
 
 
-def settings_of(config: FieldConfig, field: StreamingField) -> RenderSettings:
+def settings_of(config: VectorMatrixConfig, field: StreamingField) -> RenderSettings:
     """Return how to sample images of a field as it is; whether it has a background of its own the field
     says.
     """
@@ -63,7 +63,7 @@ def corrected_camera(field: StreamingField, camera: Camera, view: int) -> Camera
     )
 
 
-def network_dtype(config: FieldConfig) -> torch.dtype:
+def network_dtype(config: VectorMatrixConfig) -> torch.dtype:
     """Return the network's compute type: it is a small part of a step, less than float32 saves no time."""
     return torch.float32 if config.dtype == "auto" else getattr(torch, config.dtype)
 
@@ -74,7 +74,7 @@ class FieldView:
     def __init__(
         self,
         field: StreamingField,
-        config: FieldConfig,
+        config: VectorMatrixConfig,
         device: torch.device | str = "cpu",
         workers: Workers | None = None,
     ) -> None:
@@ -84,7 +84,7 @@ class FieldView:
     @staticmethod
     def open(
         data: bytes,
-        config: FieldConfig,
+        config: VectorMatrixConfig,
         space: Space,
         num_frames: int,
         device: torch.device | str = "cpu",

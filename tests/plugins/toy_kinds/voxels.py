@@ -1,21 +1,27 @@
 """A kind of field that i4d has never heard of: coloured voxels that stand still, fitted by autograd."""
 
-import json
-import struct
+from dataclasses import dataclass
 
-import safetensors.torch
 import torch
 
-from i4d.fields.protocol import FieldImage, FitReport, Header
+from i4d.config import FieldConfig
+from i4d.config.options import opt
+from i4d.fields.base import BaseField, BaseKind, read_plain, write_plain
+from i4d.fields.protocol import FieldImage, FitReport, Header, StepWork
 from i4d.geometry.cameras import camera_rays
 
 SIDE, SAMPLES = 16, 24
 
 
-class Voxels:
+@dataclass
+class Options(FieldConfig):
+    rays: int = opt(256, "rays per step", low=1)
+
+
+class Voxels(BaseField):
     def __init__(self, config, scene, seed, device):
-        self.config, self.scene, self.seed, self.kernels = config, scene, seed, "off"
-        self.step = self.total_steps = 0
+        super().__init__(KIND.identity(config))
+        self.config, self.scene, self.seed = config, scene, seed
         near, far = scene.bounds.near, min(scene.bounds.far, 4 * scene.bounds.near)
         self.depths = torch.linspace(near, far, SAMPLES)
         ends = [o + d * z for c in scene.cameras for o, d in [camera_rays(c)] for z in (near, far)]
@@ -33,9 +39,6 @@ class Voxels:
         weights = alpha * left
         middle = (weights.cumsum(1) < 0.5).sum(1).clamp(max=SAMPLES - 1)
         return (weights * seen[:3].sigmoid()).sum(-1).T, self.depths[middle]
-
-    def begin(self, phase, steps):
-        self.step, self.total_steps = 0, steps
 
     def advance(self, bank, num_steps):
         for _ in range(min(num_steps, self.total_steps - self.step)):
@@ -56,45 +59,25 @@ class Voxels:
         size = camera.height, camera.width
         return FieldImage(rgb.view(*size, 3), depth.view(size), torch.ones(size))
 
-    def exposed(self, rgb, view):
-        return rgb
-
-    def corrected(self, camera, view):
-        return camera
-
-    def to(self, device):
-        self.grid = self.grid.to(device)
-
     def save(self, light=False):
-        about = {"format": Kind.format, "step": self.step, "total": self.total_steps, "light": light}
-        return safetensors.torch.save({"grid": self.grid.contiguous()}, {"i4d": json.dumps(about)})
+        return write_plain(Kind.format, {"grid": self.grid}, step=self.step, total=self.total_steps)
 
     def load(self, data):
-        self.grid = safetensors.torch.load(bytes(data))["grid"]
-        self.step, self.total_steps = about(data)["step"], about(data)["total"]
-
-    def summary(self):
-        return f"{SIDE} voxels a side"
+        tensors, about = read_plain(data)
+        self.grid, self.step, self.total_steps = tensors["grid"], about["step"], about["total"]
 
 
-def about(data):
-    (length,) = struct.unpack("<Q", bytes(data[:8]))
-    return json.loads(json.loads(bytes(data[8 : 8 + length]))["__metadata__"]["i4d"])
+class Kind(BaseKind):
+    name, format, options = "voxels", "toy voxels 1", Options
 
-
-class Kind:
-    name, format = "voxels", "toy voxels 1"
+    def work(self, config):
+        return StepWork(config.rays, "rays", 10_000)
 
     def make(self, config, scene, seed, device="cpu", workers=None, group=None, distance=None):
         return Voxels(config, scene, seed, device)
 
-    def open(self, data, config, scene, device="cpu", workers=None):
-        field = Voxels(config, scene, 0, device)
-        field.load(data)
-        return field
-
     def peek(self, data):
-        return Header("voxels", about(data)["step"], 0, about(data)["light"], "ndc")
+        return Header("voxels", read_plain(data)[1]["step"], 0, False, "ndc")
 
     def predicted_bytes(self, config, num_frames, fields=1):
         return 16 * SIDE**3 * fields

@@ -7,12 +7,12 @@ import dataclasses
 import pytest
 from null_rig import SETTINGS, NullRig, config, scene
 
-from i4d.config import FieldConfig
 from i4d.driver import events
 from i4d.driver.plan import make_plan
 from i4d.driver.pool import Limits
 from i4d.exec.local import LocalExecutor
 from i4d.exec.protocol import Handle
+from i4d.fields.vector_matrix.config import VectorMatrixConfig
 from i4d.services.trainer import TrainerScene
 
 
@@ -21,7 +21,7 @@ def fitted(path, executor, limits, kill_at=0, watch=False):
     rig = NullRig(path, plan)
     parts = rig.scene
     known = TrainerScene(parts.cameras, parts.bounds, parts.num_frames, parts.train_views)
-    field = FieldConfig(grid_start=4096, grid_end=4096, growth_at=[], rays=64)
+    field = VectorMatrixConfig(grid_start=4096, grid_end=4096, growth_at=[], rays=64)
     plain = rig.specs
 
     def specs(editors, delay_s=0.0):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from i4d.config import FieldConfig
 from i4d.errors import FitError
 from i4d.fields.frames import FrameBank
 from i4d.fields.vector_matrix.checkpoint import decode, encode, restore
+from i4d.fields.vector_matrix.config import VectorMatrixConfig
 from i4d.fields.vector_matrix.fit import Fitter
 from i4d.fields.vector_matrix.from_config import voxel_levels
 from i4d.fields.vector_matrix.image import render_image
@@ -25,7 +25,7 @@ from i4d.types import Bounds, Camera
 
 WIDTH, HEIGHT, FRAMES = 32, 24, 3
 BOUNDS = Bounds("ndc", ((-1.6, -1.4, -1.0), (1.6, 1.4, 0.7)), near=1.0, far=6.0)
-TINY = FieldConfig(
+TINY = VectorMatrixConfig(
     grid_start=8000,
     grid_end=60000,
     growth_at=[0.3, 0.6],

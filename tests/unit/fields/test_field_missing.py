@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from i4d.config import FieldConfig
 from i4d.errors import FitError
 from i4d.fields.frames import FrameBank
+from i4d.fields.vector_matrix.config import VectorMatrixConfig
 from i4d.fields.vector_matrix.fit import Fitter
 from i4d.fields.vector_matrix.spaces import space_for
 from i4d.types import Bounds, Camera
@@ -51,7 +51,7 @@ def test_a_frame_that_no_view_has_is_left_out_of_the_fit():
     assert made.drawn.tolist() == [0, 1, 3]
     with pytest.raises(FitError, match="no trained view has frame 2"):
         made.draw_pixels(2, 64, torch.Generator())
-    config = FieldConfig(grid_start=1000, grid_end=1000, growth_at=[], rays=64, samples=8, proposals=8)
+    config = VectorMatrixConfig(grid_start=1000, grid_end=1000, growth_at=[], rays=64, samples=8, proposals=8)
     space = space_for(Bounds("box", ((-1.0, -1, 1), (1.0, 1, 3)), 0.5, 5.0), rig())
     fitter = Fitter(config, space, FRAMES, 0)
     fitter.begin("fit", 12)

@@ -39,7 +39,7 @@ def run_with_fields(path, **field):
     for key, value in {**TINY, **field}.items():
         setattr(config.field, key, value)
     run.write_config(cfg.to_dict(config))
-    plain = cfg.FieldConfig(**TINY)
+    plain = cfg.VectorMatrixConfig(**TINY)
     for index in range(ROUNDS):
         fitter = Fitter(plain, space_for(scene.bounds, scene.cameras), scene.num_frames, index)
         digest = put_checkpoint(run.store, fitter.save())

@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 from null_rig import NullRig, config, scene
 
-from i4d.config import EditorConfig
 from i4d.driver import events
 from i4d.driver.plan import predicted_forwards
 from i4d.driver.schedules import scheduled_plan
+from i4d.editors.instruct_pix2pix.config import InstructPix2PixConfig
 from i4d.exec.local import LocalExecutor
 from i4d.exec.protocol import ServiceSpec
 from i4d.types import EditSettings
@@ -23,7 +23,7 @@ class EditorRig(NullRig):
 
     def specs(self, editors, delay_s=0.0):
         trainer, *others = super().specs(editors, delay_s)
-        editor = EditorConfig(weights=self.weights)
+        editor = InstructPix2PixConfig(weights=self.weights)
         kwargs = {"store": self.folder.store.uri, "editor": editor, "device": "cpu", "num_threads": 1}
         path = "i4d.services.editor:EditorService"
         return [trainer, *(ServiceSpec(s.name, path, {**kwargs, "name": s.name}, threads=1) for s in others)]

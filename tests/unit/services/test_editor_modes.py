@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from i4d.config import EditorConfig
+from i4d.editors.instruct_pix2pix.config import InstructPix2PixConfig
 from i4d.services.editor import EditorService
 from i4d.store.blocks import BlockReader, write_block
 from i4d.store.objects import open_store
@@ -33,7 +33,7 @@ def rig(tmp_path, tiny_editor_folder):
         at,
         depth,
         lambda **more: EditorService(
-            store.uri, editor=EditorConfig(weights=str(tiny_editor_folder), **more), device="cpu"
+            store.uri, editor=InstructPix2PixConfig(weights=str(tiny_editor_folder), **more), device="cpu"
         ),
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from i4d.config import EditorConfig
+from i4d.editors.instruct_pix2pix.config import InstructPix2PixConfig
 from i4d.errors import BlockError, ClusterError, EditError, WeightsError
 from i4d.services.device import choose_device
 from i4d.services.editor import EditorService
@@ -35,7 +35,7 @@ def scene(tmp_path, tiny_editor_folder):
     edited = write_block(store, 255 - frames[:1])
 
     def service(where=store, **changes):
-        editor = EditorConfig(weights=str(tiny_editor_folder))
+        editor = InstructPix2PixConfig(weights=str(tiny_editor_folder))
         return EditorService(where.uri, **({"editor": editor, "device": "cpu"} | changes))
 
     return store, block.digest, edited.digest, service
@@ -220,7 +220,7 @@ def test_failures_name_the_task_or_the_place(scene, monkeypatch):
     with pytest.raises(BlockError, match="0123"):
         service.edit_window(window_task(scene, anchor_edited=FrameAddress("0123" * 8, 0)))
     with pytest.raises(WeightsError):
-        scene[3](editor=EditorConfig(weights="./nowhere")).warm_up()
+        scene[3](editor=InstructPix2PixConfig(weights="./nowhere")).warm_up()
     model = service._loaded().model
     monkeypatch.setattr(
         model, "decode", lambda latents, h, w: torch.full((len(latents), 3, h, w), float("nan"))

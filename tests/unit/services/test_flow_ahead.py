@@ -9,11 +9,12 @@ import pytest
 import torch
 from null_rig import SETTINGS, NullRig, config, scene
 
-from i4d.config import EditorConfig, FlowConfig
+from i4d.config import FlowConfig
 from i4d.driver import events
 from i4d.driver.ahead import flow_pairs
 from i4d.driver.plan import Chain, RoundPlan, WindowPlan, make_plan
 from i4d.driver.stages import Look, window_jobs
+from i4d.editors.instruct_pix2pix.config import InstructPix2PixConfig
 from i4d.errors import EditError
 from i4d.exec.local import LocalExecutor
 from i4d.flow.find import find_estimator
@@ -66,7 +67,7 @@ def test_what_fails_ahead_is_told_once(tmp_path):
 
 def test_an_editor_on_a_cpu_has_no_cores_to_spare(tmp_path, tiny_editor_folder):
     store, at = frames_in(tmp_path / "store")
-    editor, flow = EditorConfig(weights=str(tiny_editor_folder)), FlowConfig(method="dis")
+    editor, flow = InstructPix2PixConfig(weights=str(tiny_editor_folder)), FlowConfig(method="dis")
     service = EditorService(store.uri, editor=editor, flow=flow, device="cpu")
     assert service.foresee("dis", [(at[0], at[1])]) is False
 
@@ -107,7 +108,7 @@ def test_an_editor_beside_a_gpu_begins_at_once_and_the_flows_are_there_for_its_w
     tmp_path, tiny_editor_folder
 ):
     store, at = frames_in(tmp_path / "store")
-    editor, flow = EditorConfig(weights=str(tiny_editor_folder)), FlowConfig(method="dis")
+    editor, flow = InstructPix2PixConfig(weights=str(tiny_editor_folder)), FlowConfig(method="dis")
     service = EditorService(store.uri, editor=editor, flow=flow, device="cpu", num_threads=3)
     service._device = torch.device("cuda", 0)  # nothing of foresight itself touches it
     assert service.foresee("dis", [(at[0], frame) for frame in at[1:]]) is True

@@ -1,21 +1,25 @@
 """What results follow from, settled once: in the same words by the driver and by the workers."""
 
 import dataclasses
+import importlib.util
 import shutil
 
 import pytest
 from null_rig import scene
 
 from i4d import identity
-from i4d.config import Config, EditorConfig, FieldConfig
+from i4d.config import Config
 from i4d.driver.plan import make_plan
 from i4d.driver.pool import require_identity
 from i4d.editors.instruct_pix2pix import kind
+from i4d.editors.instruct_pix2pix.config import InstructPix2PixConfig
 from i4d.editors.instruct_pix2pix.load import load_editor
 from i4d.editors.instruct_pix2pix.weights import HUB_DEFAULT, pinned
 from i4d.errors import IdentityError, WeightsError
 from i4d.exec.placement import Peaks, place
 from i4d.exec.protocol import NodeResources, Resources
+from i4d.fields.vector_matrix.config import VectorMatrixConfig
+from i4d.fields.vector_matrix.fit import identity_with
 from i4d.launch import specs_of
 from i4d.services.editor import EditorService
 from i4d.services.trainer import TrainerScene, TrainerService
@@ -62,17 +66,21 @@ def test_a_worker_with_other_weights_settings_or_kernels_is_refused(tiny_editor_
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
-    elsewhere = EditorConfig(weights=str(copy), dtype="float32")
+    elsewhere = InstructPix2PixConfig(weights=str(copy), dtype="float32")
     other = EditorService(str(tmp_path / "store"), editor=elsewhere, device="cpu")
     with pytest.raises(IdentityError, match="another editor"):
         require_identity(other.warm_up(), ours, ("editor",))
     for change in ({"lr_grid": 0.01}, {"kernels": "graphs"}):
         field = dataclasses.replace(settings.field, **change)
         theirs = trainer(tmp_path, field).warm_up()
-        wanted = dataclasses.replace(ours, field=identity.field_identity(field, field.kernels))
+        wanted = dataclasses.replace(ours, field=named(field, field.kernels))
         expected = ours if "lr_grid" in change else wanted
         with pytest.raises(IdentityError, match="another field"):
             require_identity(theirs, expected, ("field",))
+
+
+def named(config, kernels):
+    return identity.field_identity(config, identity_with(config, kernels))
 
 
 def opens(values):
@@ -104,7 +112,7 @@ def test_what_a_gpu_means(lpips, loss, tiny_editor_folder, monkeypatch, tmp_path
         (tmp_path / "trunk").write_bytes(b"t")
         return tmp_path / "trunk", tmp_path / "trunk"
 
-    monkeypatch.setattr(identity.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
     monkeypatch.setattr(identity, "lpips_files", files)
     monkeypatch.setattr("i4d.services.identity.lpips_files", files)
     settings = config(tiny_editor_folder, refit_loss="auto")
@@ -115,7 +123,7 @@ def test_what_a_gpu_means(lpips, loss, tiny_editor_folder, monkeypatch, tmp_path
         loss,
     )
     assert ("LPIPS" in found.field) == lpips and "float16" in found.editor
-    monkeypatch.setattr(identity.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     without = config(tiny_editor_folder)
     identity.settle(without, "cuda")
     assert without.field.kernels == "off"
@@ -191,17 +199,17 @@ def test_every_byte_of_large_files_counts_and_is_read_once(tmp_path, monkeypatch
 
 
 def test_field_settings_all_count():
-    base = identity.field_identity(FieldConfig(), "off")
-    for option in dataclasses.fields(FieldConfig):
-        value = getattr(FieldConfig(), option.name)
+    base = named(VectorMatrixConfig(), "off")
+    for option in dataclasses.fields(VectorMatrixConfig):
+        value = getattr(VectorMatrixConfig(), option.name)
         if isinstance(value, str):
             other = "other"
         elif isinstance(value, list):
             other = [*value, 1]
         else:
             other = value + 1
-        changed = dataclasses.replace(FieldConfig(), **{option.name: other})
-        assert option.name == "kernels" or identity.field_identity(changed, "off") != base, option.name
+        changed = dataclasses.replace(VectorMatrixConfig(), **{option.name: other})
+        assert option.name == "kernels" or named(changed, "off") != base, option.name
 
 
 def test_a_fit_alone_asks_for_no_weights_of_an_editor_or_of_flow(monkeypatch):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from i4d.config import FieldConfig
 from i4d.errors import BlockError, FitError, WeightsError
+from i4d.fields.vector_matrix.config import VectorMatrixConfig
 from i4d.geometry.corrections import corrected
 from i4d.services.trainer import TrainerScene, TrainerService
 from i4d.store.blocks import BlockReader, write_block
@@ -15,7 +15,7 @@ from i4d.store.objects import open_store
 from i4d.types import Bounds, Camera, LocalRender, Region, RenderTask, TableRun
 
 WIDTH, HEIGHT, FRAMES = 20, 14, 2
-FIELD = FieldConfig(
+FIELD = VectorMatrixConfig(
     grid_start=4000,
     grid_end=8000,
     growth_at=[0.5],

@@ -1,44 +1,15 @@
-"""The configuration of a run: dataclasses with defaults, YAML files on top, `--set a.b=c` on top of that.
+"""The blocks of a configuration that no kind owns, and what all kinds of fields and editors have in common.
 
-Unknown keys are refused with the nearest known one; values are checked against type, choices and range. The
-resolved configuration is stored in the run folder, so a run can be read, resumed and compared without its
-command line.
+A kind adds options of its own in a dataclass of its own, derived from `FieldConfig` or `EditorConfig`.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import re
-import sysconfig
-import typing
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-import yaml
-
-from i4d.errors import ConfigError
-from i4d.types import Attention, BoundsKind, Mode, Noise, Norm, References, Refit
-
-
-def opt(
-    default: Any,
-    help: str,
-    *,
-    choices: tuple = (),
-    low: float | None = None,
-    high: float | None = None,
-    pattern: str = "",
-    auto: type | None = None,
-) -> Any:
-    """Declare an option: default, one line of help, and what it may be (inclusive range, whole pattern of a
-    string). `auto`: the type of an option that may also be "auto", which is None here.
-    """
-    meta = {"help": help, "choices": choices, "low": low, "high": high, "pattern": pattern, "auto": auto}
-    if isinstance(default, (list, dict)):
-        return dataclasses.field(default_factory=lambda: type(default)(default), metadata=meta)
-    return dataclasses.field(default=default, metadata=meta)
+from i4d.config.options import opt
+from i4d.types import Attention, BoundsKind, Mode, Noise, References, Refit
 
 
 @dataclass
@@ -95,73 +66,20 @@ class SceneConfig:
 
 @dataclass
 class FieldConfig:
-    """The 4D field and how it is fitted (method page, section 6)."""
+    """The 4D field and how it is fitted; what every kind of field has."""
 
     kind: str = opt(
         "vector_matrix",
         "kind of field; others come with packages that bring the entry point i4d.fields",
         pattern="[a-z][a-z0-9_]*",
     )
-    grid_start: int = opt(2097152, "voxels at the start (128^3)", low=512)
-    grid_end: int = opt(262144000, "voxels at the end (640^3)", low=512)
-    growth_at: list = opt([0.1, 0.2, 0.35, 0.5], "growth points as shares of `fit_steps`")
-    density_components: list = opt([16, 16, 16], "components per plane-line pair: xy, xz, yz")
-    colour_components: list = opt([24, 24, 24], "likewise for appearance")
-    channels_per_frame: float = opt(2.0, "new streaming channels per frame", low=0.0, high=16.0)
-    feature_dim: int = opt(27, "appearance features", low=3, high=256)
-    mlp_width: int = opt(128, "hidden width of the colour MLP", low=8, high=1024)
-    permanent_share: float = opt(
-        0.5, "share of the components that never leave; the others stream", low=0.0, high=1.0
-    )
-    view_frequencies: int = opt(
-        0,
-        "frequencies of the viewing direction in colour; 0: none. A dozen cameras are learned by heart",
-        low=0,
-        high=8,
-    )
-    density: str = opt("softplus", "activation of density", choices=("relu", "softplus"))
-    density_scale: float = opt(25.0, "density per field unit of an activation of 1 (distance scale)", low=0.0)
-    density_shift: float = opt(
-        -3.0, "added before softplus; a fit that starts as fog finds surfaces,", low=-100.0, high=100.0
-    )
-    samples: int = opt(0, "intervals per ray; 0: from the grid's resolution", low=0, high=8192)
-    proposals: int = opt(
-        0, "looks at the coarse density map per ray; 0: from the grid's resolution", low=0, high=8192
-    )
-    shaded: int = opt(
-        16,
-        "places per ray where colour is read: groups of intervals of about equal weight; 0: every interval",
-        low=0,
-        high=8192,
-    )
+    fit_steps: int = opt(20000, "steps of the reconstruction", low=1)
+    refit_steps: int = opt(3000, "steps of the refit in each round", low=0)
     exposure: str = opt(
         "auto",
         "camera: brightness and white balance of trained cameras are fitted along, pictures are neutral; "
         "auto: where the check finds that cameras differ by a third of a stop",
         choices=("auto", "off", "camera"),
-    )
-    cameras: str = opt(
-        "fixed",
-        "refined: small corrections of the trained cameras' poses and focal lengths are found in the fit",
-        choices=("fixed", "refined"),
-    )
-    background: list = opt([], "colour behind the field, RGB in [0, 1]; empty: the field's far end is opaque")
-    learn_background: bool = opt(
-        False, "fit the colour behind the field along, from `background` or, where that is empty, from grey"
-    )
-    fit_steps: int = opt(20000, "steps of the reconstruction", low=1)
-    refit_steps: int = opt(3000, "steps of the refit in each round", low=0)
-    rays: int = opt(8192, "rays per step", low=16)
-    lr_grid: float = opt(0.05, "Adam rate of planes and lines", low=0.0)
-    lr_mlp: float = opt(0.001, "Adam rate of the MLP", low=0.0)
-    lr_decay: float = opt(0.1, "rate at the end of a phase relative to its start", low=0.0, high=1.0)
-    refit_rate: float = opt(0.4, "rates of a refit relative to the fit's", low=0.0)
-    tv_weight: float = opt(5.0, "total variation weight (planes x 1e-2, lines x 1e-3)", low=0.0)
-    distortion: float = opt(
-        0.0,
-        "weight of the distortion loss in a fit: draws the weight of a ray together (mip-NeRF 360)",
-        low=0.0,
-        high=10.0,
     )
     refit_loss: str = opt(
         "squared",
@@ -169,35 +87,11 @@ class FieldConfig:
         "where they are found, on a GPU",
         choices=("auto", "squared", "robust", "gradient", "perceptual"),
     )
-    refit_perceptual: float = opt(
-        0.01, "weight of the perceptual term beside the squared error", low=0.0, high=10.0
-    )
-    refit_patch: int = opt(
-        48, "pixels a side of the patch that the perceptual term compares in every step", low=36, high=512
-    )
-    refit_variation: float = opt(
-        1.0,
-        "total variation of a refit relative to the fit's: less keeps more of an edit's texture",
-        low=0.0,
-        high=10.0,
-    )
-    refit_geometry: float = opt(
-        0.1, "rate of density in a refit relative to colour's: edits seldom move things", low=0.0, high=10.0
-    )
-    motion_share: float = opt(
-        0.2, "share of rays from moving pixels in a fit and the first half of a refit", low=0.0, high=1.0
-    )
-    dtype: str = opt("auto", "compute type", choices=("auto", "float32", "bfloat16", "float16"))
-    kernels: str = opt(
-        "auto",
-        "fused GPU kernels; auto: in CUDA graphs where Triton is installed; eager: without graphs",
-        choices=("auto", "graphs", "eager", "off"),
-    )
 
 
 @dataclass
 class EditorConfig:
-    """The diffusion editor."""
+    """The editor; what every kind of editor has."""
 
     kind: str = opt(
         "auto",
@@ -221,26 +115,12 @@ class EditorConfig:
         "joint GroupNorm too",
         choices=get_args(Mode),
     )
-    turbo_keys: int = opt(
-        16, "turbo: anchor keys thinned to one in so many at the top level", choices=(1, 4, 16)
-    )
-    turbo_second_keys: int = opt(4, "turbo: likewise at the second level", choices=(1, 4, 16))
-    turbo_depth: int = opt(2, "turbo: deeper levels of the UNet at every n-th step", low=1, high=8)
-    turbo_guidance: int = opt(
-        2, "turbo: guidance branches besides the full one at every n-th step", low=1, high=8
-    )
     batch: int = opt(
         0,
         "frames of a window that go through the editor at once; 0: as many as the smallest card has room for",
         low=0,
         high=64,
     )
-    compile: str = opt(
-        "off",
-        "torch.compile on top of the editor's own kernels, in exact and turbo mode; takes minutes; auto: off",
-        choices=("auto", "off", "on"),
-    )
-    norm: Norm = opt("frame", "GroupNorm over one frame or the whole window", choices=get_args(Norm))
     text_guidance: float | None = opt(
         None,
         "s_T (--guidance-scale); auto: what the weights' model card recommends, else 9.5",
@@ -455,143 +335,3 @@ class ClusterConfig:
     )
     elastic: bool = opt(False, "begin with the editors there is room for; the others join when nodes come")
     dashboard: bool = opt(True, "start Ray's dashboard with a local Ray")
-
-
-@dataclass
-class Config:
-    """A whole run."""
-
-    seed: int = opt(0, "everything random follows from this", low=0)
-    storage_path: str = opt("", "folder or URI that all nodes reach; empty: the run folder")
-    scene: SceneConfig = dataclasses.field(default_factory=SceneConfig)
-    field: FieldConfig = dataclasses.field(default_factory=FieldConfig)
-    editor: EditorConfig = dataclasses.field(default_factory=EditorConfig)
-    flow: FlowConfig = dataclasses.field(default_factory=FlowConfig)
-    schedule: ScheduleConfig = dataclasses.field(default_factory=ScheduleConfig)
-    local: LocalConfig = dataclasses.field(default_factory=LocalConfig)
-    cluster: ClusterConfig = dataclasses.field(default_factory=ClusterConfig)
-
-
-def known_keys(cls: type = Config, prefix: str = "") -> dict[str, dataclasses.Field]:
-    """Return every dotted key and the dataclass field behind it."""
-    hints = typing.get_type_hints(cls)
-    keys: dict[str, dataclasses.Field] = {}
-    for f in dataclasses.fields(cls):
-        if dataclasses.is_dataclass(hints[f.name]):
-            keys |= known_keys(hints[f.name], f"{prefix}{f.name}.")
-        else:
-            keys[prefix + f.name] = f
-    return keys
-
-
-def _section(config: Config, key: str) -> tuple[Any, str]:
-    *parents, leaf = key.split(".")
-    for name in parents:
-        config = getattr(config, name)
-    return config, leaf
-
-
-def set_key(config: Config, key: str, value: Any, where: str) -> None:
-    """Set one dotted key in place, or raise a ConfigError that names it, the value and what it may be."""
-    keys = known_keys()
-    if key not in keys:
-        near = difflib.get_close_matches(key, keys, n=1, cutoff=0.0)
-        raise ConfigError(f"{where}: unknown key '{key}'", f"did you mean '{near[0]}'?")
-    section, leaf = _section(config, key)
-    setattr(section, leaf, _checked(key, value, keys[key], type(getattr(section, leaf)), where))
-
-
-def _checked(key: str, value: Any, option: dataclasses.Field, kind: type, where: str) -> Any:
-    meta = option.metadata
-    if meta["auto"] is not None:
-        if value is None or value == "auto":
-            return None
-        kind = meta["auto"]
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if kind is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as a string
-        try:
-            value = float(value)
-        except ValueError:
-            pass
-    if kind is str and value is None:
-        value = ""
-    if (
-        kind is str and isinstance(value, bool) and "off" in meta["choices"]
-    ):  # YAML 1.1 reads on and off as booleans
-        value = "on" if value else "off"
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ConfigError(f"{where}: {key} = {value!r} is not a {kind.__name__}", meta["help"])
-    if meta["pattern"] and not re.fullmatch(meta["pattern"], str(value)):
-        raise ConfigError(f"{where}: {key} = {value!r}", meta["help"])
-    if meta["choices"] and value not in meta["choices"]:
-        raise ConfigError(f"{where}: {key} = {value!r}", f"one of {', '.join(map(str, meta['choices']))}")
-    low, high = meta["low"], meta["high"]
-    if kind in (int, float) and (
-        value != value or (low is not None and value < low) or (high is not None and value > high)
-    ):
-        raise ConfigError(
-            f"{where}: {key} = {value} is out of range", f"{low} to {high if high is not None else 'any'}"
-        )
-    return value
-
-
-def merge(config: Config, tree: dict, where: str, prefix: str = "") -> None:
-    """Set every leaf of a nested mapping in place."""
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{where}: expected a mapping, found {type(tree).__name__}")
-    sections = {k.rsplit(".", 1)[0] for k in known_keys() if "." in k}
-    for name, value in tree.items():
-        key = f"{prefix}{name}"
-        if key in sections:
-            merge(config, value or {}, where, key + ".")
-        else:
-            set_key(config, key, value, where)
-
-
-def read_yaml(path: Path) -> dict:
-    """Return the mapping in a YAML file; ConfigError names the file and line otherwise."""
-    try:
-        tree = yaml.safe_load(path.read_bytes())  # bytes: UTF-8 or -16, whatever the locale
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
-    except OSError as err:
-        raise ConfigError(f"{path}: cannot be read ({err.strerror})") from None
-    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as err:
-        mark = getattr(err, "problem_mark", None)
-        raise ConfigError(f"{path}{f', line {mark.line + 1}' if mark else ''}: not valid YAML") from None
-    if tree is not None and not isinstance(tree, dict):
-        raise ConfigError(f"{path}: expected a mapping, found {type(tree).__name__}")
-    return tree or {}
-
-
-def parse_assignment(text: str) -> tuple[str, Any]:
-    """Split `a.b=c`; the value is read as YAML, so lists, numbers and booleans work."""
-    key, sep, value = text.partition("=")
-    if not sep or not key.strip():
-        raise ConfigError(f"--set {text}: expected key=value")
-    try:
-        return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {text}: the value is not valid YAML") from None
-
-
-def shipped(kind: str) -> Path:
-    """Return the folder of shipped configs (`kind` "scenes" or "presets"), installed or in a checkout."""
-    checkout = Path(__file__).resolve().parent.parent / "configs"
-    for root in (checkout, Path(sysconfig.get_path("data")) / "share" / "i4d" / "configs"):
-        if (root / kind).is_dir():
-            return root / kind
-    raise ConfigError(f"the {kind} shipped with i4d are missing", "reinstall the package")
-
-
-def to_dict(config: Config) -> dict:
-    """Return the configuration as nested plain values, ready for YAML or JSON."""
-    return dataclasses.asdict(config)
-
-
-def from_dict(tree: dict, where: str) -> Config:
-    """Return a Config from nested plain values (a stored run's resolved configuration)."""
-    config = Config()
-    merge(config, tree, where)
-    return config
