@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from i4d.metrics.image import image_psnr
+from i4d.metrics.kinds.edited_frames import disagreement_elsewhere
 from i4d.report.answers import answers_of, named_edit, source_frames, why_no_answer_of
-from i4d.report.edited_frames import disagreement_elsewhere
+from i4d.report.evaluation import RunEvaluation
 from i4d.report.footage import Footage
 from i4d.report.judging import probe_frames
 from i4d.types import FrameAddress
@@ -35,7 +36,7 @@ def by_round(footage: Footage) -> list[dict[str, Any]]:
     """
     told = footage.run.read_json("rounds.json") or {"rounds": []}
     answers, probes = _answers(footage) if told["rounds"] else None, _probes(footage)
-    out = []
+    out, run = [], RunEvaluation(footage)
     for found in told["rounds"]:
         rows = probes.get(found["round"], [])[: len(answers or [])]  # the others show edited cameras
         near = None
@@ -51,7 +52,7 @@ def by_round(footage: Footage) -> list[dict[str, Any]]:
                 ),
                 3,
             )
-        others = disagreement_elsewhere(footage, partial(footage.edited_frame, round_index=found["round"]))
+        others = disagreement_elsewhere(run, partial(footage.edited_frame, round_index=found["round"]))
         away = {} if others is None else {"cross_view_elsewhere": round(others.relative, 4)}
         out.append({**found, **away, "known_answer_psnr_db": near, "kept": found["round"] == told["kept"]})
     return out

@@ -10,12 +10,13 @@ from typing import Any
 
 from i4d import __version__
 from i4d import config as cfg
+from i4d.metrics.protocol import GROUPS
 from i4d.report.by_round import curves
 from i4d.report.capture import capture_section
 from i4d.report.embed import picture_uri, video_uri
 from i4d.report.evaluate import evaluate
 from i4d.report.evolution import evolution, flow_overlays, shown_view
-from i4d.report.figures import Figure, Group, groups, number
+from i4d.report.figures import Figure, Group, groups, headlines
 from i4d.report.footage import Footage
 from i4d.report.layout import abreast, again, sheet, which
 from i4d.report.timeline import clock_text, fit_svg, timeline_svg
@@ -26,10 +27,6 @@ from i4d.store.objects import write_atomically
 from i4d.store.run_folder import RunFolder
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets" / "report"
-LITTLE_SHARE = 0.02  # of the pixels compared: below this a figure is told with a warning
-LITTLE_DETAIL = (
-    0.4  # of the editor's own frames in the renders: below this the page warns; small fields on CPUs have 0.5
-)
 MAIN_BYTES, MORE_BYTES = (
     14 << 20,
     5 << 20,
@@ -91,7 +88,10 @@ def header(footage: Footage, load: Workload, metrics: dict) -> str:
     title = (
         f"“{escape(footage.prompt)}”" if footage.prompt else f"{escape(footage.scene.name)}, reconstructed"
     )
-    notes = "".join(f'<p class="note">{escape(text)}</p>' for text in [*notices(footage), *faint(metrics)])
+    notes = "".join(
+        f'<p class="note">{escape(text)}</p>'
+        for text in [*notices(footage), *faint(metrics), *metrics.get("warnings", ())]
+    )
     kind = "Edit" if footage.edited else "Reconstruction"
     return (
         f'<p class="eyebrow">i4d · {kind} of {escape(footage.scene.name)}</p><h1>{title}</h1>'
@@ -174,64 +174,31 @@ def notices(footage: Footage) -> list[str]:
 
 
 def faint(metrics: dict) -> list[str]:
-    """Return a warning where the field shows little of what the editor drew; flicker alone would praise such
-    a blur.
+    """Return warnings about the edit's main figures, such as a field that shows little of what the editor
+    drew; flicker alone would praise such a blur.
     """
-    kept = detail_kept(metrics)
-    if kept is None or kept >= LITTLE_DETAIL:
-        return []
-    return [
-        f"The field shows {100 * kept:.0f} % of the detail of the editor's own frames, so its "
-        "renders are blurred; the edit itself stands "
-        "under “What the field was fitted to”. More steps help: field.fit_steps and field.refit_steps."
-    ]
-
-
-def detail_kept(metrics: dict) -> float | None:
-    """Return the share of the edit's detail that the refit kept, or None where only held-out cameras were
-    rendered.
-    """
-    return (metrics.get("edit", {}).get("look", {}).get("edges_kept") or {}).get("value")
+    rows = [row for row in headlines(metrics) if row.metric.key.startswith("edit.") and row.metric.caution]
+    return [f"{row.caution[:1].upper()}{row.caution[1:]}." for row in rows if row.caution]
 
 
 def tiles(metrics: dict) -> list[str]:
     """Return the figures that matter most."""
-    part, edit = metrics["reconstruction"], metrics.get("edit", {})
-    trained = "of_trained_camera" in part
-    shown = part["of_trained_camera"] if trained else part
-    out = [
-        (
-            number(shown["psnr_db"], "", 1),
-            "dB",
-            f"reconstruction, {'trained' if trained else 'unseen'} camera",
+    out = []
+    for row in headlines(metrics):
+        metric, amount, unit = row.metric, row.value, ""
+        if metric.unit == "s":
+            amount = clock_text(metric.value(metrics) or 0.0)
+        elif metric.unit:
+            amount, unit = row.value.rsplit(" ", 1)
+        base = f"{GROUPS[metric.group].lower()} {row.baseline}" if row.baseline else ""
+        best = f"best {metric.better}" if metric.better == "near 1" else ""
+        beside = ", ".join(filter(None, [base, best, "" if metric.caution else row.caution]))
+        about = f"{metric.headline}{row.name.removeprefix(metric.title)}{f' ({beside})' if beside else ''}"
+        out.append(
+            f'<div class="tile"><b>{escape(amount)}<small>{escape(unit)}</small></b>'
+            f"<span>{escape(about)}</span></div>"
         )
-    ]
-    if edit.get("known_answer_psnr_db") is not None:
-        unedited = f"to the known answer (unedited {edit['unedited_to_answer_psnr_db']:.1f} dB)"
-        out.append((number(edit["known_answer_psnr_db"], "", 1), "dB", unedited))
-    if edit.get("object"):
-        out.append((number(edit["object"]["inside_db"], "", 1), "dB", "inside the object"))
-    ratios = {
-        "temporal_ratio": "flicker, relative to unedited",
-        "cross_view_ratio": "disagreement between cameras, relative to unedited",
-    }
-    for key, about in ratios.items():
-        if edit.get(key) is not None:
-            compared = (edit.get(key.removesuffix("_ratio"), {}).get("edited") or {}).get("compared", 1.0)
-            little = (
-                f" (of {100 * compared:.1f} % of the pixels only: says little)"
-                if compared < LITTLE_SHARE
-                else ""
-            )
-            out.append((number(edit[key]), "×", about + little))
-    if (kept := detail_kept(metrics)) is not None:
-        out.append((number(kept), "×", "detail of the edit that the refit kept (best near 1)"))
-    out.append((clock_text(metrics["timing"]["total_s"]), "", "for all stages"))
-    out = [(value, unit if value != "n/a" else "", about) for value, unit, about in out]
-    return [
-        f'<div class="tile"><b>{escape(v)}<small>{unit}</small></b><span>{escape(about)}</span></div>'
-        for v, unit, about in out
-    ]
+    return out
 
 
 # ------------------------------------------------------------------------------------------------ pictures
@@ -377,6 +344,7 @@ def figures_table(found: Sequence[Group], run: str) -> str:
 
 def _row(figure: Figure, head: str) -> str:
     reason = f"<small>Not available: {escape(figure.reason)}.</small>" if figure.reason else ""
+    reason += f"<small>{escape(figure.caution)}</small>" if figure.caution else ""
     cells = [f"<td>{escape(figure.name)}<small>{escape(figure.meaning)}</small>{reason}</td>"]
     sure = f"<small>{escape(figure.interval)}</small>" if figure.interval else ""
     cells.append(f"<td class='num' data-label='Value'><b>{escape(figure.value)}</b>{sure}</td>")

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from reported_run import build, rig, videos
 
-from i4d.report.appearance import FIGURES
+from i4d.metrics.protocol import LOOK
+from i4d.metrics.registry import all_metrics
 from i4d.report.evaluate import PARTS, evaluate
 
 PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
@@ -24,7 +25,7 @@ def rows():
 
 def test_every_figure_has_definition_source_range_and_direction():
     found = rows()
-    assert {f"edit.look.{name}" for name in FIGURES} <= set(found)
+    assert {metric.key for metric in all_metrics()[0] if metric.group == LOOK} <= set(found)
     assert {"reconstruction.psnr_db", "reconstruction.ssim", "reconstruction.lpips"} <= set(found)
     for name, cells in found.items():
         assert len(cells) == 4 and all(cells), name
