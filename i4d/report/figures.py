@@ -27,6 +27,14 @@ class Figure:
     interval: str = ""
     caution: str = ""
 
+    @property
+    def beside(self) -> str:
+        """Return what a value is to be compared with, in a few words; empty where that is clear by itself."""
+        if self.metric.better in ("near 1", "near 0"):
+            return f"best {self.metric.better}"
+        fixed = any(isinstance(places.baseline, float) for places in self.metric.places)
+        return f"{GROUPS[self.metric.group].lower()} {self.baseline}" if self.baseline and not fixed else ""
+
 
 @dataclass(frozen=True)
 class Group:

@@ -6,7 +6,7 @@ import csv
 import io
 import textwrap
 
-from i4d.metrics.protocol import GROUPS, Tree, at
+from i4d.metrics.protocol import Tree, at
 from i4d.report.figures import Figure, groups, headlines, readings
 
 _NAME, _VALUE, _SURE, _BASE = 40, 9, 17, 9  # characters of the columns; a line has 80
@@ -63,9 +63,7 @@ def summary(metrics: Tree) -> list[str]:
     for row in headlines(metrics):
         metric, what = row.metric, row.metric.headline
         note = row.name.removeprefix(metric.title)
-        base = f"{GROUPS[metric.group].lower()} {row.baseline}" if row.baseline else ""
-        best = "best near 1" if metric.better == "near 1" else ""
-        beside = f" ({'; '.join(filter(None, [base, best]))})" if base or best else ""
+        beside = f" ({row.beside})" if row.beside else ""
         out.append(f"{what}{note}: {row.value}{beside}{f'; {row.caution}' if row.caution else ''}")
         out += [
             f"  {name}: {text}" for name, path in metric.also if isinstance(text := at(metrics, path), str)

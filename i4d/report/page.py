@@ -10,27 +10,22 @@ from typing import Any
 
 from i4d import __version__
 from i4d import config as cfg
-from i4d.metrics.protocol import GROUPS
-from i4d.report.by_round import curves
 from i4d.report.capture import capture_section
-from i4d.report.embed import picture_uri, video_uri
+from i4d.report.embed import picture_uri
 from i4d.report.evaluate import evaluate
 from i4d.report.evolution import evolution, flow_overlays, shown_view
-from i4d.report.figures import Figure, Group, groups, headlines
+from i4d.report.figures import groups
 from i4d.report.footage import Footage
-from i4d.report.layout import abreast, again, sheet, which
+from i4d.report.layout import again, sheet, which
+from i4d.report.page_figures import faint, figures_table, tiles
+from i4d.report.page_videos import videos
+from i4d.report.round_curves import curves
 from i4d.report.timeline import clock_text, fit_svg, timeline_svg
-from i4d.report.videos import NO_VIDEOS, Clip, clips, write_clip
 from i4d.report.workload import KINDS, Workload, workload_of
-from i4d.scenes.video import available
 from i4d.store.objects import write_atomically
 from i4d.store.run_folder import RunFolder
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets" / "report"
-MAIN_BYTES, MORE_BYTES = (
-    14 << 20,
-    5 << 20,
-)  # of video: watched cameras and path; edited training views (base64 adds a third)
 _CSP = (
     "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src "
     "'unsafe-inline'"
@@ -173,126 +168,7 @@ def notices(footage: Footage) -> list[str]:
     return list(dict.fromkeys(out))
 
 
-def faint(metrics: dict) -> list[str]:
-    """Return warnings about the edit's main figures, such as a field that shows little of what the editor
-    drew; flicker alone would praise such a blur.
-    """
-    rows = [row for row in headlines(metrics) if row.metric.key.startswith("edit.") and row.metric.caution]
-    return [f"{row.caution[:1].upper()}{row.caution[1:]}." for row in rows if row.caution]
-
-
-def tiles(metrics: dict) -> list[str]:
-    """Return the figures that matter most."""
-    out = []
-    for row in headlines(metrics):
-        metric, amount, unit = row.metric, row.value, ""
-        if metric.unit == "s":
-            amount = clock_text(metric.value(metrics) or 0.0)
-        elif metric.unit:
-            amount, unit = row.value.rsplit(" ", 1)
-        base = f"{GROUPS[metric.group].lower()} {row.baseline}" if row.baseline else ""
-        best = f"best {metric.better}" if metric.better == "near 1" else ""
-        beside = ", ".join(filter(None, [base, best, "" if metric.caution else row.caution]))
-        about = f"{metric.headline}{row.name.removeprefix(metric.title)}{f' ({beside})' if beside else ''}"
-        out.append(
-            f'<div class="tile"><b>{escape(amount)}<small>{escape(unit)}</small></b>'
-            f"<span>{escape(about)}</span></div>"
-        )
-    return out
-
-
 # ------------------------------------------------------------------------------------------------ pictures
-def videos(footage: Footage) -> str:
-    """Return the sections with videos: one per watched camera, the novel path, the edited training views."""
-    if not available():
-        return f"<p class='hint'>{NO_VIDEOS}</p>"
-    found: dict[str, list[Clip]] = {}
-    for clip in clips(footage):
-        if clip.group:
-            found.setdefault(clip.group, []).append(clip)
-    seen = (
-        "never trained on nor edited"
-        if footage.scene.held_out
-        else "no camera is held out, so this one was trained on"
-    )
-    out = []
-    main = sum(len(group) for name, group in found.items() if name != "edited views")
-    for name, group in found.items():
-        if name.startswith("camera"):
-            moves = any(
-                f"camera {camera.name}" == name and camera.path is not None
-                for camera in footage.scene.cameras
-            )
-            kind = "The camera on its own way" if moves else "Fixed camera"
-            out.append(
-                f"<h2>From {escape(name)}</h2><p class='hint'>{kind}, {seen}. Rendered from the field.</p>"
-            )
-        elif name == "path":
-            out.append(
-                "<h2>Along a novel path</h2><p class='hint'>The camera moves where no camera was, "
-                "while time runs.</p>"
-            )
-        else:
-            out.append("<h2>What the field was fitted to</h2>")
-            whose = (
-                "cameras' videos as the editor left them"
-                if len(group) > 1
-                else "camera's video as the editor left it"
-            )
-            out.append(f"<p class='hint'>The training {whose}, before the last refit.</p>")
-            out.append(_group(footage, group, MORE_BYTES // len(group), "videos many"))
-            out.append(again(footage.run.path.name, "report"))
-            continue
-        out.append(_group(footage, group, MAIN_BYTES // main, "videos"))
-        out.append(
-            again(footage.run.path.name, "render", "--path", "spiral" if name == "path" else "side-by-side")
-        )
-    return "\n".join(out)
-
-
-def _group(footage: Footage, group: Sequence[Clip], cap_bytes: int, css: str) -> str:
-    fps, frames = footage.scene.fps, min(clip.num_frames for clip in group)
-    shown = []
-    for clip in group:
-        path = footage.run.path / "videos" / f"{clip.name}.mp4"
-        if not path.is_file():
-            path.parent.mkdir(exist_ok=True)
-            write_clip(path, clip, fps)
-        label = escape(f"Video: {clip.title}, {clip.group}")
-        shown.append(
-            f'<figure><video controls muted playsinline preload="auto" aria-label="{label}" '
-            f'src="{video_uri(path, cap_bytes)}"></video>'
-            f"<figcaption>{escape(clip.title)}</figcaption></figure>"
-        )
-    name = escape(group[0].group)
-    controls = (
-        '<div class="controls" hidden><button type="button">Play</button>'
-        f'<input type="range" min="0" max="{frames - 1}" value="0" step="1" aria-label="Frame, '
-        f'{name}"><output></output></div>'
-    )
-    data = f'data-group data-frames="{frames}" data-fps="{fps:g}"'
-    both = _wipe(group) if css == "videos" and group[-1].title == "Edited" and len(group) > 1 else ""
-    tall, style = abreast(len(group), footage.scene.cameras[0])
-    return (
-        f'<div class="card stage" {data}><div '
-        f'class="{css}{tall}"{style}>{"".join(shown)}</div>{both}{controls}</div>'
-    )
-
-
-def _wipe(group: Sequence[Clip]) -> str:
-    """Return the slider between the last two videos of a group; the page's script puts them over each
-    other.
-    """
-    left, right = (escape(clip.title) for clip in group[-2:])
-    label = escape(f"Slider between {group[-2].title} and {group[-1].title}, {group[0].group}")
-    return (
-        f'<div class="wipe" hidden data-before="{left}, behind the slider" data-after="{right}, '
-        'behind the slider"><div class="pair"></div>'
-        '<input type="range" min="0" max="100" value="50" '
-        f'aria-label="{label}"><p><span>{left}</span><span>{right}</span></p></div>'
-    )
-
-
 def key_frames(footage: Footage) -> str:
     """Return the sheet of the key instant: a row of originals and a row as edited, a column per camera."""
     if not footage.edited:
@@ -316,49 +192,6 @@ def key_frames(footage: Footage) -> str:
 
 
 # ------------------------------------------------------------------------------------------------ tables
-def figures_table(found: Sequence[Group], run: str) -> str:
-    """Return the table of figures with their explanations."""
-    rows = []
-    for group in found:
-        rows.append(f'<tr class="group"><th colspan="5">{escape(group.title)}</th></tr>')
-        heads = (
-            ("Figure", ""),
-            ("Value", " class='num'"),
-            (group.baseline, " class='num'"),
-            ("Better", ""),
-            ("Mean of", ""),
-        )
-        rows.append(
-            f"<tr class='head'>{''.join(f'<th{css}>{escape(text)}</th>' for text, css in heads)}</tr>"
-        )
-        rows += [_row(figure, group.baseline) for figure in group.rows]
-    hint = (
-        "<p class='hint'>Small under a value: its 95 % interval, by resampling frames or pairs of "
-        "cameras.</p>"
-    )
-    return (
-        f"<h2>Figures</h2>{hint}<div class='card'><table "
-        f"class='figures'>{''.join(rows)}</table></div>{again(run, 'eval')}"
-    )
-
-
-def _row(figure: Figure, head: str) -> str:
-    reason = f"<small>Not available: {escape(figure.reason)}.</small>" if figure.reason else ""
-    reason += f"<small>{escape(figure.caution)}</small>" if figure.caution else ""
-    cells = [f"<td>{escape(figure.name)}<small>{escape(figure.meaning)}</small>{reason}</td>"]
-    sure = f"<small>{escape(figure.interval)}</small>" if figure.interval else ""
-    cells.append(f"<td class='num' data-label='Value'><b>{escape(figure.value)}</b>{sure}</td>")
-    for label, text, css in (
-        (head, figure.baseline, " class='num'"),
-        ("Better", figure.better, ""),
-        ("Mean of", figure.over, ""),
-    ):
-        cells.append(
-            f'<td{css} data-label="{escape(label)}">{escape(text)}</td>' if text else f"<td{css}></td>"
-        )
-    return f"<tr>{''.join(cells)}</tr>"
-
-
 def timeline(load: Workload, told: Sequence[str] = ()) -> str:
     """Return who worked when, with warnings that were not `told` yet, the idle share of every worker, and the
     course of the fit.

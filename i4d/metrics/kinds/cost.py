@@ -46,7 +46,7 @@ SECONDS = Metric(
     group=COST,
     column="total_seconds",
     compared=False,
-    headline="for all stages",
+    headline="time of all stages",
     also=(("of these", "timing"),),
     places=(Places("timing.total_s"),),
 )

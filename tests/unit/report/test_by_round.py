@@ -11,10 +11,11 @@ from reported_run import build, rig, videos
 from i4d.driver.journal import plain
 from i4d.metrics.kinds.edited_frames import disagreement_elsewhere
 from i4d.report.answers import picture_answer
-from i4d.report.by_round import by_round, curves
+from i4d.report.by_round import by_round
 from i4d.report.evaluation import RunEvaluation
 from i4d.report.footage import Footage
 from i4d.report.judging import probe_frames
+from i4d.report.round_curves import curves
 from i4d.store.blocks import write_block
 
 
