@@ -107,17 +107,20 @@ def figure(metric: Metric, found: Reading, metrics: Tree) -> Figure:
 
 def details(metric: Metric, metrics: Tree) -> list[str]:
     """Return what else is told of a metric, each a sentence."""
-    found = ((name, at(metrics, path)) for name, path in metric.also)
+    found = ((name, path, at(metrics, path)) for name, path in metric.also)
     return [
-        f"{name[:1].upper()}{name[1:]}: {_text(value, metric)}." for name, value in found if value is not None
+        f"{name[:1].upper()}{name[1:]}: {_text(value, path, metric)}."
+        for name, path, value in found
+        if value is not None
     ]
 
 
-def _text(value: Any, metric: Metric) -> str:
+def _text(value: Any, path: str, metric: Metric) -> str:
     if isinstance(value, dict):
         return "; ".join(
             f"{name.removesuffix('_s').replace('_', ' ')} {number(part, metric.unit, metric.digits)}"
             for name, part in value.items()
+            if f"{path}.{name}" != metric.key
         )
     return value if isinstance(value, str) else number(value, metric.unit, metric.digits)
 

@@ -55,7 +55,7 @@ OWN_SECONDS = Metric(
     "Time without decoding and reconstruction",
     "s",
     "lower",
-    "Seconds of all stages without decoding and the first fit, which runs of a comparison share.",
+    "Seconds of all stages without decoding and the first fit, which runs of a comparison share; not stored.",
     "own",
     (),
     Derived(own_seconds),
