@@ -41,7 +41,7 @@ class Registry(Generic[T]):
 
     def __getitem__(self, name: str) -> T:
         """Return a kind by its name; ConfigError names those there are."""
-        places = self.places()
+        places = self.built_in if name in self.built_in else self.places()
         if name not in places:
             raise ConfigError(
                 f"{self.setting} = {name}: there is no such kind", f"there are {', '.join(sorted(places))}"

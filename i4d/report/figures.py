@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from i4d.metrics.kinds.agreement import LITTLE
 from i4d.metrics.protocol import GROUPS, Metric, Reading, Tree, at
 from i4d.metrics.registry import all_metrics
+
+LITTLE = 0.02  # of the pixels compared: below this a figure is told with a warning
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from i4d.metrics.protocol import (
 from i4d.metrics.steadiness import FLOW, figure, temporal_errors, view_errors
 from i4d.metrics.temporal import FLOOR
 
-LITTLE = 0.02  # of the pixels compared: below this a ratio is told with a warning
 BY_ITSELF = "each_frame_by_itself"  # where frames edited without the method stand
 
 
