@@ -142,7 +142,7 @@ TEMPORAL = Metric(
 _compute, _where, _also = _by_itself("temporal")
 TEMPORAL_ALONE = Metric(
     f"edit.temporal.{BY_ITSELF}",
-    "Flicker, frames edited by themselves",
+    "Flicker in time, every frame edited by itself",
     "px",
     "lower",
     f"The same of frames that the editor edited each by itself, {ALONE}",
@@ -188,7 +188,7 @@ CROSS_VIEW = Metric(
 _compute, _where, _also = _by_itself("cross_view")
 CROSS_VIEW_ALONE = Metric(
     f"edit.cross_view.{BY_ITSELF}",
-    "Disagreement, views edited by themselves",
+    "Disagreement between cameras, every view edited by itself",
     "px",
     "lower",
     f"The same of views that the editor edited each by itself, {ALONE}",
