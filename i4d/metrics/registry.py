@@ -46,6 +46,7 @@ METRICS: Registry[Metric] = Registry(
         "memory": f"{_KINDS}.cost:MEMORY",
     },
 )
+# what else stands in metrics.json
 RESERVED = (
     "version",
     "made",
@@ -57,6 +58,7 @@ RESERVED = (
     "placement",
     "workers",
     "warnings",
+    "edit.name",
 )
 
 
@@ -77,7 +79,7 @@ def all_metrics() -> tuple[list[Metric], list[str]]:
         except Exception as err:  # a package's module may raise anything when it is imported
             troubles.append(f"metric = {name}: {type(err).__name__}: {err}")
         else:
-            if reason := _refused(metric, found):
+            if reason := refused(metric, found):
                 troubles.append(f"metric = {name}: {reason}")
             else:
                 found.append(metric)
@@ -85,17 +87,20 @@ def all_metrics() -> tuple[list[Metric], list[str]]:
     return sorted(found, key=lambda metric: order.index(metric.group)), troubles
 
 
-def _refused(metric: Metric, others: list[Metric]) -> str:
+def refused(metric: Metric, others: list[Metric]) -> str:
     """Return why a metric of another package cannot stand beside `others`, or ""."""
     if not isinstance(metric, Metric):
         return f"{type(metric).__name__} is not an i4d.metrics.protocol.Metric"
-    if metric.key.split(".")[0] in RESERVED:
+    if any(_overlap(metric.key, path) for path in RESERVED):
         return f"key '{metric.key}' is taken"
     for other in others:
-        for path in other.paths():
-            one, two = metric.key + ".", path + "."
-            if one.startswith(two) or two.startswith(one):
-                return f"key '{metric.key}' is taken by '{other.title}'"
+        if any(_overlap(metric.key, path) for path in other.paths()):
+            return f"key '{metric.key}' is taken by '{other.title}'"
         if metric.column == other.column:
             return f"column '{metric.column}' is taken by '{other.title}'"
     return ""
+
+
+def _overlap(one: str, two: str) -> bool:
+    """Return whether one of two paths of metrics.json lies in the other."""
+    return f"{one}.".startswith(f"{two}.") or f"{two}.".startswith(f"{one}.")

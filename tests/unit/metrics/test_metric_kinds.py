@@ -13,7 +13,7 @@ from reported_run import build, rig, videos
 from i4d.errors import StorageError
 from i4d.metrics.measure import measure
 from i4d.metrics.protocol import COST, GROUPS, Derived, Metric, Need, Places, Shared, at, merge, put
-from i4d.metrics.registry import METRICS, all_metrics
+from i4d.metrics.registry import METRICS, all_metrics, refused
 from i4d.report.evaluate import evaluate
 from i4d.report.in_words import as_csv, summary, table
 
@@ -81,6 +81,17 @@ def test_storage_that_is_gone_ends_the_evaluation():
 def test_what_is_no_finite_number_is_a_failure(found):
     tree, told = measure(run(), [replace(TWO, compute=lambda run: found)])
     assert tree["edit"]["two"]["value"] is None and len(told) == 1 and "Two (edit.two)" in told[0]
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["edit", "edit.name", "edit.temporal", "edit.object.inside_db.more", "edit.known_answer_is", "scene"],
+)
+def test_a_key_that_is_taken_is_refused(key):
+    own = [METRICS[name] for name in METRICS.built_in]
+    assert "is taken" in refused(replace(TWO, key=key, column="free", places=()), own)
+    assert "is taken" in refused(replace(TWO, column="temporal_error"), own)
+    assert refused(TWO, own) == "" and "not an i4d" in refused("two", own)
 
 
 def test_wrong_words_are_refused():
