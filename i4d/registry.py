@@ -32,16 +32,16 @@ class Registry(Generic[T]):
     """
 
     def __init__(self, group: str, setting: str, built_in: Mapping[str, str]) -> None:
-        self.group, self.setting, self._built_in = group, setting, dict(built_in)
+        self.group, self.setting, self.built_in = group, setting, dict(built_in)
 
     def places(self) -> dict[str, str]:
         """Return the place "module:object" of every kind by its name, the package's own first."""
         others = {found.name: found.value for found in entry_points(group=self.group)}
-        return self._built_in | {name: place for name, place in others.items() if name not in self._built_in}
+        return self.built_in | {name: place for name, place in others.items() if name not in self.built_in}
 
     def __getitem__(self, name: str) -> T:
         """Return a kind by its name; ConfigError names those there are."""
-        places = self.places()
+        places = self.built_in if name in self.built_in else self.places()
         if name not in places:
             raise ConfigError(
                 f"{self.setting} = {name}: there is no such kind", f"there are {', '.join(sorted(places))}"

@@ -26,6 +26,7 @@ from i4d.commands.options import (
     use_data,
     who,
 )
+from i4d.errors import ConfigError
 
 
 def try_(
@@ -126,6 +127,10 @@ def evaluate(
     caption: Annotated[
         list[str], typer.Option("--caption", help="Twice: the scene before and after, in words, for CLIP")
     ] = [],
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", help="Of a run: also write every figure there, a line a metric"),
+    ] = None,
     storage_path: StoragePath = "",
     debug: Debug = False,
 ) -> None:
@@ -139,10 +144,12 @@ def evaluate(
     from i4d.commands.show import evaluate as carry_out
     from i4d.commands.show import evaluate_videos
 
+    if (originals or like) and csv:
+        raise ConfigError("--csv: figures of a run", "those of videos are in their folder's metrics.json")
     if originals or like:
         evaluate_videos(run, originals, like, prompt, caption, masks, storage_path)
     else:
-        carry_out(run, each, storage_path)
+        carry_out(run, each, storage_path, csv)
 
 
 def report(

@@ -18,10 +18,11 @@ from i4d.commands.lines import wrapped
 from i4d.commands.runs import changed
 from i4d.driver.renders import RenderJob, Shot
 from i4d.errors import ConfigError
+from i4d.metrics.kinds.agreement import BY_ITSELF
 from i4d.report import foreign
 from i4d.report.console import Console
-from i4d.report.each_frame import KEY, each_frame
-from i4d.report.in_words import table
+from i4d.report.each_frame import each_frame
+from i4d.report.in_words import as_csv, table
 from i4d.report.make import measure
 from i4d.report.make import report as write_report
 from i4d.report.shots import novel_path
@@ -48,14 +49,16 @@ def report(run: Path, tensorboard: Path | None = None, camera: str = "", storage
         print(f"{what}: {place}")
 
 
-def evaluate(run: Path, each: int, storage_path: str = "") -> None:
+def evaluate(run: Path, each: int, storage_path: str = "", table_file: Path | None = None) -> None:
     """Measure a run again; `each` frames are also edited each by itself. What was found that way before is
-    kept.
+    kept. Every figure is also written as CSV where a file is given.
     """
     folder, console = RunFolder.open(run, storage_path), Console()
     before = (folder.read_json("metrics.json") or {}).get("edit") or {}
     by_itself = {
-        part: before[part][KEY] for part in ("temporal", "cross_view") if KEY in (before.get(part) or {})
+        part: before[part][BY_ITSELF]
+        for part in ("temporal", "cross_view")
+        if BY_ITSELF in (before.get(part) or {})
     }
     if each:
         console.begin("edit each frame by itself", each)
@@ -63,7 +66,7 @@ def evaluate(run: Path, each: int, storage_path: str = "") -> None:
         console.close()
     metrics = measure(folder, console)
     for part, found in by_itself.items():
-        metrics["edit"][part][KEY] = found
+        metrics["edit"].setdefault(part, {})[BY_ITSELF] = found
         method, alone = found["method"]["relative"], found["edited"]["relative"]
         console.line(
             f"  {part}: {method:.3f} with the method, {alone:.3f} with each of {found['frames']} "
@@ -74,6 +77,9 @@ def evaluate(run: Path, each: int, storage_path: str = "") -> None:
         "\n".join([*table(metrics), "", "last column: which way is better; what each means: docs/metrics.md"])
     )
     print(f"metrics: {folder.path / 'metrics.json'}")
+    if table_file is not None:
+        write_atomically(table_file, as_csv(metrics).encode())
+        print(f"table: {table_file}")
 
 
 def evaluate_videos(

@@ -9,11 +9,12 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from i4d.metrics.interval import Samples, bootstrap_interval, levels
+from i4d.metrics.protocol import AGREEMENT, ANSWER, COST, FIELD, LOOK, Metric
+from i4d.metrics.registry import all_metrics
 from i4d.report.footage import Footage
 from i4d.report.shots import after
 from i4d.report.videos import NO_VIDEOS, Clip, enlarged, write_clip
@@ -34,115 +35,30 @@ class Cell:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A column: its key in CSV, its heading, which direction is better (-1 lower, 1 higher, 0 neither),
-    digits, where it stands.
+_TABLES = (AGREEMENT, ANSWER, LOOK, FIELD, COST)  # in the order of a comparison's columns
+
+
+def columns(only_compared: bool = True) -> list[Metric]:
+    """Return the metrics of a comparison, in the order of its columns; not only those of its tables, the
+    others of its CSV come last.
     """
-
-    key: str
-    title: str
-    better: int
-    digits: int
-    read: Callable[[dict], Any]
-    interval: Callable[[dict], Any] = lambda metrics: None
-    each: Callable[[dict], Any] = lambda metrics: None  # what it is a mean of, as `Samples.to_json`
+    found = sorted(all_metrics()[0], key=lambda metric: _TABLES.index(metric.group))
+    others = [] if only_compared else [metric for metric in found if not metric.compared]
+    return [metric for metric in found if metric.compared] + others
 
 
-def _look(name: str, part: str) -> Callable[[dict], Any]:
-    return lambda metrics: metrics["edit"]["look"].get(name, {}).get(part)
+def digits(metric: Metric) -> int:
+    """Return the decimals of a metric in a comparison: methods lie closer to each other than a reader of one
+    run needs to see.
+    """
+    return metric.digits if metric.unit == "dB" or not metric.digits else 3
 
 
-def _frames(metrics: dict, part: str = "") -> dict:
-    found = metrics["edit"].get("edited_frames") or {}
-    return found if not part else ((found.get(part) or {}).get("edited") or {})
-
-
-def _renders(metrics: dict, part: str) -> dict:
-    return (metrics["edit"].get(part) or {}).get("edited") or {}
-
-
-FIGURES = (
-    Figure(
-        "frames_temporal_error",
-        "temporal error, frames",
-        -1,
-        3,
-        lambda m: _frames(m, "temporal").get("relative"),
-        lambda m: _frames(m, "temporal").get("interval"),
-        lambda m: _frames(m, "temporal").get("each"),
-    ),
-    Figure(
-        "cross_view_error",
-        "cross-view error, key frames",
-        -1,
-        3,
-        lambda m: m["edit"]["cross_view_error"],
-        lambda m: _renders(m, "cross_view").get("interval"),
-        lambda m: _renders(m, "cross_view").get("each"),
-    ),
-    Figure(
-        "cross_view_elsewhere",
-        "cross-view error, first and last frames",
-        -1,
-        3,
-        lambda m: _frames(m, "cross_view").get("relative"),
-        lambda m: _frames(m, "cross_view").get("interval"),
-        lambda m: _frames(m, "cross_view").get("each"),
-    ),
-    Figure(
-        "frames_known_answer_psnr_db",
-        "known answer, frames, dB",
-        1,
-        2,
-        lambda m: _frames(m).get("known_answer_psnr_db"),
-        lambda m: _frames(m).get("known_answer_interval_db"),
-        lambda m: _frames(m).get("known_answer_each_db"),
-    ),
-    Figure(
-        "temporal_error",
-        "temporal error, renders",
-        -1,
-        3,
-        lambda m: m["edit"]["temporal_warp_error"],
-        lambda m: _renders(m, "temporal").get("interval"),
-        lambda m: _renders(m, "temporal").get("each"),
-    ),
-    Figure(
-        "known_answer_psnr_db",
-        "known answer, renders, dB",
-        1,
-        2,
-        lambda m: m["edit"]["known_answer_psnr_db"],
-        lambda m: m["edit"].get("known_answer_interval_db"),
-        lambda m: m["edit"].get("known_answer_each_db"),
-    ),
-    Figure(
-        "object_db",
-        "inside the object, dB",
-        1,
-        2,
-        lambda m: (m["edit"].get("object") or {}).get("inside_db"),
-        lambda m: (m["edit"].get("object") or {}).get("inside_interval_db"),
-        lambda m: (m["edit"].get("object") or {}).get("inside_each_db"),
-    ),
-    Figure(
-        "known_answer_lpips",
-        "LPIPS to it",
-        -1,
-        3,
-        _look("known_answer_lpips", "value"),
-        _look("known_answer_lpips", "interval"),
-        _look("known_answer_lpips", "each"),
-    ),
-    Figure("unet_forwards", "forwards", 0, 0, lambda m: m["unet_forwards"]),
-    Figure("seconds", "seconds", 0, 0, lambda m: own_seconds(m["timing"])),
-)
-
-
-def own_seconds(timing: dict) -> float:
-    """Return the seconds of a run without what cells share: decoding and the reconstruction."""
-    return timing["total_s"] - timing.get("prepare_s", 0.0) - timing.get("fit_s", 0.0)
+def sign(metric: Metric) -> int:
+    """Return which direction is better: 1 higher, -1 lower, 0 neither. What a method spends is set before,
+    so less of it is no merit.
+    """
+    return 0 if metric.group == COST else {"higher": 1, "lower": -1}.get(metric.better, 0)
 
 
 def write_comparison(
@@ -174,24 +90,26 @@ class Row:
     method: str
     runs: tuple[tuple[int, dict], ...]  # seed, metrics
 
-    def read(self, figure: Figure) -> float | None:
+    def read(self, metric: Metric) -> float | None:
         """Return a figure's mean over the seeds that have it."""
-        found = [v for _, m in self.runs if (v := figure.read(m)) is not None]
+        found = [v for _, m in self.runs if (v := metric.value(m)) is not None]
         return float(np.mean(found)) if found else None
 
-    def samples(self, figure: Figure) -> Samples | None:
+    def samples(self, metric: Metric) -> Samples | None:
         """Return what the figure is a mean of, over all seeds; None where any of them does not tell."""
-        parts = [(seed, figure.each(metrics)) for seed, metrics in self.runs]
-        if not all(isinstance(part, dict) and part["values"] for _, part in parts):
+        found_of = ((seed, metric.read(metrics)) for seed, metrics in self.runs)
+        parts = [(seed, dict(found.each or {}) if found else {}) for seed, found in found_of]
+        if not all(part.get("values") for _, part in parts):
             return None
         found = [Samples.from_json(part, seed) for seed, part in parts]
         return sum(found[1:], found[0])
 
-    def interval(self, figure: Figure) -> Sequence[float] | None:
+    def interval(self, metric: Metric) -> Sequence[float] | None:
         """Return a figure's 95 % interval: of a single run its own, of several seeds over all of them."""
         if len(self.runs) == 1:
-            return figure.interval(self.runs[0][1])
-        found = self.samples(figure)
+            alone = metric.read(self.runs[0][1])
+            return alone.interval if alone else None
+        found = self.samples(metric)
         return None if found is None else bootstrap_interval(found.values, origins=found.origins)
 
 
@@ -206,45 +124,47 @@ def rows_of(cells: Sequence[tuple[Cell, dict]]) -> list[Row]:
     return [Row(*names, tuple(runs)) for names, runs in found.items()]
 
 
-def _shown(rows: Rows) -> list[Figure]:
-    """Return the figures that at least one row has; the others are named under the table."""
-    return [figure for figure in FIGURES if any(row.read(figure) is not None for row in rows)]
+def _shown(rows: Rows) -> list[Metric]:
+    """Return the metrics that at least one row has; the others are named under the table."""
+    return [metric for metric in columns() if any(row.read(metric) is not None for row in rows)]
 
 
-def _text(figure: Figure, row: Row) -> str:
-    value, interval = row.read(figure), row.interval(figure)
+def _text(metric: Metric, row: Row) -> str:
+    value, interval = row.read(metric), row.interval(metric)
     if value is None:
         return "-"
-    text = f"{value:.{figure.digits}f}"
-    return text + (f" [{interval[0]:.{figure.digits}f}, {interval[1]:.{figure.digits}f}]" if interval else "")
+    text = f"{value:.{digits(metric)}f}"
+    if not interval:
+        return text
+    return f"{text} [{interval[0]:.{digits(metric)}f}, {interval[1]:.{digits(metric)}f}]"
 
 
-def _leaders(figures: Sequence[Figure], rows: Rows) -> set[tuple[str, str, str]]:
-    """Return (prompt, method, figure's key) where a method is better than each other one of its prompt beyond
+def _leaders(metrics: Sequence[Metric], rows: Rows) -> set[tuple[str, str, str]]:
+    """Return (prompt, method, metric's key) where a method is better than each other one of its prompt beyond
     the 95 % interval of the difference.
     """
     out = set()
-    for figure in (f for f in figures if f.better):
+    for metric in filter(sign, metrics):
         for prompt in _prompts(rows):
-            values = [(v, r) for r in rows if r.prompt == prompt and (v := r.read(figure)) is not None]
+            values = [(v, r) for r in rows if r.prompt == prompt and (v := r.read(metric)) is not None]
             if len(values) < 2:
                 continue
-            _, best = max(values, key=lambda found: figure.better * found[0])
-            if all(_is_better(figure, _paired(figure, best, row)) for _, row in values if row is not best):
-                out.add((prompt, best.method, figure.key))
+            _, best = max(values, key=lambda found: sign(metric) * found[0])
+            if all(_is_better(metric, _paired(metric, best, row)) for _, row in values if row is not best):
+                out.add((prompt, best.method, metric.key))
     return out
 
 
-def _is_better(figure: Figure, difference: tuple[float, float, float] | None) -> bool:
+def _is_better(metric: Metric, difference: tuple[float, float, float] | None) -> bool:
     """Return whether a difference (mean, low, high) is on the better side with its whole interval."""
-    return difference is not None and figure.better * difference[1 if figure.better > 0 else 2] > 0
+    return difference is not None and sign(metric) * difference[1 if sign(metric) > 0 else 2] > 0
 
 
-def _paired(figure: Figure, ours: Row, theirs: Row) -> tuple[float, float, float] | None:
+def _paired(metric: Metric, ours: Row, theirs: Row) -> tuple[float, float, float] | None:
     """Return the mean difference of what both rows measured and its 95 % interval; None where they measured
     different things, or too few cameras to tell.
     """
-    one, other = ours.samples(figure), theirs.samples(figure)
+    one, other = ours.samples(metric), theirs.samples(metric)
     each = one.minus(other) if one and other else None
     if each is None or not levels(each.origins):
         return None
@@ -259,15 +179,15 @@ def markdown(title: str, rows: Rows) -> str:
     """Return the table in Markdown; bold where a method is better than each other one of its prompt beyond
     the interval of the difference.
     """
-    figures = _shown(rows)
-    leaders = _leaders(figures, rows)
+    metrics = _shown(rows)
+    leaders = _leaders(metrics, rows)
     arrow = {-1: " ↓", 0: "", 1: " ↑"}
-    heads = " | ".join(f.title + arrow[f.better] for f in figures)
-    lines = [f"**{title}**", "", f"| prompt | method | {heads} |", "|---|---|" + "---:|" * len(figures)]
+    heads = " | ".join(m.heading + arrow[sign(m)] for m in metrics)
+    lines = [f"**{title}**", "", f"| prompt | method | {heads} |", "|---|---|" + "---:|" * len(metrics)]
     for row in rows:
         texts = [
-            f"**{_text(f, row)}**" if (row.prompt, row.method, f.key) in leaders else _text(f, row)
-            for f in figures
+            f"**{_text(m, row)}**" if (row.prompt, row.method, m.key) in leaders else _text(m, row)
+            for m in metrics
         ]
         lines.append(f"| {row.prompt} | {row.method} | " + " | ".join(texts) + " |")
     return "\n".join([*lines, "", _notes(rows), "", *differences(rows)])
@@ -281,30 +201,30 @@ def differences(rows: Rows) -> list[str]:
     themselves. A difference is bold where its 95 % interval leaves zero out and the first method is the
     better one. Empty for a single method.
     """
-    figures = [f for f in FIGURES if any(row.samples(f) for row in rows)]
+    metrics = [metric for metric in columns() if any(row.samples(metric) for row in rows)]
     lines = []
     for prompt in _prompts(rows):
         first, *others = [row for row in rows if row.prompt == prompt]
         for other in others:
-            texts = [_difference(figure, first, other) for figure in figures]
+            texts = [_difference(metric, first, other) for metric in metrics]
             lines.append(f"| {prompt} | {first.method} - {other.method} | " + " | ".join(texts) + " |")
-    if not lines or not figures:
+    if not lines or not metrics:
         return []
-    heads = "| prompt | difference | " + " | ".join(f.title for f in figures) + " |"
+    heads = "| prompt | difference | " + " | ".join(m.heading for m in metrics) + " |"
     note = (
         "Differences of the same frames (pairs of cameras) with their 95 % intervals; bold: the first method "
         "is better beyond it."
     )
-    return [heads, "|---|---|" + "---:|" * len(figures), *lines, "", note, ""]
+    return [heads, "|---|---|" + "---:|" * len(metrics), *lines, "", note, ""]
 
 
-def _difference(figure: Figure, ours: Row, theirs: Row) -> str:
-    found = _paired(figure, ours, theirs)
+def _difference(metric: Metric, ours: Row, theirs: Row) -> str:
+    found = _paired(metric, ours, theirs)
     if found is None:
         return "-"
-    mean, low, high = (f"{value:+.{figure.digits}f}" for value in found)
+    mean, low, high = (f"{value:+.{digits(metric)}f}" for value in found)
     text = f"{mean} [{low}, {high}]"
-    return f"**{text}**" if _is_better(figure, found) else text
+    return f"**{text}**" if _is_better(metric, found) else text
 
 
 def _notes(rows: Rows) -> str:
@@ -328,7 +248,8 @@ def _notes(rows: Rows) -> str:
     passes = [metrics["unet_forwards"] for row in rows for _, metrics in row.runs]
     if max(passes) > 1.1 * min(passes):
         text += f" Network passes differ: {min(passes)} to {max(passes)} (column forwards)."
-    absent = [f.title for f in FIGURES if f not in _shown(rows)]
+    shown = _shown(rows)
+    absent = [metric.heading for metric in columns() if metric not in shown]
     return text + (
         f" Not measured here (reasons in the cells' metrics.json): {', '.join(absent)}." if absent else ""
     )
@@ -336,20 +257,20 @@ def _notes(rows: Rows) -> str:
 
 def latex(rows: Rows) -> str:
     """Return the table in LaTeX (booktabs), bold as in Markdown."""
-    figures = _shown(rows)
-    leaders = _leaders(figures, rows)
+    metrics = _shown(rows)
+    leaders = _leaders(metrics, rows)
     arrow = {-1: r" $\downarrow$", 0: "", 1: r" $\uparrow$"}
-    lines = [r"\begin{tabular}{ll" + "r" * len(figures) + "}", r"\toprule"]
+    lines = [r"\begin{tabular}{ll" + "r" * len(metrics) + "}", r"\toprule"]
     lines += [
-        " & ".join(["prompt", "method", *(f.title + arrow[f.better] for f in figures)]) + r" \\",
+        " & ".join(["prompt", "method", *(_escaped(m.heading) + arrow[sign(m)] for m in metrics)]) + r" \\",
         r"\midrule",
     ]
     for prompt in _prompts(rows):
         for row in (row for row in rows if row.prompt == prompt):
             texts = []
-            for figure in figures:
-                text = _text(figure, row)
-                bold = (prompt, row.method, figure.key) in leaders
+            for metric in metrics:
+                text = _text(metric, row)
+                bold = (prompt, row.method, metric.key) in leaders
                 texts.append(rf"\textbf{{{text}}}" if bold else text)
             lines.append(" & ".join([_escaped(prompt), _escaped(row.method), *texts]) + r" \\")
         lines.append(r"\midrule" if prompt != _prompts(rows)[-1] else r"\bottomrule")
@@ -362,13 +283,14 @@ def _escaped(text: str) -> str:
 
 
 def as_csv(rows: Rows) -> str:
-    """Return the table with a column per figure and two for its interval; empty where there is none."""
+    """Return the table with a column per metric and two for its interval; empty where there is none."""
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
-    columns = [name for f in FIGURES for name in (f.key, f"{f.key}_low", f"{f.key}_high")]
-    table.writerow(["prompt", "method", "seeds", *columns])
+    metrics = columns(only_compared=False)
+    names = [name for m in metrics for name in (m.column, f"{m.column}_low", f"{m.column}_high")]
+    table.writerow(["prompt", "method", "seeds", *names])
     for row in rows:
-        values = [v for f in FIGURES for v in (row.read(f), *(row.interval(f) or (None, None)))]
+        values = [v for m in metrics for v in (row.read(m), *(row.interval(m) or (None, None)))]
         table.writerow([row.prompt, row.method, len(row.runs), *("" if v is None else v for v in values)])
     return out.getvalue()
 

@@ -16,15 +16,14 @@ from i4d import config as cfg
 from i4d.editors.protocol import EditCost, Editor
 from i4d.editors.registry import editor_kind
 from i4d.errors import ConfigError
+from i4d.metrics.steadiness import planes, temporal_errors, view_errors
 from i4d.metrics.temporal import Unsteadiness
 from i4d.report.footage import Footage
 from i4d.report.shots import KEY_BEFORE, after
-from i4d.report.steadiness import planes, temporal_errors, view_errors
 from i4d.seeds import seed_for
 from i4d.store.run_folder import RunFolder
 from i4d.types import EditSettings, Strength
 
-KEY = "each_frame_by_itself"
 Progress = Callable[[int, int], None]
 
 

@@ -13,10 +13,10 @@ import torch
 from i4d.errors import ConfigError
 from i4d.flow.classical import DisFlow
 from i4d.flow.warp import consistency_mask, warp
+from i4d.metrics.steadiness import planes
 from i4d.report.embed import picture_uri
 from i4d.report.footage import Footage
 from i4d.report.layout import again, sheet, which
-from i4d.report.steadiness import planes
 from i4d.types import FrameAddress
 
 _MOST_STEPS = 8  # pictures of a row: more are thinned evenly

@@ -18,13 +18,13 @@ import cv2
 import numpy as np
 
 from i4d.errors import SceneError
+from i4d.metrics import cells
 from i4d.metrics.image import image_psnr
+from i4d.metrics.steadiness import FLOW, temporal_errors, view_errors
 from i4d.metrics.temporal import Unsteadiness
-from i4d.report import look
 from i4d.report.answers import answer_in_words, answers_of, source_frames, why_no_answer_of
 from i4d.report.footage import Footage
 from i4d.report.shots import KEY_BEFORE
-from i4d.report.steadiness import FLOW, temporal_errors, view_errors
 from i4d.scenes.decode import probe, read_video
 from i4d.scenes.order import by_number
 from i4d.scenes.repertoire.phrases import edit_named_by
@@ -167,8 +167,8 @@ def _camera(
     pair: Pair, prompt: str, footage: Footage | None, captions: tuple[str, str] | None
 ) -> dict[str, Any]:
     edited, original, count = pair.edited.__getitem__, pair.original.__getitem__, len(pair.edited)
-    out: dict[str, Any] = {"frames": count, **look.word_cells(edited, original, count, prompt, captions)}
-    out["sharpness_kept"] = look.sharpness_cell(edited, original, count)
+    out: dict[str, Any] = {"frames": count, **cells.word_cells(edited, original, count, prompt, captions)}
+    out["sharpness_kept"] = cells.sharpness_cell(edited, original, count)
     if count > 1:
         found = temporal_errors(original, {"edited": edited, "originals": original}, count)
         out["temporal_warp_error"] = {
@@ -178,61 +178,63 @@ def _camera(
             "ratio": round(found["edited"].ratio_to(found["originals"]), 4),
             "frames": count,
         }
-        out["long_range"] = look.drift(original, {"edited": edited}, count)["edited"]
+        out["long_range"] = cells.drift(original, {"edited": edited}, count)["edited"]
     else:
-        out["temporal_warp_error"] = out["long_range"] = look.missing(
+        out["temporal_warp_error"] = out["long_range"] = cells.missing(
             "a video of one frame has no steadiness"
         )
     return {**out, **_answers(pair, prompt, footage)}
 
 
-def _background(pair: Pair, folder: Path | None) -> look.Cell:
+def _background(pair: Pair, folder: Path | None) -> cells.Cell:
     """Return the PSNR of edited against original frames where the masks are black."""
     if folder is None:
-        return look.missing("no masks of where the edit may act: --masks FOLDER")
+        return cells.missing("no masks of where the edit may act: --masks FOLDER")
     inside = masks_of(folder, pair.name, pair)
     if inside is None:
-        return look.missing(f"{folder} has no masks of {pair.name}")
+        return cells.missing(f"{folder} has no masks of {pair.name}")
     triples = zip(pair.edited, pair.original, ~inside, strict=True)
     values = [image_psnr(edited, original, outside) for edited, original, outside in triples if outside.any()]
-    return look.cell(values, 3) if values else look.missing(f"the masks of {pair.name} are white everywhere")
+    return (
+        cells.cell(values, 3) if values else cells.missing(f"the masks of {pair.name} are white everywhere")
+    )
 
 
-def _answers(pair: Pair, prompt: str, footage: Footage | None) -> dict[str, look.Cell]:
+def _answers(pair: Pair, prompt: str, footage: Footage | None) -> dict[str, cells.Cell]:
     names = ("known_answer_psnr_db", "known_answer_lpips")
     edit = edit_named_by(prompt)
     reason = "known answers need a run of i4d on these originals: --like RUN"
     if footage is not None:
         reason = why_no_answer_of(footage, edit)
     if footage is None or edit is None or reason:
-        return {name: look.missing(reason) for name in names}
+        return {name: cells.missing(reason) for name in names}
     camera = next(c for c in footage.scene.cameras if c.name == pair.name)
     source = source_frames(footage, range(len(pair.edited)))
     answers = answers_of(footage.scene.exact, camera, edit, pair.original, source)
     return {
-        names[0]: look.cell([image_psnr(a, b) for a, b in zip(pair.edited, answers, strict=True)], 3)
+        names[0]: cells.cell([image_psnr(a, b) for a, b in zip(pair.edited, answers, strict=True)], 3)
         | {"is": answer_in_words(edit)},
-        names[1]: look.lpips_cell(pair.edited.__getitem__, answers.__getitem__, len(answers)),
+        names[1]: cells.lpips_cell(pair.edited.__getitem__, answers.__getitem__, len(answers)),
     }
 
 
-def _between(pairs: list[Pair], footage: Footage | None) -> look.Cell:
+def _between(pairs: list[Pair], footage: Footage | None) -> cells.Cell:
     """Return the disagreement of the edited cameras at the run's key frame, through the unedited field's
     depth.
     """
     if footage is None or not footage.has(KEY_BEFORE):
-        return look.missing("needs the depth of a run of i4d on these originals: --like RUN")
+        return cells.missing("needs the depth of a run of i4d on these originals: --like RUN")
     views = {footage.camera(v).name: i for i, v in enumerate(footage.scene.train_views)}
     seen = [pair for pair in pairs if pair.name in views]
     if len(seen) < 2:
-        return look.missing("fewer than two of the run's edited cameras have a video")
+        return cells.missing("fewer than two of the run's edited cameras have a video")
     key = footage.key_frame
     depths = [footage.rendered(KEY_BEFORE, views[p.name], "depth") for p in seen]
     cameras = [footage.camera(footage.scene.train_views[views[p.name]]).at(footage.key_frame) for p in seen]
     images = {"edited": [p.edited[key] for p in seen], "originals": [p.original[key] for p in seen]}
     found = view_errors(images, depths, cameras, footage.match_threshold)
     if found["edited"].compared == 0:
-        return look.missing("no two cameras see a common surface point within the threshold")
+        return cells.missing("no two cameras see a common surface point within the threshold")
     return {
         "value": round(found["edited"].relative, 4),
         "interval": _sure(found["edited"]),

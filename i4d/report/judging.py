@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from i4d.driver.renders import RenderJob, Shot
+from i4d.metrics.steadiness import bound_threads, temporal_errors, view_errors
 from i4d.metrics.temporal import mean_gradient
 from i4d.report.shots import watched_views
-from i4d.report.steadiness import bound_threads, temporal_errors, view_errors
 from i4d.store.run_folder import RunFolder
 from i4d.store.tables import FrameTable
 from i4d.types import FrameAddress, Scene

@@ -10,30 +10,22 @@ from typing import Any
 
 from i4d import __version__
 from i4d import config as cfg
-from i4d.report.by_round import curves
 from i4d.report.capture import capture_section
-from i4d.report.embed import picture_uri, video_uri
+from i4d.report.embed import picture_uri
 from i4d.report.evaluate import evaluate
 from i4d.report.evolution import evolution, flow_overlays, shown_view
-from i4d.report.figures import Figure, Group, groups, number
+from i4d.report.figures import groups
 from i4d.report.footage import Footage
-from i4d.report.layout import abreast, again, sheet, which
+from i4d.report.layout import again, sheet, which
+from i4d.report.page_figures import faint, figures_table, tiles
+from i4d.report.page_videos import videos
+from i4d.report.round_curves import curves
 from i4d.report.timeline import clock_text, fit_svg, timeline_svg
-from i4d.report.videos import NO_VIDEOS, Clip, clips, write_clip
 from i4d.report.workload import KINDS, Workload, workload_of
-from i4d.scenes.video import available
 from i4d.store.objects import write_atomically
 from i4d.store.run_folder import RunFolder
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets" / "report"
-LITTLE_SHARE = 0.02  # of the pixels compared: below this a figure is told with a warning
-LITTLE_DETAIL = (
-    0.4  # of the editor's own frames in the renders: below this the page warns; small fields on CPUs have 0.5
-)
-MAIN_BYTES, MORE_BYTES = (
-    14 << 20,
-    5 << 20,
-)  # of video: watched cameras and path; edited training views (base64 adds a third)
 _CSP = (
     "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src "
     "'unsafe-inline'"
@@ -91,7 +83,10 @@ def header(footage: Footage, load: Workload, metrics: dict) -> str:
     title = (
         f"“{escape(footage.prompt)}”" if footage.prompt else f"{escape(footage.scene.name)}, reconstructed"
     )
-    notes = "".join(f'<p class="note">{escape(text)}</p>' for text in [*notices(footage), *faint(metrics)])
+    notes = "".join(
+        f'<p class="note">{escape(text)}</p>'
+        for text in [*notices(footage), *faint(metrics), *metrics.get("warnings", ())]
+    )
     kind = "Edit" if footage.edited else "Reconstruction"
     return (
         f'<p class="eyebrow">i4d · {kind} of {escape(footage.scene.name)}</p><h1>{title}</h1>'
@@ -173,159 +168,7 @@ def notices(footage: Footage) -> list[str]:
     return list(dict.fromkeys(out))
 
 
-def faint(metrics: dict) -> list[str]:
-    """Return a warning where the field shows little of what the editor drew; flicker alone would praise such
-    a blur.
-    """
-    kept = detail_kept(metrics)
-    if kept is None or kept >= LITTLE_DETAIL:
-        return []
-    return [
-        f"The field shows {100 * kept:.0f} % of the detail of the editor's own frames, so its "
-        "renders are blurred; the edit itself stands "
-        "under “What the field was fitted to”. More steps help: field.fit_steps and field.refit_steps."
-    ]
-
-
-def detail_kept(metrics: dict) -> float | None:
-    """Return the share of the edit's detail that the refit kept, or None where only held-out cameras were
-    rendered.
-    """
-    return (metrics.get("edit", {}).get("look", {}).get("edges_kept") or {}).get("value")
-
-
-def tiles(metrics: dict) -> list[str]:
-    """Return the figures that matter most."""
-    part, edit = metrics["reconstruction"], metrics.get("edit", {})
-    trained = "of_trained_camera" in part
-    shown = part["of_trained_camera"] if trained else part
-    out = [
-        (
-            number(shown["psnr_db"], "", 1),
-            "dB",
-            f"reconstruction, {'trained' if trained else 'unseen'} camera",
-        )
-    ]
-    if edit.get("known_answer_psnr_db") is not None:
-        unedited = f"to the known answer (unedited {edit['unedited_to_answer_psnr_db']:.1f} dB)"
-        out.append((number(edit["known_answer_psnr_db"], "", 1), "dB", unedited))
-    if edit.get("object"):
-        out.append((number(edit["object"]["inside_db"], "", 1), "dB", "inside the object"))
-    ratios = {
-        "temporal_ratio": "flicker, relative to unedited",
-        "cross_view_ratio": "disagreement between cameras, relative to unedited",
-    }
-    for key, about in ratios.items():
-        if edit.get(key) is not None:
-            compared = (edit.get(key.removesuffix("_ratio"), {}).get("edited") or {}).get("compared", 1.0)
-            little = (
-                f" (of {100 * compared:.1f} % of the pixels only: says little)"
-                if compared < LITTLE_SHARE
-                else ""
-            )
-            out.append((number(edit[key]), "×", about + little))
-    if (kept := detail_kept(metrics)) is not None:
-        out.append((number(kept), "×", "detail of the edit that the refit kept (best near 1)"))
-    out.append((clock_text(metrics["timing"]["total_s"]), "", "for all stages"))
-    out = [(value, unit if value != "n/a" else "", about) for value, unit, about in out]
-    return [
-        f'<div class="tile"><b>{escape(v)}<small>{unit}</small></b><span>{escape(about)}</span></div>'
-        for v, unit, about in out
-    ]
-
-
 # ------------------------------------------------------------------------------------------------ pictures
-def videos(footage: Footage) -> str:
-    """Return the sections with videos: one per watched camera, the novel path, the edited training views."""
-    if not available():
-        return f"<p class='hint'>{NO_VIDEOS}</p>"
-    found: dict[str, list[Clip]] = {}
-    for clip in clips(footage):
-        if clip.group:
-            found.setdefault(clip.group, []).append(clip)
-    seen = (
-        "never trained on nor edited"
-        if footage.scene.held_out
-        else "no camera is held out, so this one was trained on"
-    )
-    out = []
-    main = sum(len(group) for name, group in found.items() if name != "edited views")
-    for name, group in found.items():
-        if name.startswith("camera"):
-            moves = any(
-                f"camera {camera.name}" == name and camera.path is not None
-                for camera in footage.scene.cameras
-            )
-            kind = "The camera on its own way" if moves else "Fixed camera"
-            out.append(
-                f"<h2>From {escape(name)}</h2><p class='hint'>{kind}, {seen}. Rendered from the field.</p>"
-            )
-        elif name == "path":
-            out.append(
-                "<h2>Along a novel path</h2><p class='hint'>The camera moves where no camera was, "
-                "while time runs.</p>"
-            )
-        else:
-            out.append("<h2>What the field was fitted to</h2>")
-            whose = (
-                "cameras' videos as the editor left them"
-                if len(group) > 1
-                else "camera's video as the editor left it"
-            )
-            out.append(f"<p class='hint'>The training {whose}, before the last refit.</p>")
-            out.append(_group(footage, group, MORE_BYTES // len(group), "videos many"))
-            out.append(again(footage.run.path.name, "report"))
-            continue
-        out.append(_group(footage, group, MAIN_BYTES // main, "videos"))
-        out.append(
-            again(footage.run.path.name, "render", "--path", "spiral" if name == "path" else "side-by-side")
-        )
-    return "\n".join(out)
-
-
-def _group(footage: Footage, group: Sequence[Clip], cap_bytes: int, css: str) -> str:
-    fps, frames = footage.scene.fps, min(clip.num_frames for clip in group)
-    shown = []
-    for clip in group:
-        path = footage.run.path / "videos" / f"{clip.name}.mp4"
-        if not path.is_file():
-            path.parent.mkdir(exist_ok=True)
-            write_clip(path, clip, fps)
-        label = escape(f"Video: {clip.title}, {clip.group}")
-        shown.append(
-            f'<figure><video controls muted playsinline preload="auto" aria-label="{label}" '
-            f'src="{video_uri(path, cap_bytes)}"></video>'
-            f"<figcaption>{escape(clip.title)}</figcaption></figure>"
-        )
-    name = escape(group[0].group)
-    controls = (
-        '<div class="controls" hidden><button type="button">Play</button>'
-        f'<input type="range" min="0" max="{frames - 1}" value="0" step="1" aria-label="Frame, '
-        f'{name}"><output></output></div>'
-    )
-    data = f'data-group data-frames="{frames}" data-fps="{fps:g}"'
-    both = _wipe(group) if css == "videos" and group[-1].title == "Edited" and len(group) > 1 else ""
-    tall, style = abreast(len(group), footage.scene.cameras[0])
-    return (
-        f'<div class="card stage" {data}><div '
-        f'class="{css}{tall}"{style}>{"".join(shown)}</div>{both}{controls}</div>'
-    )
-
-
-def _wipe(group: Sequence[Clip]) -> str:
-    """Return the slider between the last two videos of a group; the page's script puts them over each
-    other.
-    """
-    left, right = (escape(clip.title) for clip in group[-2:])
-    label = escape(f"Slider between {group[-2].title} and {group[-1].title}, {group[0].group}")
-    return (
-        f'<div class="wipe" hidden data-before="{left}, behind the slider" data-after="{right}, '
-        'behind the slider"><div class="pair"></div>'
-        '<input type="range" min="0" max="100" value="50" '
-        f'aria-label="{label}"><p><span>{left}</span><span>{right}</span></p></div>'
-    )
-
-
 def key_frames(footage: Footage) -> str:
     """Return the sheet of the key instant: a row of originals and a row as edited, a column per camera."""
     if not footage.edited:
@@ -349,48 +192,6 @@ def key_frames(footage: Footage) -> str:
 
 
 # ------------------------------------------------------------------------------------------------ tables
-def figures_table(found: Sequence[Group], run: str) -> str:
-    """Return the table of figures with their explanations."""
-    rows = []
-    for group in found:
-        rows.append(f'<tr class="group"><th colspan="5">{escape(group.title)}</th></tr>')
-        heads = (
-            ("Figure", ""),
-            ("Value", " class='num'"),
-            (group.baseline, " class='num'"),
-            ("Better", ""),
-            ("Mean of", ""),
-        )
-        rows.append(
-            f"<tr class='head'>{''.join(f'<th{css}>{escape(text)}</th>' for text, css in heads)}</tr>"
-        )
-        rows += [_row(figure, group.baseline) for figure in group.rows]
-    hint = (
-        "<p class='hint'>Small under a value: its 95 % interval, by resampling frames or pairs of "
-        "cameras.</p>"
-    )
-    return (
-        f"<h2>Figures</h2>{hint}<div class='card'><table "
-        f"class='figures'>{''.join(rows)}</table></div>{again(run, 'eval')}"
-    )
-
-
-def _row(figure: Figure, head: str) -> str:
-    reason = f"<small>Not available: {escape(figure.reason)}.</small>" if figure.reason else ""
-    cells = [f"<td>{escape(figure.name)}<small>{escape(figure.meaning)}</small>{reason}</td>"]
-    sure = f"<small>{escape(figure.interval)}</small>" if figure.interval else ""
-    cells.append(f"<td class='num' data-label='Value'><b>{escape(figure.value)}</b>{sure}</td>")
-    for label, text, css in (
-        (head, figure.baseline, " class='num'"),
-        ("Better", figure.better, ""),
-        ("Mean of", figure.over, ""),
-    ):
-        cells.append(
-            f'<td{css} data-label="{escape(label)}">{escape(text)}</td>' if text else f"<td{css}></td>"
-        )
-    return f"<tr>{''.join(cells)}</tr>"
-
-
 def timeline(load: Workload, told: Sequence[str] = ()) -> str:
     """Return who worked when, with warnings that were not `told` yet, the idle share of every worker, and the
     course of the fit.

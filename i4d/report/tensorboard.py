@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from i4d.errors import ConfigError
+from i4d.report.figures import readings
 from i4d.store.run_folder import RunFolder
 
 
@@ -53,15 +54,8 @@ def write_tensorboard(run: RunFolder, folder: Path) -> int:
             if value is not None:
                 writer.add_scalar(tag, value, step, walltime=at)
                 count += 1
-        for name, figure in _figures(run.read_json("metrics.json") or {}):
-            writer.add_scalar(name, figure, 0)
-            count += 1
+        for metric, found in readings(run.read_json("metrics.json") or {}):
+            if found.value is not None:
+                writer.add_scalar(f"metrics/{metric.column}", found.value, 0)
+                count += 1
     return count
-
-
-def _figures(metrics: dict) -> Iterator[tuple[str, float]]:
-    edit = metrics.get("edit", {})
-    found = {"metrics/reconstruction_psnr_db": metrics.get("reconstruction", {}).get("psnr_db")}
-    names = ("known_answer_psnr_db", "temporal_ratio", "cross_view_ratio")
-    found |= {f"metrics/{name}": edit.get(name) for name in names}
-    yield from ((name, value) for name, value in found.items() if value is not None)

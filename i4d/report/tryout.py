@@ -19,11 +19,11 @@ import torch
 from i4d.editors.protocol import EditCost, Editor
 from i4d.flow.find import FlowEstimator
 from i4d.method.window import Edited, WindowImages, WindowSeeds, edit_window
+from i4d.metrics import cells
 from i4d.metrics.image import image_psnr
+from i4d.metrics.steadiness import planes
 from i4d.metrics.temporal import FlowPair, neighbour_flows, temporal_warp_error
 from i4d.pairs import REFERENCE
-from i4d.report import look
-from i4d.report.steadiness import planes
 from i4d.types import EditSettings, Strength
 
 SEED = 0
@@ -40,7 +40,7 @@ class Strengths:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One cell of the grid: its settings, frames uint8 (1 + window, h, w, 3), and figures (look.Cell) by
+    """One cell of the grid: its settings, frames uint8 (1 + window, h, w, 3), and figures (cells.Cell) by
     name.
     """
 
@@ -48,7 +48,7 @@ class Trial:
     text_guidance: float
     image_guidance: float
     frames: np.ndarray
-    figures: dict[str, look.Cell]
+    figures: dict[str, cells.Cell]
     score: str  # which figure decides: the best that could be had
 
 
@@ -154,15 +154,15 @@ def _judged(
     answers: list[np.ndarray],
 ) -> Trial:
     frames = (edited.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    figures = {"changed": look.cell((edited - video).abs().mean((1, 2, 3)).tolist(), 3)}
+    figures = {"changed": cells.cell((edited - video).abs().mean((1, 2, 3)).tolist(), 3)}
     if len(video) > 1:
         ratio = temporal_warp_error(edited, flows).ratio_to(temporal_warp_error(video, flows))
         figures["flicker"] = {"value": round(ratio, 2), "frames": len(video)}
-    words = look.word_cells(frames.__getitem__, originals.__getitem__, len(frames), settings.instruction)
+    words = cells.word_cells(frames.__getitem__, originals.__getitem__, len(frames), settings.instruction)
     figures["clip_direction"] = words["clip_directional_similarity"]
     score = "clip_direction"
     if answers:
-        figures["known_answer_db"] = look.cell(
+        figures["known_answer_db"] = cells.cell(
             [image_psnr(a, b) for a, b in zip(frames, answers, strict=True)], 2
         )
         score = "known_answer_db"

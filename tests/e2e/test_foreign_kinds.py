@@ -1,5 +1,7 @@
 """A kind of field in a package of its own goes through the command line; nothing in i4d knows it."""
 
+import csv
+import io
 import json
 import os
 import subprocess
@@ -15,6 +17,9 @@ from i4d.commands.peaks import CONTEXT_BYTES, trainer_bytes
 from i4d.config import Config
 from i4d.errors import ConfigError, FitError
 from i4d.fields.registry import field_kind, kind_of, peek
+from i4d.metrics.registry import all_metrics
+from i4d.metrics.table import docs_table
+from i4d.report.comparison import Cell, as_csv, markdown, rows_of
 from i4d.report.viewing import RunViews
 from i4d.store.run_folder import RunFolder
 
@@ -118,3 +123,46 @@ def test_a_reader_that_is_not_there_is_told(tmp_path, capsys):
     assert run("train", "--scene", scene, "--out", tmp_path / "run", "--local", "--device", "cpu") == 2
     told = capsys.readouterr().err
     assert "scene.reader = squares" in told and "nerfstudio" in told
+
+
+def test_a_foreign_metric_is_shown_everywhere_by_being_registered(tmp_path, installed, options, capsys):
+    out, table = tmp_path / "run", tmp_path / "figures.csv"
+    assert run("edit", "--scene", "demo", "--prompt", "Turn it blue", "--out", out, *options) == 0
+    told = json.loads((out / "metrics.json").read_text())
+    found = told["edit"]["saturation"]
+    assert 0 < found["value"] < 1 and found["frames"] == 4
+    value = f"{found['value']:.2f}"
+
+    capsys.readouterr()
+    assert run("eval", out, "--csv", table) == 0
+    shown = capsys.readouterr()
+    assert f"  Saturation of the edit {value:>24}" in shown.out
+    page = (out / "report" / "index.html").read_text()
+    assert "Saturation of the edit<small>Mean saturation" in page and f"<b>{value}</b>" in page
+    lines = {line["key"]: line for line in csv.DictReader(table.open())}
+    assert float(lines["edit.saturation"]["value"]) == found["value"]
+    assert lines["edit.saturation"]["better"] == "higher" and lines["edit.look.contrast"]["value"] == ""
+
+    rows = rows_of([(Cell("blue", "i4d", RunFolder.open(out)), told)])
+    assert "Saturation of the edit ↑" in markdown("t", rows)
+    (compared,) = csv.DictReader(io.StringIO(as_csv(rows)))
+    assert float(compared["saturation"]) == found["value"]
+    assert "| `edit.saturation` | *Saturation of the edit*: Mean" in docs_table(all_metrics()[0])
+
+    # those that do not work are named, and cost nothing else
+    warned = " ".join(told["warnings"])
+    for text in ("Contrast (edit.look.contrast) could not be measured: ZeroDivisionError", "Grain", "gone"):
+        assert text in warned and text in shown.err
+    assert "metric = taken: key 'edit.temporal' is taken by 'Flicker" in warned and len(told["warnings"]) == 4
+    assert "no &lt;contrast&gt;" in page and "no <contrast>" not in page
+    assert "failed: ZeroDivisionError" in told["edit"]["look"]["contrast"]["reason"]
+    assert told["edit"]["temporal_warp_error"] > 0 and told["edit"]["look"]["sharpness_kept"]["value"] > 0
+
+
+def test_metrics_of_an_edit_are_not_asked_of_a_run_without_one(tmp_path, installed, options):
+    out, at = tmp_path / "run", options.index("--weights")
+    plain = options[:at] + options[at + 2 :]
+    assert run("train", "--scene", "demo", "--out", out, *plain) == 0
+    told = json.loads((out / "metrics.json").read_text())
+    assert "edit" not in told and told["reconstruction"]["psnr_db"] > 0
+    assert "Saturation" not in (out / "report" / "index.html").read_text()

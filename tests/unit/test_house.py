@@ -69,6 +69,19 @@ def test_heavy_libraries_stay_where_they_belong():
 USES_OF_KINDS = {"scenes/space_trial.py"}
 
 
+# curves of a run's rounds are of two metrics, and `i4d eval --each-frame` adds to what one of them reads
+USES_OF_METRICS = {"report/by_round.py", "report/round_curves.py", "commands/show.py"}
+
+
+def test_metrics_are_found_by_the_registry():
+    wrong = []
+    for path in TOP.rglob("*.py"):
+        inside = path.relative_to(TOP).as_posix()
+        if not inside.startswith("metrics/") and inside not in USES_OF_METRICS:
+            wrong += [f"{inside}: {name}" for name in imports(path) if name.startswith("i4d.metrics.kinds")]
+    assert not wrong, wrong
+
+
 @pytest.mark.parametrize("sort,one", [("fields", "vector_matrix"), ("editors", "instruct_pix2pix")])
 def test_no_one_outside_a_kind_imports_it(sort, one):
     kinds = [path.name for path in (TOP / sort).iterdir() if (path / "__init__.py").exists()]

@@ -9,11 +9,13 @@ import pytest
 from reported_run import build, rig, videos
 
 from i4d.driver.journal import plain
+from i4d.metrics.kinds.edited_frames import disagreement_elsewhere
 from i4d.report.answers import picture_answer
-from i4d.report.by_round import by_round, curves
-from i4d.report.edited_frames import disagreement_elsewhere
+from i4d.report.by_round import by_round
+from i4d.report.evaluation import RunEvaluation
 from i4d.report.footage import Footage
 from i4d.report.judging import probe_frames
+from i4d.report.round_curves import curves
 from i4d.store.blocks import write_block
 
 
@@ -76,7 +78,7 @@ def test_edited_frames_of_every_round_are_compared_between_cameras_elsewhere(tmp
     run = build(tmp_path / "run", scene, shown, {"before/cam00": shown[0], "key/before": keys}, edited, flat)
     run.write_json("rounds.json", {"kept": 1, "reason": "", "rounds": [measured(1)]})
     found = by_round(Footage(run))[0]
-    expected = disagreement_elsewhere(Footage(run), lambda view, frame: edited[view][frame])
+    expected = disagreement_elsewhere(RunEvaluation(Footage(run)), lambda view, frame: edited[view][frame])
     assert found["cross_view_elsewhere"] == round(expected.relative, 4) > 0
 
 

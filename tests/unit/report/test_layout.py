@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from reported_run import build, rig, videos
 
+from i4d.metrics.kinds.appearance import LITTLE_DETAIL
 from i4d.report.contact_sheet import TALL, WIDE, cell_width, sheet_html, sheet_png
 from i4d.report.evaluate import evaluate
-from i4d.report.in_words import table
+from i4d.report.in_words import summary, table
 from i4d.report.layout import again, sheet, which
-from i4d.report.make import summary
-from i4d.report.page import LITTLE_DETAIL, faint, write_report
+from i4d.report.page import faint, write_report
 from i4d.report.tryout import Trial
 
 

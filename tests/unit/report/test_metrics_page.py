@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 from reported_run import build, rig, videos
 
-from i4d.report.appearance import FIGURES
+from i4d.metrics.protocol import LOOK
+from i4d.metrics.registry import METRICS, all_metrics
+from i4d.metrics.table import with_table
 from i4d.report.evaluate import PARTS, evaluate
 
+UNITS = ("dB", "pixels", "none", "seconds", "bytes")
 PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
 
 
@@ -24,12 +27,19 @@ def rows():
 
 def test_every_figure_has_definition_source_range_and_direction():
     found = rows()
-    assert {f"edit.look.{name}" for name in FIGURES} <= set(found)
+    assert {metric.key for metric in all_metrics()[0] if metric.group == LOOK} <= set(found)
     assert {"reconstruction.psnr_db", "reconstruction.ssim", "reconstruction.lpips"} <= set(found)
     for name, cells in found.items():
         assert len(cells) == 4 and all(cells), name
         assert cells[3] in ("higher", "lower", "near 1", "none"), name
-        assert "," in cells[2] and cells[2].split(",")[0] in ("dB", "pixels", "none"), f"{name}: unit, range"
+        assert "," in cells[2] and cells[2].split(",")[0] in UNITS, f"{name}: unit, range"
+
+
+def test_the_page_is_what_the_registry_says():
+    page, own = PAGE.read_text(), [METRICS[name] for name in METRICS.built_in]
+    assert with_table(page, own) == page, "make docs"
+    assert len({metric.key for metric in own}) == len({metric.column for metric in own}) == len(own)
+    assert {metric.key for metric in own} <= set(rows())
 
 
 def test_numbers_of_an_edit_are_all_on_the_page_and_parts_are_told_as_they_come(tmp_path):

@@ -52,7 +52,9 @@ def figure(found: Unsteadiness) -> dict:
     }
 
 
-def temporal_errors(originals: Reader, videos: dict[str, Reader], num_frames: int) -> dict[str, Unsteadiness]:
+def temporal_errors(
+    originals: Reader, videos: Mapping[str, Reader], num_frames: int
+) -> dict[str, Unsteadiness]:
     """Return the warp error of each video, all measured with one flow, that of the originals.
 
     Videos are functions from a frame's index to its uint8 picture; a few frames are held at a time.

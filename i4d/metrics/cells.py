@@ -7,7 +7,7 @@ figure that cannot be had is a cell too: {"value": null, "reason"}; nothing is s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -19,6 +19,7 @@ from i4d.flow.classical import DisFlow
 from i4d.metrics.interval import Origin, Samples, bootstrap_interval
 from i4d.metrics.perceptual import Lpips, find_lpips
 from i4d.metrics.sharpness import gradient_psnr, sharpness_kept
+from i4d.metrics.steadiness import planes
 from i4d.metrics.temporal import long_range_error
 from i4d.metrics.text_image import (
     ClipEmbedder,
@@ -27,7 +28,6 @@ from i4d.metrics.text_image import (
     find_clip,
     frame_consistency,
 )
-from i4d.report.steadiness import planes
 
 MOST_FRAMES = 16  # of a video that learned networks look at, evenly spread
 Reader = Callable[[int], np.ndarray]
@@ -66,30 +66,26 @@ def batch(read: Reader, indices: Sequence[int]) -> torch.Tensor:
     return torch.stack([planes(read(i)) for i in indices])
 
 
-# ------------------------------------------------------------------------------------------------ networks,
-# found once
+# ------------------------------------------------------------------------------------------------ networks
 @cache
-def _lpips() -> Lpips | str:
-    try:
-        return find_lpips(device())
-    except WeightsError as err:
-        return str(err)
+def lpips() -> Lpips:
+    """Return the network of LPIPS, found once; WeightsError without its weights."""
+    return find_lpips(device())
 
 
 @cache
-def _clip() -> ClipEmbedder | str:
-    try:
-        return find_clip(device())
-    except WeightsError as err:
-        return str(err)
+def clip() -> ClipEmbedder:
+    """Return CLIP, found once; WeightsError where there is none."""
+    return find_clip(device())
 
 
 # ------------------------------------------------------------------------------------------------ figures
 def lpips_cell(read: Reader, reference: Reader, count: int) -> Cell:
     """Return the LPIPS of two videos' frames; missing without weights or under 35 pixels a side."""
-    network = _lpips()
-    if isinstance(network, str):
-        return missing(network)
+    try:
+        network = lpips()
+    except WeightsError as err:
+        return missing(str(err))
     values = []
     with torch.inference_mode():
         for i in spread(count):
@@ -107,15 +103,16 @@ def word_cells(
     before and after.
     """
     names = ("clip_directional_similarity", "clip_frame_consistency")
-    clip = _clip()
-    if isinstance(clip, str):
-        return {name: missing(clip) for name in names}
+    try:
+        network = clip()
+    except WeightsError as err:
+        return {name: missing(str(err)) for name in names}
     first, second = captions or caption_pair(prompt)
     chosen = spread(count)
-    edited, original = (clip.images(batch(read, chosen)) for read in (after, before))
-    words = clip.sentences([first, second])
+    edited, original = (network.images(batch(read, chosen)) for read in (after, before))
+    words = network.sentences([first, second])
     direction = directional_similarity(original, edited, words[0], words[1]).tolist()
-    neighbours = clip.images(
+    neighbours = network.images(
         batch(after, range(min(count, MOST_FRAMES)))
     )  # next to each other: spread frames would say less
     consistency = frame_consistency(neighbours).tolist()
@@ -125,13 +122,13 @@ def word_cells(
             **cell(direction),
             "captions": [first, second],
             "captions_given": captions is not None,
-            "model": clip.source,
+            "model": network.source,
         },
-        names[1]: {**enough, "model": clip.source},
+        names[1]: {**enough, "model": network.source},
     }
 
 
-def drift(originals: Reader, videos: dict[str, Reader], count: int) -> dict[str, Any]:
+def drift(originals: Reader, videos: Mapping[str, Reader], count: int) -> dict[str, Any]:
     """Return the long-range error (frame 0 against the others) of each video, relative to its mean
     gradient.
     """
