@@ -23,6 +23,7 @@ import torch
 from i4d import config as cfg
 from i4d.errors import WeightsError
 from i4d.fields.frames import FrameBank
+from i4d.fields.vector_matrix.config import VectorMatrixConfig
 from i4d.fields.vector_matrix.fit import Fitter
 from i4d.fields.vector_matrix.spaces import space_for
 from i4d.fields.workers import Workers
@@ -54,7 +55,7 @@ def way(text: str) -> tuple[str, dict]:
     `perceptual:refit_perceptual=0.03:refit_rate=1`.
     """
     name, *pairs = text.split(":")
-    kinds = {f.name: f.type for f in fields(cfg.VectorMatrixConfig)}
+    kinds = {f.name: f.type for f in fields(VectorMatrixConfig)}
     values = {}
     for pair in pairs:
         key, value = pair.split("=")

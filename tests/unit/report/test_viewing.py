@@ -10,6 +10,7 @@ import torch
 from reported_run import build, rig, videos
 
 from i4d import config as cfg
+from i4d.fields.vector_matrix.config import VectorMatrixConfig
 from i4d.fields.vector_matrix.fit import Fitter
 from i4d.fields.vector_matrix.spaces import space_for
 from i4d.report.viewer import Painter, Viewer
@@ -39,7 +40,7 @@ def run_with_fields(path, **field):
     for key, value in {**TINY, **field}.items():
         setattr(config.field, key, value)
     run.write_config(cfg.to_dict(config))
-    plain = cfg.VectorMatrixConfig(**TINY)
+    plain = VectorMatrixConfig(**TINY)
     for index in range(ROUNDS):
         fitter = Fitter(plain, space_for(scene.bounds, scene.cameras), scene.num_frames, index)
         digest = put_checkpoint(run.store, fitter.save())
