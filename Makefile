@@ -38,6 +38,7 @@ docs: install-demo
 	$(BIN)/python scripts/benchmark_page.py
 	$(BIN)/python scripts/configuration_page.py
 	$(BIN)/python scripts/metrics_page.py
+	$(BIN)/python scripts/extending_page.py
 
 test: install
 	$(BIN)/python -m pytest -m "not slow"

@@ -38,6 +38,7 @@ __all__ = [
     "from_dict",
     "known_keys",
     "merge",
+    "opt",
     "parse_assignment",
     "read_yaml",
     "set_key",

@@ -14,6 +14,7 @@ from i4d.cli import app
 
 BENCHMARKS = script("benchmark_page")
 CONFIGURATION = script("configuration_page")
+EXTENDING = script("extending_page")
 FOLDER = ROOT / "docs" / "benchmarks"
 ENTRIES = [entry for theme in BENCHMARKS.themes(FOLDER) for entry in theme["entries"]]
 ENVIRONMENT = re.compile(r"[A-Z_]+=\S+")
@@ -32,6 +33,14 @@ def test_every_setting_stands_on_its_page_once():
     page = CONFIGURATION.page()
     for key in CONFIGURATION.known_keys():
         assert page.count(f"| `{key}` |") == 1, key
+
+
+def test_programs_of_the_extension_guide_are_files_that_tests_run():
+    text = (ROOT / "docs" / "extending.md").read_text()
+    assert EXTENDING.page(text) == text, "make docs"
+    assert len(EXTENDING.BLOCK.findall(text)) == 3
+    changed = text.replace("SIDE, SAMPLES = 16, 24", "SIDE, SAMPLES = 8, 24")
+    assert changed != text and EXTENDING.page(changed) == text
 
 
 def test_a_changed_figure_changes_the_page(tmp_path):
