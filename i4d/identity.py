@@ -122,11 +122,9 @@ def choose_editor(
         mode=editor.mode,
         turbo=Turbo(*switches) if editor.mode == "turbo" else Turbo(),
         noise=editor.noise,
-        references=config.schedule.references,
         blend=config.schedule.blend,
         blend_sigma=config.schedule.blend_sigma,
         blend_detail=config.schedule.blend_detail,
-        adaptive=config.schedule.method == "adaptive",
         identity=f"{identity.editor}; {identity.flow}",
     )
     return Chosen(place, card, settings, identity, kind.name)

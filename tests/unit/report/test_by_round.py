@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from reported_run import build, rig, videos
 
-from i4d.driver.journal import plain
+from i4d.plain import plain
 from i4d.report.answers import picture_answer
 from i4d.report.by_round import by_round, curves
 from i4d.report.edited_frames import disagreement_elsewhere

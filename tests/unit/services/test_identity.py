@@ -8,7 +8,6 @@ from null_rig import scene
 
 from i4d import identity
 from i4d.config import Config, EditorConfig, FieldConfig
-from i4d.driver.plan import make_plan
 from i4d.driver.pool import require_identity
 from i4d.editors.instruct_pix2pix import kind
 from i4d.editors.instruct_pix2pix.load import load_editor
@@ -17,6 +16,7 @@ from i4d.errors import IdentityError, WeightsError
 from i4d.exec.placement import Peaks, place
 from i4d.exec.protocol import NodeResources, Resources
 from i4d.launch import specs_of
+from i4d.schedules.key_frame import make_plan
 from i4d.services.editor import EditorService
 from i4d.services.trainer import TrainerScene, TrainerService
 from i4d.store import digests
