@@ -65,6 +65,8 @@ def test_a_foreign_schedule_edits_every_frame_and_resumes(tmp_path, installed, w
     monkeypatch.setattr(RunFolder, "stop_requested", lambda folder: next(asked) > 14 or before(folder))
     assert run(*words, "--out", out) != 0 and f"i4d resume {out}" in capsys.readouterr().err
     monkeypatch.setattr(RunFolder, "stop_requested", before)
+    done = [entry["id"] for entry in RunFolder.open(out).records() if "/w" in entry["id"]]
+    assert 0 < len(done) < 6, "stopped amid the windows"
     assert run("resume", out, "--local", "--device", "cpu", "--set", "cluster.threads=1") == 0
     assert stored(out) == stored(whole)
 
