@@ -32,6 +32,10 @@ def _of_round(plan: Plan, part: RoundPlan) -> Iterator[str]:
     named += [chain.view for chain in part.chains] + [update.view for update in part.updates]
     if strange := sorted(set(named) - set(plan.views)):
         yield f"view {strange[0]}: it is not edited"
+    if part.updates and (part.key_steps or part.chains):
+        yield "a round of updates has neither key frame nor windows"
+    if (part.rest or part.in_depth) and not part.key_steps:
+        yield "repaints of other views, and windows that start from them by depth, follow a key frame"
     windows = {(c.view, window.index): window for c in part.chains for window in c.windows}
     if len(windows) != part.num_windows:
         yield "windows of a view have different indices"

@@ -85,6 +85,18 @@ def test_views_that_are_seen_by_depth_see_no_others():
         check(with_window(seeing, pulling(Source(1, None, "depth")), view=2))
 
 
+def test_what_follows_a_key_frame_needs_one():
+    led, updating = plan_of("key_views", rounds=1), plan_of("in2n", forwards=2000)
+    (part,), (updates,) = led.rounds, updating.rounds
+    for wrong, told in (
+        (dataclasses.replace(part, key_steps=(), rest=()), "follow a key frame"),
+        (dataclasses.replace(plan_of().rounds[0], key_steps=()), "follow a key frame"),
+        (dataclasses.replace(part, updates=updates.updates), "neither key frame nor windows"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            check(dataclasses.replace(led, rounds=(wrong,)))
+
+
 def test_rounds_views_and_flow_are_checked():
     plan = plan_of(rounds=2)
     for wrong, told in (
