@@ -27,13 +27,10 @@ from i4d.commands.workplace import Workplace, workplace
 from i4d.config import Config
 from i4d.driver import events
 from i4d.driver.events import Emitter
-from i4d.driver.journal import Journal, plain
-from i4d.driver.plan import Plan, advice, key_frame_of, predicted_forwards, useful_editors
-from i4d.driver.reference import reference_view
+from i4d.driver.journal import Journal
 from i4d.driver.renders import RenderJob, render_all
 from i4d.driver.retry import RetryPolicy
 from i4d.driver.rounds import RunResult, run
-from i4d.driver.schedules import scheduled_plan
 from i4d.driver.training import TrainerSession
 from i4d.editors.registry import editor_kind
 from i4d.errors import I4DError
@@ -50,6 +47,7 @@ from i4d.launch import (
     start_services,
     stopping_on_signals,
 )
+from i4d.plain import plain
 from i4d.report.footage import kept_round
 from i4d.report.judging import RoundJudge
 from i4d.report.shots import render_jobs
@@ -59,6 +57,11 @@ from i4d.scenes.record import scene_from_dict
 from i4d.scenes.reference import read_reference
 from i4d.scenes.space_trial import settle_space
 from i4d.scenes.where import read_region, region_from_dict, region_to_dict
+from i4d.schedules.cost import advice, predicted_forwards, useful_editors
+from i4d.schedules.given_key_frame import reference_view
+from i4d.schedules.outline import key_frame_of
+from i4d.schedules.registry import schedule_method, scheduled_plan
+from i4d.schedules.values import Plan
 from i4d.store.run_folder import RunFolder
 from i4d.store.tables import FrameTable
 from i4d.types import CheckpointReceipt, EditSettings, FrameAddress, LocalRender, Region, Scene
@@ -124,7 +127,7 @@ def prepared_scene(folder: RunFolder) -> Prepared | None:
 # ------------------------------------------------------------------------------------------------ choices
 def plan_for(scene: Scene, config: Config, request: Request, settings: EditSettings) -> Plan:
     """Return the plan of a request."""
-    return scheduled_plan(scene, config, settings, 0 if request.kind == "train" else None)
+    return scheduled_plan(scene, config, settings, edits=request.kind == "edit")
 
 
 def placement_for(work: Workplace, config: Config, scene: Scene, chosen: Chosen, plan: Plan) -> Placement:
@@ -152,6 +155,7 @@ def start_run(
     """
     check_out(out)
     field_kind(config.field.kind)
+    schedule_method(config.schedule.method)
     scene = settle_space(load_scene(config.scene, data, console.making), config, console.trying)
     fitted_to(config, scene)
     checked = check_first(scene, config, console)

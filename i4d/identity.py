@@ -115,11 +115,9 @@ def choose_editor(
         keep_unchanged=editor.keep_unchanged,
         mode=editor.mode,
         noise=editor.noise,
-        references=config.schedule.references,
         blend=config.schedule.blend,
         blend_sigma=config.schedule.blend_sigma,
         blend_detail=config.schedule.blend_detail,
-        adaptive=config.schedule.method == "adaptive",
         identity=f"{identity.editor}; {identity.flow}",
     )
     return Chosen(place, card, kind.complete(settings, editor), identity, kind.name)

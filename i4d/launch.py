@@ -18,13 +18,13 @@ from i4d.commands.workplace import Workplace
 from i4d.config import Config
 from i4d.driver import events
 from i4d.driver.events import Emitter
-from i4d.driver.plan import Plan
 from i4d.driver.pool import Limits
 from i4d.errors import ClusterError, ConfigError
 from i4d.exec.placement import Placement, service_specs
 from i4d.exec.protocol import Handle
 from i4d.exec.together import Together
 from i4d.identity import Chosen
+from i4d.schedules.values import Plan
 from i4d.services.trainer import ONLY_FIRST, TrainerScene
 from i4d.store.objects import write_error
 from i4d.store.run_folder import RunFolder, check_run_id

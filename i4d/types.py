@@ -13,6 +13,8 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from i4d.pairs import WindowSources
+
 Corner = tuple[float, float, float]
 BoundsKind = Literal["ndc", "box", "contracted"]
 Attention = Literal["anchor", "anchor_self", "sparse_causal", "own"]
@@ -253,11 +255,10 @@ class EditSettings:
     "exact" and "turbo" keep its keys and values; `turbo` says what the latter approximates. `noise` "shared":
     all images of a (view, round) start from one noise, so that it does not flicker; "frame": each its own, so
     that errors average out. `keep_unchanged` gives the original's pixels back where the edit only copied
-    them. `references`: what is pulled into a frame of a window, the edited frame before the window ("last"),
-    the average of that and of the edited key frame ("both") or nothing ("none"). `blend`: frames up to so
-    many away that each edited frame is averaged with, as `i4d.method.merge.blended` does by `blend_sigma` and
-    `blend_detail`. `adaptive`: what warps explain is repainted more weakly. `identity`: of the editor and the
-    flow that the run has settled on (see `Identity`), so that what was made by others is not taken for equal.
+    them. `blend`: frames up to so many away that each edited frame is averaged with, as
+    `i4d.method.merge.blended` does by `blend_sigma` and `blend_detail`. `adaptive`: what warps explain is
+    repainted more weakly. `identity`: of the editor and the flow that the run has settled on (see
+    `Identity`), so that what was made by others is not taken for equal.
     """
 
     instruction: str
@@ -271,7 +272,6 @@ class EditSettings:
     keep_unchanged: bool = True
     mode: Mode = "exact"
     turbo: Turbo = Turbo()
-    references: References = "last"
     blend: int = 0
     blend_sigma: float = 0.0
     blend_detail: bool = False
@@ -358,12 +358,12 @@ class Sight:
 class WindowTask:
     """Edit one window of one view along time (sliding window, method section 4).
 
-    For every frame: flow between the *unedited* reference and the *unedited* frame, pull the *edited*
-    reference along the backward flow, keep it where the flow is consistent, `current` elsewhere, then repaint
-    the window anchored on the edited key frame. `reference_*` may be equal to the anchor. Result: a uint8
-    block, one row per entry of `frames`. With `sights`, each frame starts from the average of what flow pulls
-    from the reference and what depth carries over from the other views at the same instant; `camera` and
-    `depths` are then the window's own, and points match within `match_threshold` (world units).
+    Every frame starts from the average of what `sources` name: by flow the edited reference (the frame before
+    the window) or the edited key frame (the anchor), pulled along the backward flow between the *unedited*
+    frames where it is consistent; by depth what `sights` show, one for each view in the order of `sources`,
+    where points match within `match_threshold` (world units), `camera` and `depths` being the window's own.
+    `current` elsewhere. Then the window is repainted, anchored on the edited key frame. `reference_*` may be
+    equal to the anchor. Result: a uint8 block, one row per entry of `frames`.
     """
 
     run_seed: int
@@ -382,6 +382,7 @@ class WindowTask:
     batch: int  # images per editor call, anchor included: shorter windows are padded to it
     strength: Strength
     settings: EditSettings
+    sources: WindowSources = WindowSources()
     region: tuple[FrameAddress, ...] = ()  # as of KeyFrameTask, one per frame
     camera: Camera | None = None
     depths: tuple[FrameAddress, ...] = ()

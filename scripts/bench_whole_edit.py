@@ -37,12 +37,13 @@ from simulate_pool import Nowhere  # noqa: E402
 
 from i4d.config import Config, FlowConfig  # noqa: E402
 from i4d.driver.events import Emitter  # noqa: E402
+from i4d.driver.jobs import Job  # noqa: E402
 from i4d.driver.journal import Journal  # noqa: E402
-from i4d.driver.plan import Plan, make_plan  # noqa: E402
+from i4d.driver.key_stage import anchors, key_jobs  # noqa: E402
 from i4d.driver.pool import EditorPool, Limits  # noqa: E402
 from i4d.driver.retry import RetryPolicy  # noqa: E402
-from i4d.driver.stages import Look, anchors, key_jobs, window_jobs  # noqa: E402
-from i4d.driver.windows import EditLoop, Job, Stopped  # noqa: E402
+from i4d.driver.stages import Look, window_jobs  # noqa: E402
+from i4d.driver.windows import EditLoop, Stopped  # noqa: E402
 from i4d.editors.instruct_pix2pix.config import InstructPix2PixConfig  # noqa: E402
 from i4d.exec.protocol import ServiceSpec  # noqa: E402
 from i4d.flow.find import find_estimator  # noqa: E402
@@ -50,6 +51,8 @@ from i4d.geometry.cameras import camera_tensors  # noqa: E402
 from i4d.scenes.procedural.demo import demo_cameras, frame_time, render_frames  # noqa: E402
 from i4d.scenes.procedural.render import exact  # noqa: E402
 from i4d.scenes.procedural.world import demo_world  # noqa: E402
+from i4d.schedules.key_frame import make_plan  # noqa: E402
+from i4d.schedules.values import Plan  # noqa: E402
 from i4d.services.flow_store import FlowStore  # noqa: E402
 from i4d.store.blocks import BlockReader, write_block  # noqa: E402
 from i4d.store.objects import open_store  # noqa: E402

@@ -27,8 +27,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS.parent), str(TESTS), os.en
 from null_rig import SETTINGS, NullRig, config, scene  # noqa: E402
 
 from i4d.driver import events  # noqa: E402
-from i4d.driver.plan import make_plan  # noqa: E402
 from i4d.driver.pool import Limits  # noqa: E402
+from i4d.schedules.key_frame import make_plan  # noqa: E402
 
 VIEWS = 100  # each a chain of windows of one frame
 

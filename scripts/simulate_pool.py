@@ -29,12 +29,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from i4d.config import Config  # noqa: E402
 from i4d.driver.events import Emitter  # noqa: E402
+from i4d.driver.jobs import Job  # noqa: E402
 from i4d.driver.journal import Journal  # noqa: E402
-from i4d.driver.plan import Plan, make_plan  # noqa: E402
+from i4d.driver.key_stage import anchors, key_jobs  # noqa: E402
 from i4d.driver.pool import EditorPool, Limits  # noqa: E402
 from i4d.driver.retry import RetryPolicy  # noqa: E402
-from i4d.driver.stages import Look, anchors, key_jobs, window_jobs  # noqa: E402
-from i4d.driver.windows import EditLoop, Job  # noqa: E402
+from i4d.driver.stages import Look, window_jobs  # noqa: E402
+from i4d.driver.windows import EditLoop  # noqa: E402
+from i4d.schedules.key_frame import make_plan  # noqa: E402
+from i4d.schedules.values import Plan  # noqa: E402
 from i4d.types import (  # noqa: E402
     BlockRef,
     Bounds,

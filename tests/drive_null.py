@@ -17,12 +17,12 @@ from pathlib import Path
 
 from null_rig import SETTINGS, NullRig, config, scene
 
-from i4d.driver.plan import make_plan
 from i4d.driver.pool import Limits
 from i4d.driver.rounds import run
 from i4d.errors import I4DError
 from i4d.exec.ending import leave
 from i4d.exec.local import LocalExecutor
+from i4d.schedules.key_frame import make_plan
 
 LIMITS = Limits(timeout_s=20, start_timeout_s=60, poll_s=0.1, save_every_s=0.5, call_goal_s=0.3, place_s=8.0)
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from null_rig import SETTINGS, NullRig, config, scene
 
 from i4d.driver import events
-from i4d.driver.plan import make_plan
 from i4d.driver.pool import Limits
 from i4d.exec.local import LocalExecutor
+from i4d.schedules.key_frame import make_plan
 
 LIMITS = Limits(20, 60, poll_s=0.05, save_every_s=0.0, call_goal_s=60.0)
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from i4d.config import Config
-from i4d.driver.plan import Plan, make_plan
 from i4d.driver.pool import Limits
 from i4d.driver.renders import RenderJob, Shot
 from i4d.driver.rounds import RunResult, run
 from i4d.exec.protocol import ServiceSpec
+from i4d.schedules.key_frame import make_plan
+from i4d.schedules.values import Plan
 from i4d.store.blocks import write_block
 from i4d.store.run_folder import RunFolder
 from i4d.store.tables import FrameTable

@@ -11,7 +11,7 @@ import numpy as np
 
 from i4d import config as cfg
 from i4d.commands.run_request import Request
-from i4d.driver.journal import plain
+from i4d.plain import plain
 from i4d.report.answers import demonstration_weights
 from i4d.report.shots import KEY_BEFORE, OTHERS_BEFORE
 from i4d.scenes.prepare import scene_to_dict

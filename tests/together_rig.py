@@ -2,8 +2,8 @@
 
 from null_rig import SETTINGS, NullRig, config, scene
 
-from i4d.driver.plan import make_plan
 from i4d.driver.pool import Limits
+from i4d.schedules.key_frame import make_plan
 
 SHORT = {"rounds": 1, "key_steps": 1, "key_frame": 0, "sequence_length": 1, "fit_steps": 4, "refit_steps": 4}
 ALONE, TOGETHER = (Limits(timeout_s=20, start_timeout_s=60, poll_s=0.02, together_s=s) for s in (0.0, 5.0))

@@ -22,13 +22,13 @@ from i4d.commands.run_request import Request, checked_prompt
 from i4d.commands.workplace import Workplace, workplace
 from i4d.config import Config
 from i4d.driver.events import Emitter
-from i4d.driver.plan import predicted_forwards
 from i4d.driver.rounds import RunResult
 from i4d.errors import ConfigError
 from i4d.identity import choose_editor, notices_of
 from i4d.launch import check_out, require_shared, start_services
 from i4d.scenes.load import load_scene
 from i4d.scenes.space_trial import settle_space
+from i4d.schedules.cost import predicted_forwards
 from i4d.store.objects import write_atomically
 from i4d.store.run_folder import RunFolder, locked
 

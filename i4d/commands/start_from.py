@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from i4d.config import Config
-from i4d.driver.journal import plain
 from i4d.errors import ConfigError
 from i4d.fields.registry import peek
+from i4d.plain import plain
 from i4d.store.named import get_checkpoint, put_checkpoint
 from i4d.store.run_folder import RunFolder
 from i4d.types import BoundsKind, CheckpointReceipt

@@ -172,10 +172,10 @@ class ScheduleConfig:
     method: str = opt(
         "key_frame",
         "key_frame, key_views (some cameras first, the others follow them), adaptive (so too, weaker "
-        "repaints where warps"
-        " explain much); for comparison each_frame: every frame by itself; in2n: frames replaced one "
-        "by one while the field fits",
-        choices=("key_frame", "key_views", "adaptive", "each_frame", "in2n"),
+        "repaints where warps explain much); for comparison each_frame: every frame by itself; in2n: frames "
+        "replaced one by one while the field fits; others come with packages that bring the entry point "
+        "i4d.schedules",
+        pattern="[a-z][a-z0-9_]*",
     )
     leading_views: int = opt(
         0, "key_views, adaptive: cameras whose windows go first; 0: a third of them", low=0, high=64

@@ -16,11 +16,11 @@ from dataclasses import asdict, dataclass
 from typing import Protocol
 
 from i4d.driver import events
-from i4d.driver.plan import RoundPlan
 from i4d.driver.protocols import Table
 from i4d.driver.renders import RenderJob, calls_of, work_done
 from i4d.driver.state import RunState
 from i4d.driver.windows import Stopped
+from i4d.schedules.values import RoundPlan
 from i4d.types import CheckpointReceipt, FrameAddress
 
 FILE = "rounds.json"

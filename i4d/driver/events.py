@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from i4d.driver.journal import plain
+from i4d.plain import plain
 
 
 @dataclass(frozen=True)

@@ -6,58 +6,16 @@ blocks are still in the store, so a resume can reuse too little but never someth
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import hashlib
-import json
 import math
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, overload
 
-import numpy as np
-
 from i4d.driver.protocols import Record
+from i4d.plain import plain
 from i4d.types import BlockRef, CheckpointReceipt, EditReceipt, FitFigures, RenderReceipt
 
 Receipt = EditReceipt | RenderReceipt | CheckpointReceipt | FitFigures
 Work = Literal["edit", "render", "fit", "watch"]
-
-
-@functools.cache
-def _fields(kind: type) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(kind))
-
-
-def plain(value: Any) -> Any:
-    """Return nested plain values of tasks and receipts; numbers that are not finite become null."""
-    kind = type(value)
-    if kind is str or kind is int or kind is bool or value is None:
-        return value
-    if dataclasses.is_dataclass(kind):
-        return {name: plain(getattr(value, name)) for name in _fields(kind)}
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, (tuple, list)):
-        return [plain(v) for v in value]
-    if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items()}
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-def inputs_digest(*parts: Any) -> str:
-    """Return the digest of everything that a piece of work depends on."""
-    return hashlib.blake2b(
-        json.dumps(parts, sort_keys=True, default=_fields_of).encode(), digest_size=16
-    ).hexdigest()
-
-
-def _fields_of(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    kind: type = type(value)
-    return {name: getattr(value, name) for name in _fields(kind)}
 
 
 def block_from(tree: dict) -> BlockRef:

@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from i4d.driver import events
-from i4d.driver.plan import RoundPlan
 from i4d.driver.renders import RenderJob, Shot, calls_of, work_done
 from i4d.driver.stages import Look
 from i4d.driver.state import RunState
 from i4d.driver.windows import Stopped
 from i4d.errors import ConfigError
+from i4d.schedules.values import RoundPlan
 from i4d.types import Camera, CheckpointReceipt, FrameAddress, LocalRender, RenderTask
 
 _DEPTH_SIDE = 480  # pixels
@@ -44,7 +44,7 @@ def look_at(state: RunState, part: RoundPlan, start: CheckpointReceipt) -> Look:
             receipt = _rendered(state, part, f"r{part.index}/v{view:02d}/depth", start, task, done)
             depth.append(FrameAddress(receipt.blocks["depth"].digest, 0))
             windows = [w for chain in part.chains if chain.view == view for w in chain.windows]
-            for window in windows if plan.leaders else ():
+            for window in windows if view in part.in_depth else ():
                 task = RenderTask(_coarse(camera), window.frames, plan.num_frames, ("depth",))
                 seen = _rendered(
                     state, part, f"r{part.index}/v{view:02d}/depth{window.index:02d}", start, task, done

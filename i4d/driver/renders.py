@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from i4d.driver.events import Emitter, RenderStored
-from i4d.driver.journal import plain
 from i4d.driver.training import TrainerSession
 from i4d.driver.windows import Stopped
+from i4d.plain import plain
 from i4d.types import Camera, RenderReceipt, RenderTask
 
 _PIXELS_PER_CALL = 40_000  # of work without a GPU in a few seconds

@@ -16,20 +16,24 @@ from i4d.driver import events
 from i4d.driver.ahead import look_ahead
 from i4d.driver.convergence import Convergence, Judge
 from i4d.driver.events import Emitter, Sink
-from i4d.driver.journal import Journal, inputs_digest, plain, receipt_from
+from i4d.driver.jobs import Results
+from i4d.driver.journal import Journal, receipt_from
+from i4d.driver.key_stage import anchors, key_jobs, key_runs
 from i4d.driver.looking import look_at, regions_of
-from i4d.driver.plan import Plan, RoundPlan, advice, predicted_forwards
 from i4d.driver.pool import EditorPool, Limits
 from i4d.driver.protocols import Executor, Handle, Record, Table
+from i4d.driver.refits import fit_phase, refit_beside_windows, refit_phase, stored_runs
 from i4d.driver.renders import RenderJob, render_all
 from i4d.driver.retry import RetryPolicy, classify
-from i4d.driver.stages import Look, anchors, key_jobs, key_runs, runs_of, window_jobs, window_runs
+from i4d.driver.stages import Look, window_jobs
 from i4d.driver.state import RunState, edit_loop
-from i4d.driver.training import Fit, Phase, TrainerSession
+from i4d.driver.training import Phase, TrainerSession
 from i4d.driver.updates import edit_while_fitting
-from i4d.driver.watching import Watch
-from i4d.driver.windows import EditLoop, Results, Stopped
+from i4d.driver.windows import Stopped
 from i4d.errors import BlockError, ConfigError, StorageError
+from i4d.plain import inputs_digest, plain
+from i4d.schedules.cost import advice, predicted_forwards
+from i4d.schedules.values import Plan, RoundPlan
 from i4d.types import CheckpointReceipt, FrameAddress, LocalRender, TableRun
 
 
@@ -80,38 +84,18 @@ def run(
     """
     policy, limits, emit = policy or RetryPolicy(), limits or Limits(), Emitter(sinks)
     with record.lock():
-        began = clock()
-        journal = Journal(record)
+        began, journal = clock(), Journal(record)
         tables, checkpoints = _committed(plan, originals, record)
         pool = EditorPool(executor, editors, policy, limits, emit, clock) if plan.rounds else None
         session = TrainerSession(executor, trainer, policy, record, journal, limits, emit, clock)
         session.pool, session.identity = pool, plan.identity
         if pool is not None:
             pool.identity = plan.identity
-        state = RunState(
-            plan,
-            originals,
-            record,
-            journal,
-            pool,
-            session,
-            policy,
-            limits,
-            emit,
-            clock,
-            turns,
-            overlap and not turns,
-            watch,
-        )
+        shared = journal, pool, session, policy, limits, emit, clock
+        state = RunState(plan, originals, record, *shared, turns, overlap and not turns, watch)
         _announce(state, len(editors), bool(checkpoints), joining)
         try:
-            if 0 not in checkpoints:
-                checkpoints[0] = _first_fit(state, checkpoint)
-            if plan.region is not None:
-                session.local = LocalRender(plan.region, checkpoints[0].digest)
-            kept = _rounds(state, tables, checkpoints, judge)
-            _prune(state, checkpoints, kept)
-            made = _render(state, renders, {index: checkpoints[index] for index in (0, kept)})
+            result = _carry_out(state, tables, checkpoints, checkpoint, renders, judge)
         except Stopped:
             record.clear_stop()
             emit(events.RunStopped(max(checkpoints, default=0)))
@@ -119,9 +103,27 @@ def run(
         except Exception as err:
             _tell_failure(emit, err)
             raise
-        result = RunResult(tables[kept], checkpoints, made)
         emit(events.RunFinished(result.digest, clock() - began))
         return result
+
+
+def _carry_out(
+    state: RunState,
+    tables: dict[int, Table],
+    checkpoints: dict[int, CheckpointReceipt],
+    given: CheckpointReceipt | None,
+    renders: Sequence[RenderJob],
+    judge: Judge | None,
+) -> RunResult:
+    """Do what is left of fit, rounds and renders, adding to tables and checkpoints."""
+    if 0 not in checkpoints:
+        checkpoints[0] = _first_fit(state, given)
+    if state.plan.region is not None:
+        state.session.local = LocalRender(state.plan.region, checkpoints[0].digest)
+    kept = _rounds(state, tables, checkpoints, judge)
+    _prune(state, checkpoints, kept)
+    made = _render(state, renders, {index: checkpoints[index] for index in (0, kept)})
+    return RunResult(tables[kept], checkpoints, made)
 
 
 def _rounds(
@@ -163,7 +165,8 @@ def _committed(
     if stored is not None and stored["digest"] != plan.digest():
         raise ConfigError("this run was started with another plan", "scene or settings have changed since")
     if stored is None:
-        record.write_json("plan.json", plan.to_json())
+        tree = {"digest": plan.digest(), "unet_forwards": predicted_forwards(plan), **plain(plan)}
+        record.write_json("plan.json", tree)
     for index, manifest in sorted(record.manifests().items()):
         table = table.override(TableRun(*run) for run in manifest["overrides"])
         if table.digest() != manifest["table"]:
@@ -200,26 +203,9 @@ def _first_fit(state: RunState, given: CheckpointReceipt | None) -> CheckpointRe
     if receipt is None:
         with state.stage(0, "fit", plan.fit_steps):
             frames = state.originals.of_views(plan.views)
-            receipt = _fit(state, Phase(0, "fit", frames, None, plan.fit_steps, plan.fitted_by))
+            receipt = fit_phase(state, Phase(0, "fit", frames, None, plan.fit_steps, plan.fitted_by))
     _commit(state, 0, state.originals, [], receipt)
     return receipt
-
-
-def _refit(plan: Plan, part: RoundPlan, table: Table, start: CheckpointReceipt) -> Phase:
-    frames = table.of_views(plan.views)
-    return Phase(part.index, "refit", frames, start.digest, plan.refit_steps, plan.fitted_by)
-
-
-def _fit(state: RunState, phase: Phase) -> CheckpointReceipt:
-    watched = state.watch and phase.kind == "fit"
-    held_out = [run for run in state.originals.runs if run.view not in state.plan.views]
-    watch = Watch(state.session, phase, held_out, state.plan.num_frames // 2) if watched else None
-    fit = Fit(state.session, phase, exact=True, watch=watch)
-    before = fit.finished_before()
-    if before is not None:
-        return before
-    fit.begin()
-    return fit.finish(phase)
 
 
 def _round(
@@ -240,16 +226,16 @@ def _round(
     jobs = window_jobs(plan, part, state.originals, look, keys, before)
     loop = edit_loop(state, part, jobs)
     if plan.refit == "overlap" and state.overlap:
-        table, receipt = _overlap(state, part, loop, table, key_frames, start)
+        table, receipt = refit_beside_windows(state, part, loop, table, key_frames, start)
     else:
         with state.stage(part.index, "windows", len(jobs)):
             loop.run()
         state.turn_to("trainer")
-        table = table.override(key_frames + _stored_runs(part, loop))
+        table = table.override(key_frames + stored_runs(part, loop))
         with state.stage(part.index, "refit", plan.refit_steps):
-            receipt = _fit(state, _refit(plan, part, table, start))
+            receipt = fit_phase(state, refit_phase(plan, part, table, start))
     state.receipts = {**results, **loop.stored}
-    _commit(state, part.index, table, key_frames + _stored_runs(part, loop), receipt)
+    _commit(state, part.index, table, key_frames + stored_runs(part, loop), receipt)
     return table, receipt
 
 
@@ -270,69 +256,6 @@ def _key_stage(
     with state.stage(part.index, "key frame", len(jobs)):
         results = edit_loop(state, part, jobs).run()
     return look, anchors(plan, part, results), results
-
-
-def _stored_runs(part: RoundPlan, loop: EditLoop) -> list[TableRun]:
-    return [run for id, place in window_runs(part).items() for run in runs_of(*place, loop.stored[id])]
-
-
-def _overlap(
-    state: RunState,
-    part: RoundPlan,
-    loop: EditLoop,
-    table: Table,
-    keys: list[TableRun],
-    start: CheckpointReceipt,
-) -> tuple[Table, CheckpointReceipt]:
-    """Refit while windows land; return the new table and the refitted field."""
-    plan = state.plan
-    places = window_runs(part)
-
-    def phase(known: Table) -> Phase:
-        return _refit(plan, part, known, start)
-
-    with state.stage(part.index, "windows and refit", len(places) + plan.refit_steps):
-        fit = None
-        loop.dispatch()
-        if not loop.done:
-            fit = Fit(state.session, phase(table.override(keys)), exact=False)
-            fit.begin()
-            try:
-                _fit_while_windows_land(state, part, loop, fit)
-            except Stopped:
-                fit.park()
-                raise
-        table = table.override(keys + _stored_runs(part, loop))
-        final = phase(table)
-        return table, fit.finish(final) if fit is not None else _fit(state, final)
-
-
-def _fit_while_windows_land(state: RunState, part: RoundPlan, loop: EditLoop, fit: Fit) -> None:
-    """Turn until all windows are stored and handed over; the trainer takes at most half of its steps, in
-    their pace.
-    """
-    places = window_runs(part)
-    executor, poll_s = state.editors.executor, state.limits.poll_s
-    given: set[str] = set()
-
-    def hand_over() -> None:
-        landed = [id for id in loop.stored if id not in given]
-        given.update(landed)
-        fit.hand_over([run for id in landed for run in runs_of(*places[id], loop.stored[id])])
-
-    while not loop.done:
-        hand_over()
-        if fit.ticket is None:
-            fit.send(int(0.5 * fit.phase.steps * loop.progress))
-        open_fit = [fit.ticket] if fit.ticket is not None else []
-        done = executor.wait([*loop.tickets(), *open_fit], poll_s)
-        if open_fit and (fit.ticket in done or fit.overdue()):
-            done = [ticket for ticket in done if ticket != fit.ticket]
-            fit.receive()
-        loop.collect(done)
-        if not loop.done:
-            loop.dispatch()
-    hand_over()
 
 
 def _commit(

@@ -10,13 +10,14 @@ from typing import Any
 
 from i4d.driver import events
 from i4d.driver.events import Emitter
+from i4d.driver.jobs import Job
 from i4d.driver.journal import Journal
-from i4d.driver.plan import Plan, RoundPlan
 from i4d.driver.pool import EditorPool, Limits
 from i4d.driver.protocols import Record, Table
 from i4d.driver.retry import RetryPolicy
 from i4d.driver.training import TrainerSession
-from i4d.driver.windows import EditLoop, Job
+from i4d.driver.windows import EditLoop
+from i4d.schedules.values import Plan, RoundPlan
 from i4d.types import EditReceipt, FrameAddress
 
 

@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from i4d.driver.events import CheckpointSaved, Emitter, FitProgress, TrainerReloaded, WorkerRestarted
-from i4d.driver.journal import Journal, inputs_digest
+from i4d.driver.journal import Journal
 from i4d.driver.pool import GLANCE_S, EditorPool, Limits, ready_event, require_identity
 from i4d.driver.protocols import Executor, Handle, Record
 from i4d.driver.retry import Decision, Failure, RetryPolicy, classify
 from i4d.driver.watching import Watch
 from i4d.driver.windows import Stopped
 from i4d.errors import CallTimeout, FitError, I4DError, WorkerLost
+from i4d.plain import inputs_digest
 from i4d.types import (
     CheckpointReceipt,
     FitReceipt,

@@ -12,13 +12,14 @@ import math
 from typing import Any
 
 from i4d.driver import events
-from i4d.driver.journal import inputs_digest
-from i4d.driver.plan import RoundPlan, Update
+from i4d.driver.jobs import Job, Results
 from i4d.driver.protocols import Table
 from i4d.driver.renders import work_done
 from i4d.driver.state import RunState, edit_loop
-from i4d.driver.windows import Job, Results, Stopped
+from i4d.driver.windows import Stopped
 from i4d.errors import FitError
+from i4d.plain import inputs_digest
+from i4d.schedules.values import RoundPlan, Update
 from i4d.types import (
     CheckpointReceipt,
     EditReceipt,

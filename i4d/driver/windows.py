@@ -9,41 +9,23 @@ chain go first.
 
 from __future__ import annotations
 
-import math
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from i4d.driver.backlog import Backlog
 from i4d.driver.events import Emitter, WindowRetried
-from i4d.driver.journal import Journal, inputs_digest
+from i4d.driver.jobs import Job, lean, wrong_with
+from i4d.driver.journal import Journal
 from i4d.driver.pool import EditorPool, Limits, Member
 from i4d.driver.protocols import Record
 from i4d.driver.retry import Decision, Failure, Kind, RetryPolicy, classify
 from i4d.errors import CallTimeout, ClusterError, EditError, I4DError, WorkerLost
+from i4d.plain import inputs_digest
 from i4d.types import EditReceipt
 
 _LOOK_CLOSELY = 1000  # turns between two comparisons of whole sets where there are more jobs than this
 MOST_TOGETHER = 16
 _PLENTY = 2  # chains per editor that must be left for the order of the rest not to matter
-
-_SHAPES: dict[tuple[int, ...], tuple[int, ...]] = {}  # of blocks: a handful
-
-Results = Mapping[str, EditReceipt]
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """One editor call. `make` builds its task from the receipts of the jobs it comes `after`."""
-
-    id: str
-    method: str
-    make: Callable[[Results], Any]
-    num_rows: int
-    after: tuple[str, ...] = ()
-    remaining: int = 1  # jobs left in its chain, itself included
-    home: str | None = None  # what an editor caches for it
 
 
 def together(pace_s: float | None, jobs: int, places: int, goal_s: float) -> int:
@@ -240,12 +222,12 @@ class EditLoop:
                 self._pool.warmed(member, answer)
                 continue
             job, inputs = self._in_flight[ticket]
-            wrong = _wrong(answer, job)
+            wrong = wrong_with(answer, job)
             if wrong:
                 bad.append((member, ticket, I4DError(f"{member.name} answered {job.id} with {wrong}")))
             else:
                 self._pool.got_on(member)
-                good.append((ticket, job, inputs, _lean(answer, job)))
+                good.append((ticket, job, inputs, lean(answer, job)))
         self._journal.keep("edit", [(job.id, inputs, answer) for _, job, inputs, answer in good])
         for ticket, job, _, answer in good:
             del self._in_flight[ticket]
@@ -307,29 +289,3 @@ class EditLoop:
                 del self.stored[before]
                 self._backlog.lost(before)
                 self._backlog.put_back(before)
-
-
-def _lean(receipt: EditReceipt, job: Job) -> EditReceipt:
-    """Return the same receipt without copies of its own of what thousands of receipts say alike."""
-    block = receipt.block
-    shape = _SHAPES.setdefault(block.row_shape, block.row_shape)
-    return replace(
-        receipt,
-        task=job.id if receipt.task == job.id else receipt.task,
-        block=replace(block, row_shape=shape, dtype=sys.intern(block.dtype)),
-        worker=sys.intern(receipt.worker),
-        device=sys.intern(receipt.device),
-    )
-
-
-def _wrong(receipt: Any, job: Job) -> str:
-    """Return what is wrong with an answer, or the empty string."""
-    if not isinstance(receipt, EditReceipt):
-        return f"a {type(receipt).__name__} in place of a receipt"
-    if receipt.block.num_rows != job.num_rows:
-        return f"{receipt.block.num_rows} rows in place of {job.num_rows}"
-    if not (math.isfinite(receipt.seconds) and receipt.seconds >= 0):
-        return f"a time of {receipt.seconds} s"
-    if math.isfinite(receipt.kept_share) and not 0 <= receipt.kept_share <= 1:
-        return f"a kept share of {receipt.kept_share}"
-    return ""

@@ -14,7 +14,6 @@ from i4d.editors.unchanged import BLENDED_COPY_ERROR, with_unchanged_given_back
 from i4d.errors import EditError
 from i4d.method.merge import FlowPair, Warp, adapted, blended, merged, warp_by_flow, warp_from_view
 from i4d.method.result import finished
-from i4d.pairs import ANCHOR, REFERENCE, pairs_within
 from i4d.types import Camera, EditSettings, Strength
 
 
@@ -24,6 +23,16 @@ class Edited:
 
     original: torch.Tensor
     edited: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class FlowSource:
+    """An edited frame (1, 3, h, w) that flow pulls into a window, and by frame of the window the flow
+    (2, h, w) in pixels from its *unedited* original to the frame's and back.
+    """
+
+    edited: torch.Tensor
+    flows: Sequence[FlowPair]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,19 +50,21 @@ class CrossViewSource:
 class WindowImages:
     """Pixels of a window: float [0, 1], (frames, 3, h, w).
 
-    `flows` has, by the pairs of `i4d.pairs.flows_of_window`, the flow (2, h, w) in pixels from one *unedited*
-    frame to the other and back; empty: nothing is pulled along time or averaged. `views` are other cameras
-    whose edits are carried over by depth; `depths` and `cameras` are then the window's own, and points match
-    within `match_threshold` (world units). `conditions` and `anchor_conditions` are the originals' where they
-    are known already. `region` (frames, 1, h, w) in [0, 1]: where anything may change. `earlier`: the mean of
-    the edits of the rounds before, which this one joins.
+    `pulled` are frames that flow pulls into the window. `averaged` has, by pairs (i, j) of the window's
+    frames (-1: the reference) that are averaged after the repaint, the flow from one original to the other
+    and back, as of FlowSource. `views` are other cameras whose edits are carried over by depth; `depths` and
+    `cameras` are then the window's own, and points match within `match_threshold` (world units). `conditions`
+    and `anchor_conditions` are the originals' where they are known already. `region` (frames, 1, h, w) in [0,
+    1]: where anything may change. `earlier`: the mean of the edits of the rounds before, which this one
+    joins.
     """
 
     originals: torch.Tensor
     current: torch.Tensor
     anchor: Edited
     reference: Edited
-    flows: Mapping[tuple[int, int], FlowPair] = field(default_factory=dict)
+    pulled: Sequence[FlowSource] = ()
+    averaged: Mapping[tuple[int, int], FlowPair] = field(default_factory=dict)
     conditions: Conditions | None = None
     anchor_conditions: Conditions | None = None
     region: torch.Tensor | None = None
@@ -108,12 +119,8 @@ def warped(images: WindowImages, settings: EditSettings) -> tuple[torch.Tensor, 
     """
     warps: list[Warp] = []
     count = len(images.originals)
-    for source, index in ((images.reference, REFERENCE), (images.anchor, ANCHOR)):
-        wanted = settings.references == "both" or (settings.references == "last" and index == REFERENCE)
-        if not wanted or (index, 0) not in images.flows:
-            continue
-        pairs = [images.flows[index, frame] for frame in range(count)]
-        forward, backward = (torch.stack([pair[way] for pair in pairs]) for way in (0, 1))
+    for source in images.pulled:
+        forward, backward = (torch.stack([pair[way] for pair in source.flows]) for way in (0, 1))
         warps.append(warp_by_flow(source.edited, forward, backward, settings.flow_mask))
     if images.views and (images.depths is None or len(images.depths) != count):
         raise EditError("a window that sees other views needs its own camera and depths")
@@ -212,11 +219,9 @@ def padded_batch(images: torch.Tensor, size: int) -> torch.Tensor:
 
 def _averaged(edited: torch.Tensor, images: WindowImages, settings: EditSettings) -> torch.Tensor:
     """Return edited frames averaged with their neighbours, and what the edit left unchanged as it was."""
-    pairs = pairs_within(len(edited), settings.blend) if images.flows else []
-    flows = {pair: images.flows[pair] for pair in pairs}
     unedited = torch.cat([images.reference.original, images.originals])
     how = settings.flow_mask, settings.blend_sigma, settings.blend_detail
-    out = blended(edited, images.reference.edited, unedited, flows, *how).clamp(0, 1)
+    out = blended(edited, images.reference.edited, unedited, images.averaged, *how).clamp(0, 1)
     if settings.keep_unchanged:
         return with_unchanged_given_back(out, images.originals, BLENDED_COPY_ERROR)
     return out

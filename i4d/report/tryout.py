@@ -18,12 +18,11 @@ import torch
 
 from i4d.editors.protocol import EditCost, Editor
 from i4d.flow.find import FlowEstimator
-from i4d.method.window import Edited, WindowImages, WindowSeeds, edit_window
+from i4d.method.window import Edited, FlowSource, WindowImages, WindowSeeds, edit_window
 from i4d.metrics import cells
 from i4d.metrics.image import image_psnr
 from i4d.metrics.steadiness import planes
 from i4d.metrics.temporal import FlowPair, neighbour_flows, temporal_warp_error
-from i4d.pairs import REFERENCE
 from i4d.types import EditSettings, Strength
 
 SEED = 0
@@ -135,9 +134,9 @@ def _edited(
     if not len(rest):
         return key.cpu()
     forward, backward = (flow.to(model.device) for flow in flows)
-    by_pair = {(REFERENCE, i): (forward[i], backward[i]) for i in range(len(rest))}
     anchor = Edited(video[:1], key)
-    images = WindowImages(rest, rest, anchor, anchor, by_pair)
+    pulled = FlowSource(key, list(zip(forward, backward, strict=True)))
+    images = WindowImages(rest, rest, anchor, anchor, [pulled])
     recall = lambda strength: model.remember(video[:1], key, strength, settings, SEED, cost)
     seeds = WindowSeeds(SEED, (SEED,) * len(rest))
     given = model, images, strengths.window, settings, seeds, len(rest) + 1, cost, recall

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
+from i4d.errors import EditError
 from i4d.method.merge import FlowPair
-from i4d.method.window import CrossViewSource
-from i4d.pairs import flows_of_window
+from i4d.method.window import CrossViewSource, FlowSource
 from i4d.services.flow_store import FlowStore
 from i4d.store.blocks import BlockReader
 from i4d.types import FrameAddress, WindowTask
@@ -70,19 +70,38 @@ class TaskReader:
 
 
 class WindowFlows:
-    """The flows that one window takes, and what they cost. `store` None: nothing is pulled along time."""
+    """The flows that one window takes, and what they cost. EditError where it takes some and there is no
+    `store` of flows.
+    """
 
     def __init__(self, task: WindowTask, store: FlowStore | None, device: torch.device) -> None:
-        before, began = store.passes if store else 0, time.time()
-        self.by_pair: Mapping[tuple[int, int], FlowPair] = {}
-        if store is not None:
-            settings, same = task.settings, task.anchor_original == task.reference_original
-            at = (*task.originals, task.anchor_original, task.reference_original)  # -2, -1
-            pairs = flows_of_window(len(task.frames), settings.references, settings.blend, same)
-            self.by_pair = {(i, j): _on(store.between(at[i], at[j]), device) for i, j in pairs}
-        self.passes = store.passes - before if store else 0
-        self.seconds = time.time() - began if store else 0.0
+        self._task, self.passes, self.seconds = task, 0, 0.0
+        self._found: dict[tuple[int, int], FlowPair] = {}
+        wanted = task.sources.flows(task.frames, task.reference_frame)
+        if store is None:
+            if wanted:
+                raise EditError("a window takes flow, and its settings have none")
+            return
+        before, began = store.passes, time.time()
+        at = {task.anchor_frame: task.anchor_original, task.reference_frame: task.reference_original}
+        at |= zip(task.frames, task.originals, strict=True)
+        for i, j in wanted:
+            forward, backward = store.between(at[i], at[j])
+            self._found[i, j] = forward.to(device), backward.to(device)
+        self.passes, self.seconds = store.passes - before, time.time() - began
 
+    def pulled(self, anchor: torch.Tensor, reference: torch.Tensor) -> list[FlowSource]:
+        """Return what flow pulls into the window out of the edited key frame and the edited frame before
+        it.
+        """
+        task = self._task
+        edited = {task.anchor_frame: anchor, task.reference_frame: reference}
+        return [
+            FlowSource(edited[source], [self._found[source, frame] for frame in task.frames])
+            for source in task.sources.by_flow
+        ]
 
-def _on(pair: FlowPair, device: torch.device) -> FlowPair:
-    return pair[0].to(device), pair[1].to(device)
+    def averaged(self) -> dict[tuple[int, int], FlowPair]:
+        """Return the flows of what is averaged after the repaint, by pairs of places in the window."""
+        at = (*self._task.frames, self._task.reference_frame)  # -1 is the last
+        return {(i, j): self._found[at[i], at[j]] for i, j in self._task.sources.averaged}

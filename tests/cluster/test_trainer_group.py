@@ -14,7 +14,6 @@ from i4d import cli, compose
 from i4d.commands import prompts
 from i4d.commands.workplace import Workplace
 from i4d.driver import events
-from i4d.driver.plan import make_plan
 from i4d.driver.pool import Limits
 from i4d.exec.on_ray.executor import RayExecutor
 from i4d.exec.on_ray.session import connect
@@ -22,6 +21,7 @@ from i4d.exec.placement import Placement, Share
 from i4d.exec.protocol import Handle
 from i4d.exec.together import Together
 from i4d.fields.vector_matrix.config import VectorMatrixConfig
+from i4d.schedules.key_frame import make_plan
 from i4d.services.trainer import ONLY_FIRST, TrainerScene
 from i4d.store.run_folder import RunFolder
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from i4d.editors.instruct_pix2pix.config import InstructPix2PixConfig
+from i4d.schedules.windows import sources_along
 from i4d.services.editor import EditorService
 from i4d.store.blocks import BlockReader, write_block
 from i4d.store.objects import open_store
@@ -72,6 +73,7 @@ def test_a_window_fits_the_card(full_size_folder, tmp_path, capsys, width, heigh
             FRAMES,
             Strength(600, 4),
             EditSettings("make it night", 9.5, 1.5),
+            sources_along(0, (1, 2, 3, 4, 5), 0, 0, "last", 0),
         )
 
     first, second = service.edit_window(task(0)), service.edit_window(task(1))

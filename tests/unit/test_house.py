@@ -7,14 +7,15 @@ import re
 import pytest
 
 TOP = pathlib.Path(__file__).parents[2] / "i4d"
-VALUES = {"errors", "config", "types", "seeds", "pairs", "registry"}
+VALUES = {"errors", "config", "types", "seeds", "pairs", "plain", "registry"}
 NUMERICS = {"geometry", "flow", "fields", "editors", "method", "metrics"}
 MAY_IMPORT = {
     **{name: VALUES | {name, "geometry"} for name in NUMERICS},
     "store": VALUES | {"store"},
     "scenes": VALUES | NUMERICS | {"scenes", "store"},
     "services": VALUES | NUMERICS | {"services", "store", "scenes"},
-    "driver": VALUES | {"driver"},
+    "schedules": VALUES | {"schedules"},
+    "driver": VALUES | {"driver", "schedules"},
     "exec": VALUES | {"exec"},
 }
 MAY_IMPORT["editors"] |= {"store"}  # digests of weights
@@ -60,7 +61,9 @@ def test_heavy_libraries_stay_where_they_belong():
             homes = ONLY_IN.get(name.split(".")[0])
             if homes and not inside.startswith(homes):
                 wrong.append(f"{inside}: {name}")
-            if name.split(".")[0] in ("torch", "ray", "diffusers") and inside.startswith("driver"):
+            if name.split(".")[0] in ("torch", "ray", "diffusers") and inside.startswith(
+                ("driver", "schedules")
+            ):
                 wrong.append(f"{inside}: {name}")
     assert not wrong, wrong
 
@@ -111,7 +114,6 @@ def test_no_one_outside_a_kind_mentions_it():
     """But for where formulas come from, help texts, and the name of the bundled weights."""
     later = {
         "metrics/kinds/cost.py",
-        "driver/plan.py",
         "report/page.py",
         "report/console.py",
         "report/figures.py",
@@ -130,4 +132,22 @@ def test_no_one_outside_a_kind_mentions_it():
         if inside.startswith(("fields/vector_matrix/", "editors/instruct_pix2pix/")) or inside in allowed:
             continue
         wrong += [f"{inside}: {found.group(0)}" for found in WORDS_OF_KINDS.finditer(path.read_text())]
+    assert not wrong, wrong
+
+
+METHODS = ("key_frame", "key_views", "adaptive", "each_frame", "in2n", "single")
+COMPARISONS = {"commands/compare.py", "commands/ablate.py"}  # what a method is compared with
+
+
+def test_no_one_outside_schedules_knows_a_method():
+    """Beyond the default and its help: the driver reads plans, whoever made them."""
+    modules = tuple(f"i4d.schedules.{name}" for name in METHODS)
+    words = re.compile(r"schedule\.method\W+(==|in)|" + "|".join(f'"{name}"' for name in METHODS[1:-1]))
+    wrong = []
+    for path in TOP.rglob("*.py"):
+        inside = path.relative_to(TOP).as_posix()
+        if inside.startswith("schedules/") or inside in COMPARISONS:
+            continue
+        wrong += [f"{inside}: {name}" for name in imports(path) if name.startswith(modules)]
+        wrong += [f"{inside}: {found.group(0)}" for found in words.finditer(path.read_text())]
     assert not wrong, wrong

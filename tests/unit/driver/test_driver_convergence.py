@@ -6,12 +6,15 @@ from null_rig import SETTINGS, NullRig, config, scene
 
 from i4d.driver import events
 from i4d.driver.journal import receipt_from
-from i4d.driver.plan import make_plan, predicted_forwards, weakened
+from i4d.driver.key_stage import key_jobs
 from i4d.driver.renders import RenderJob, Shot
-from i4d.driver.stages import Look, key_jobs, window_jobs
+from i4d.driver.stages import Look, window_jobs
 from i4d.exec.local import LocalExecutor
 from i4d.report.footage import kept_round
 from i4d.report.judging import RoundJudge, likened_frames
+from i4d.schedules.cost import predicted_forwards
+from i4d.schedules.key_frame import make_plan
+from i4d.schedules.values import weakened
 from i4d.store.blocks import write_block
 from i4d.store.tables import FrameTable
 from i4d.types import FrameAddress, Strength, TableRun

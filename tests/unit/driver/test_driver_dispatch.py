@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import pytest
 
 from i4d.driver.events import Emitter
+from i4d.driver.jobs import Job
 from i4d.driver.journal import Journal
-from i4d.driver.plan import chains_of
 from i4d.driver.pool import EditorPool, Limits
 from i4d.driver.retry import RetryPolicy
-from i4d.driver.windows import MOST_TOGETHER, EditLoop, Job, together
+from i4d.driver.windows import MOST_TOGETHER, EditLoop, together
+from i4d.schedules.windows import chains_of
 from i4d.types import BlockRef, EditReceipt, WorkerInfo
 
 

@@ -5,14 +5,14 @@ import dataclasses
 import pytest
 from null_rig import SETTINGS, NullRig, config, scene
 
-from i4d.driver.journal import inputs_digest
-from i4d.driver.plan import make_plan
 from i4d.driver.pool import require_identity
 from i4d.driver.retry import Decision, Failure, RetryPolicy, classify
 from i4d.driver.training import Phase
 from i4d.errors import IdentityError
 from i4d.exec.local import LocalExecutor
 from i4d.identity import begin_anew
+from i4d.plain import inputs_digest
+from i4d.schedules.key_frame import make_plan
 from i4d.store.run_folder import RunFolder
 from i4d.types import Identity, WorkerInfo
 

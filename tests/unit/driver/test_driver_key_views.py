@@ -9,12 +9,13 @@ from null_rig import SETTINGS, NullRig, config, scene
 
 from i4d.config import Config
 from i4d.driver import events
-from i4d.driver.coverage import apartness, leaders_of
-from i4d.driver.plan import predicted_forwards
 from i4d.driver.pool import Limits
-from i4d.driver.schedules import scheduled_plan
 from i4d.exec.local import LocalExecutor
 from i4d.exec.protocol import Handle
+from i4d.schedules.cost import predicted_forwards
+from i4d.schedules.key_frame import make_plan
+from i4d.schedules.leaders import leaders_of, view_distance
+from i4d.schedules.registry import scheduled_plan
 
 
 def plan_of(method="key_views", the_scene=None, **keys):
@@ -51,11 +52,11 @@ def test_leaders_do_not_depend_on_units_and_directions_count():
         dataclasses.replace(c, world_from_camera=c.world_from_camera * np.array([1, 1, 1, 100.0]))
         for c in row
     ]
-    np.testing.assert_allclose(apartness(row), apartness(far))
+    np.testing.assert_allclose(view_distance(row), view_distance(far))
     turned = row[0].world_from_camera.copy()
     turned[:3, :3] = [[0, 0, 1], [0, 1, 0], [-1, 0, 0]]  # looks along x
     other = dataclasses.replace(row[0], world_from_camera=turned)
-    assert apartness([row[0], other, row[1]])[0, 1] == pytest.approx(np.pi / 2)
+    assert view_distance([row[0], other, row[1]])[0, 1] == pytest.approx(np.pi / 2)
 
 
 def test_the_plan_of_17_cameras_and_50_frames_takes_three_quarters_of_the_forwards():
@@ -93,7 +94,7 @@ def test_followers_wait_for_leaders_and_see_them(tmp_path, executor, case):
 
 def test_what_a_leader_shows_reaches_its_followers(tmp_path, executor, case):
     plan, expected = case
-    alone = dataclasses.replace(plan, leaders=())
+    alone = dataclasses.replace(plan, rounds=make_plan(scene(), config(diffusion_steps=3), SETTINGS).rounds)
     result = NullRig(tmp_path / "run", alone).go(executor, 1)
     (leader,) = plan.leaders
     follower = next(view for view in plan.views if view != leader)

@@ -6,12 +6,12 @@ import pytest
 from null_rig import SETTINGS, NullRig, config, scene
 
 from i4d.driver import events
-from i4d.driver.plan import make_plan
 from i4d.driver.pool import FORGIVEN_AFTER, EditorPool, Limits
 from i4d.driver.retry import RetryPolicy
 from i4d.errors import FitError
 from i4d.exec.local import LocalExecutor
 from i4d.exec.protocol import Handle
+from i4d.schedules.key_frame import make_plan
 
 
 @pytest.fixture

@@ -9,8 +9,10 @@ import pytest
 from null_rig import SETTINGS, config, scene
 
 from i4d.config import Config
-from i4d.driver.plan import advice, chains_of, key_strength, make_plan, predicted_forwards, useful_editors
 from i4d.errors import ConfigError
+from i4d.schedules.cost import advice, predicted_forwards, useful_editors
+from i4d.schedules.key_frame import key_strength, make_plan
+from i4d.schedules.windows import chains_of
 from i4d.types import EditSettings
 
 

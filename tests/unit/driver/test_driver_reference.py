@@ -7,11 +7,11 @@ import dataclasses
 import pytest
 from null_rig import SETTINGS, NullRig, config, scene
 
-from i4d.driver.plan import predicted_forwards
-from i4d.driver.reference import reference_view
-from i4d.driver.schedules import scheduled_plan
 from i4d.errors import ConfigError
 from i4d.exec.local import LocalExecutor
+from i4d.schedules.cost import predicted_forwards
+from i4d.schedules.given_key_frame import reference_view
+from i4d.schedules.registry import scheduled_plan
 from i4d.services.null import NullEditor
 from i4d.types import FrameAddress
 

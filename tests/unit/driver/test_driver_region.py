@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 from null_rig import SETTINGS, NullRig, config, scene
 
-from i4d.driver.plan import make_plan
 from i4d.errors import ConfigError
 from i4d.exec.local import LocalExecutor
+from i4d.schedules.key_frame import make_plan
 from i4d.services import null
 from i4d.types import Region
 

@@ -6,12 +6,12 @@ import pytest
 from null_rig import SETTINGS, NullRig, config, scene
 
 from i4d.driver import events
-from i4d.driver.plan import make_plan
 from i4d.driver.pool import Limits
 from i4d.driver.rounds import run
 from i4d.errors import ConfigError, I4DError
 from i4d.exec.local import LocalExecutor
 from i4d.exec.protocol import Handle
+from i4d.schedules.key_frame import make_plan
 from i4d.store.run_folder import RunFolder
 
 

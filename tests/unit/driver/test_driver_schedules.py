@@ -8,12 +8,13 @@ import pytest
 from null_rig import SETTINGS, NullRig, config, scene
 
 from i4d.driver import events
-from i4d.driver.plan import make_plan, predicted_forwards
 from i4d.driver.pool import Limits
-from i4d.driver.schedules import scheduled_plan
 from i4d.errors import ConfigError
 from i4d.exec.local import LocalExecutor
 from i4d.exec.protocol import Handle
+from i4d.schedules.cost import predicted_forwards
+from i4d.schedules.key_frame import make_plan
+from i4d.schedules.registry import scheduled_plan
 
 METHODS = ("each_frame", "in2n")
 

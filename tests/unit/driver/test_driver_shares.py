@@ -7,9 +7,10 @@ import pytest
 from null_rig import SETTINGS, NullRig, config, scene
 
 from i4d.driver.backlog import Backlog
-from i4d.driver.plan import make_plan, predicted_forwards, useful_editors
-from i4d.driver.windows import Job
+from i4d.driver.jobs import Job
 from i4d.exec.local import LocalExecutor
+from i4d.schedules.cost import predicted_forwards, useful_editors
+from i4d.schedules.key_frame import make_plan
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "scripts"))
 import simulate_pool  # noqa: E402

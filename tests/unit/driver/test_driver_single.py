@@ -3,9 +3,9 @@
 import pytest
 from null_rig import SETTINGS, NullRig, config, scene
 
-from i4d.driver.plan import predicted_forwards
-from i4d.driver.schedules import scheduled_plan
 from i4d.exec.local import LocalExecutor
+from i4d.schedules.cost import predicted_forwards
+from i4d.schedules.registry import scheduled_plan
 from i4d.types import Strength
 
 

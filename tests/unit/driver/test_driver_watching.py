@@ -7,11 +7,11 @@ from null_rig import SETTINGS, NullRig, config, scene
 
 from i4d.driver import events
 from i4d.driver.events import FitWatched, Warned
-from i4d.driver.plan import make_plan
 from i4d.driver.pool import Limits
 from i4d.driver.watching import POINTS, verdicts
 from i4d.exec.local import LocalExecutor
 from i4d.exec.protocol import Handle
+from i4d.schedules.key_frame import make_plan
 from i4d.services.null import NullTrainer
 from i4d.types import FitFigures
 

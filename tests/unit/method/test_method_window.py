@@ -8,8 +8,7 @@ import torch
 from i4d.editors.instruct_pix2pix.kind import KIND
 from i4d.editors.protocol import EditCost
 from i4d.errors import EditError
-from i4d.method.window import Edited, WindowImages, WindowSeeds, edit_window, padded_batch, warped
-from i4d.pairs import REFERENCE
+from i4d.method.window import Edited, FlowSource, WindowImages, WindowSeeds, edit_window, padded_batch, warped
 from i4d.types import EditSettings, Strength
 
 STRENGTH = Strength(600, 2)
@@ -30,8 +29,8 @@ def window(frames=3, shift=4.0):
     anchor, edited, reference = torch.rand(3, 1, 3, 20, 28, generator=generator)
     flow = torch.zeros(2, 20, 28)
     flow[0] = shift
-    flows = {(REFERENCE, frame): (-flow, flow) for frame in range(frames)}
-    return WindowImages(originals, current, Edited(anchor, edited), Edited(anchor, reference), flows)
+    pulled = FlowSource(reference, [(-flow, flow)] * frames)
+    return WindowImages(originals, current, Edited(anchor, edited), Edited(anchor, reference), [pulled])
 
 
 def recalled(editor, images, settings, cost=None):
@@ -52,8 +51,9 @@ def test_merging_takes_the_reference_where_flows_agree_and_current_elsewhere():
 
 def test_inconsistent_flow_keeps_nothing_unless_the_mask_is_off():
     images = window(shift=8.0)
-    flows = {pair: (forward * 0 + 9.0, backward) for pair, (forward, backward) in images.flows.items()}
-    broken = dataclasses.replace(images, flows=flows)
+    (pulled,) = images.pulled
+    flows = [(forward * 0 + 9.0, backward) for forward, backward in pulled.flows]
+    broken = dataclasses.replace(images, pulled=[dataclasses.replace(pulled, flows=flows)])
     merged, kept = warped(broken, PULLED)
     assert kept == 0 and torch.equal(merged, images.current)
     assert warped(broken, dataclasses.replace(PULLED, flow_mask=False))[1] > 0.7
@@ -93,7 +93,7 @@ def test_frames_do_not_depend_on_their_neighbours_under_anchor_attention(editor)
             images,
             originals=images.originals[frames],
             current=images.current[frames],
-            flows={(REFERENCE, i): images.flows[REFERENCE, f] for i, f in enumerate(frames)},
+            pulled=[FlowSource(source.edited, [source.flows[f] for f in frames]) for source in images.pulled],
         )
         seeds, recall = WindowSeeds(3, (3,) * len(frames)), recalled(editor, images, settings)
         return edit_window(editor, part, STRENGTH, settings, seeds, 4, EditCost(), recall)[0]
@@ -106,7 +106,7 @@ def test_without_flow_and_with_attention_to_itself_a_frame_is_edited_alone(edito
     alone.
     """
     settings = EditSettings("night", 5.0, 1.5, attention="own", flow="none", noise="frame")
-    images = dataclasses.replace(window(), flows={})
+    images = dataclasses.replace(window(), pulled=())
     cost, seeds = EditCost(), WindowSeeds(3, (4, 5, 6))
     nobody = lambda strength: pytest.fail("nobody asks for it")
     out, kept = edit_window(editor, images, STRENGTH, settings, seeds, 3, cost, nobody)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from reported_run import build, rig, videos
 
-from i4d.driver.journal import plain
 from i4d.metrics.kinds.edited_frames import disagreement_elsewhere
+from i4d.plain import plain
 from i4d.report.answers import picture_answer
 from i4d.report.by_round import by_round
 from i4d.report.evaluation import RunEvaluation

@@ -14,10 +14,10 @@ from i4d import config as cfg
 from i4d.commands import ablate
 from i4d.commands import compare as module
 from i4d.commands.compare import METHODS, Layers, Method, Study, chosen, sentences
-from i4d.driver.plan import predicted_forwards
-from i4d.driver.schedules import scheduled_plan
 from i4d.errors import ConfigError
 from i4d.report.comparison import Cell, as_csv, differences, grid, latex, markdown, rows_of
+from i4d.schedules.cost import predicted_forwards
+from i4d.schedules.registry import scheduled_plan
 from i4d.types import EditSettings
 
 

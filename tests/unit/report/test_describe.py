@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 from null_rig import SETTINGS, config, scene
 
-from i4d.driver.schedules import scheduled_plan
 from i4d.report.console import Console
+from i4d.schedules.registry import scheduled_plan
 
 
 def said(**keys):

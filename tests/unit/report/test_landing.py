@@ -7,8 +7,8 @@ import pytest
 from reported_run import build, noise, rig, videos
 
 from i4d.commands.view import wait_for_field
-from i4d.driver.journal import plain
 from i4d.errors import I4DError
+from i4d.plain import plain
 from i4d.report.footage import Footage
 from i4d.report.landing import Landing
 from i4d.report.viewing import FINDER_DIMMED, as_finder, fitting_fov, pinhole, stands_at, vertical_fov

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from reported_run import build, rig, videos
 
-from i4d.driver.journal import plain
 from i4d.errors import ConfigError
+from i4d.plain import plain
 from i4d.report.embed import picture_uri
 from i4d.report.evolution import evolution, flow_overlays, shown_view, tinted, warped_frame
 from i4d.report.footage import Footage

@@ -6,11 +6,11 @@ import pytest
 from null_rig import NullRig, config, scene
 
 from i4d.driver import events
-from i4d.driver.plan import predicted_forwards
-from i4d.driver.schedules import scheduled_plan
 from i4d.editors.instruct_pix2pix.config import InstructPix2PixConfig
 from i4d.exec.local import LocalExecutor
 from i4d.exec.protocol import ServiceSpec
+from i4d.schedules.cost import predicted_forwards
+from i4d.schedules.registry import scheduled_plan
 from i4d.types import EditSettings
 
 SHORT = {"rounds": 1, "key_steps": 2, "diffusion_steps": 2, "refine_diffusion_steps": 1}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from i4d.editors.instruct_pix2pix.config import InstructPix2PixConfig
+from i4d.schedules.windows import sources_along
 from i4d.services.editor import EditorService
 from i4d.store.blocks import BlockReader, write_block
 from i4d.store.objects import open_store
@@ -106,6 +107,7 @@ def test_a_plain_window_equals_an_exact_one_and_costs_an_anchor_more(rig):
             3,
             Strength(600, 2),
             settings,
+            sources_along(0, (1, 2), 0, 0, "last", 0),
         )
         editor = service(mode=mode)
         editor.edit_window(task)

@@ -12,6 +12,7 @@ import torch
 
 from i4d.editors.instruct_pix2pix.config import InstructPix2PixConfig
 from i4d.errors import BlockError, ClusterError, EditError, WeightsError
+from i4d.schedules.windows import sources_along
 from i4d.services.device import choose_device
 from i4d.services.editor import EditorService
 from i4d.store.blocks import BlockReader, write_block
@@ -41,7 +42,7 @@ def scene(tmp_path, tiny_editor_folder):
     return store, block.digest, edited.digest, service
 
 
-def window_task(scene, window=1, frames=(1, 2, 3), reference=0, **changes):
+def window_task(scene, window=1, frames=(1, 2, 3), reference=0, references="last", **changes):
     _, originals, edited, _ = scene
     at = tuple(FrameAddress(originals, f) for f in frames)
     task = WindowTask(
@@ -62,7 +63,15 @@ def window_task(scene, window=1, frames=(1, 2, 3), reference=0, **changes):
         strength=STRENGTH,
         settings=SETTINGS,
     )
-    return dataclasses.replace(task, **changes)
+    task = dataclasses.replace(task, **changes)
+    return with_settings(task, task.settings, references)
+
+
+def with_settings(task, settings, references="last"):
+    """Return a task with the settings, and the sources, that a schedule would give it."""
+    along = ("none", 0) if settings.flow == "none" else (references, settings.blend)
+    sources = sources_along(task.view, task.frames, task.reference_frame, task.anchor_frame, *along)
+    return dataclasses.replace(task, settings=settings, sources=sources)
 
 
 def test_warming_up_says_what_will_be_used(scene):

@@ -7,7 +7,15 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from test_editor_service import FRAMES, HEIGHT, SETTINGS, WIDTH, scene, window_task  # noqa: F401
+from test_editor_service import (  # noqa: F401
+    FRAMES,
+    HEIGHT,
+    SETTINGS,
+    WIDTH,
+    scene,
+    window_task,
+    with_settings,
+)
 
 from i4d.editors.unchanged import BLENDED_COPY_ERROR, with_unchanged_given_back
 from i4d.store.blocks import BlockReader, write_block
@@ -49,8 +57,8 @@ def test_each_way_of_starting_changes_the_answer_and_only_the_task_decides(scene
     service, other = scene[3](), scene[3]()
     tasks = {
         "plain": later(scene),
-        "both": later(scene, settings=settings(references="both")),
-        "none": later(scene, settings=settings(references="none")),
+        "both": later(scene, references="both"),
+        "none": later(scene, references="none"),
         "blend": later(scene, settings=settings(blend=1)),
         "fine": later(scene, settings=settings(blend=1, blend_sigma=0.1)),
         "detail": later(scene, settings=settings(blend=1, blend_detail=True)),
@@ -75,7 +83,7 @@ def test_other_cameras_explain_more(scene):  # noqa: F811
     broken = settings(flow="none")
     service = scene[3]()
     alone = service.edit_window(window_task(scene, settings=broken))
-    task = dataclasses.replace(seen(scene), settings=broken)
+    task = with_settings(seen(scene), broken)
     assert alone.kept_share == 0 and service.edit_window(task).kept_share == pytest.approx(
         1 - 0.5 * WIDTH / 4 / WIDTH, abs=0.05
     )
@@ -87,7 +95,7 @@ def test_blending_takes_flow_of_neighbours_and_nothing_where_there_is_none(scene
         service.edit_window(later(scene, settings=settings(blend=1))).flow_passes == 2 * 2 + 2
     )  # 3 to 4 and to 5, then 4 to 5
     none = later(scene, settings=settings(flow="none"))
-    same = dataclasses.replace(none, settings=settings(flow="none", blend=2))
+    same = with_settings(none, settings(flow="none", blend=2))
     assert service.edit_window(none).block == service.edit_window(same).block
 
 
@@ -114,6 +122,6 @@ def test_an_adaptive_window_that_is_explained_takes_fewer_forwards(scene):  # no
     service = scene[3]()
     task = window_task(scene, 1, (1,), settings=settings(adaptive=True), strength=Strength(600, 4))
     spent = service.edit_window(task)
-    unexplained = dataclasses.replace(task, settings=settings(adaptive=True, flow="none"))
+    unexplained = with_settings(task, settings(adaptive=True, flow="none"))
     whole = scene[3]().edit_window(unexplained)
     assert spent.kept_share > 0.75 and spent.unet_forwards < whole.unet_forwards == (1 + 3) * 3 * 4

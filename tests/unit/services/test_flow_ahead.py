@@ -12,12 +12,14 @@ from null_rig import SETTINGS, NullRig, config, scene
 from i4d.config import FlowConfig
 from i4d.driver import events
 from i4d.driver.ahead import flow_pairs
-from i4d.driver.plan import Chain, RoundPlan, WindowPlan, make_plan
 from i4d.driver.stages import Look, window_jobs
 from i4d.editors.instruct_pix2pix.config import InstructPix2PixConfig
 from i4d.errors import EditError
 from i4d.exec.local import LocalExecutor
 from i4d.flow.find import find_estimator
+from i4d.schedules.key_frame import make_plan
+from i4d.schedules.values import Chain, RoundPlan, WindowPlan
+from i4d.schedules.windows import sources_along
 from i4d.services.editor import EditorService
 from i4d.services.flow_ahead import FlowAhead
 from i4d.services.flow_store import FlowStore
@@ -94,12 +96,9 @@ def test_the_pairs_are_those_of_the_windows_the_first_windows_first():
 )
 def test_the_pairs_of_a_window_are_those_that_it_pulls_and_blends(references, blend, wanted):
     """A window of three frames after its reference: 3 pulls; neighbours one apart: 3; two apart: 2 more."""
-    window = WindowPlan(0, (4, 5, 6), 3)
+    window = WindowPlan(0, (4, 5, 6), 3, sources_along(1, (4, 5, 6), 3, 3, references, blend))
     chain = Chain(1, "forward", (window,))
-    settings = replace(SETTINGS, references=references, blend=blend)
-    plan = replace(
-        make_plan(scene(), config(), SETTINGS), settings=settings, rounds=(RoundPlan(1, (), (), (chain,)),)
-    )
+    plan = replace(make_plan(scene(), config(), SETTINGS), rounds=(RoundPlan(1, (), (), (chain,)),))
     originals = FrameTable.of([TableRun(1, 0, 8, "0" * 32)])
     assert len(flow_pairs(plan, originals)) == wanted
 

@@ -9,7 +9,6 @@ from null_rig import scene
 
 from i4d import identity
 from i4d.config import Config
-from i4d.driver.plan import make_plan
 from i4d.driver.pool import require_identity
 from i4d.editors.instruct_pix2pix import kind
 from i4d.editors.instruct_pix2pix.config import InstructPix2PixConfig
@@ -21,6 +20,7 @@ from i4d.exec.protocol import NodeResources, Resources
 from i4d.fields.vector_matrix.config import VectorMatrixConfig
 from i4d.fields.vector_matrix.fit import identity_with
 from i4d.launch import specs_of
+from i4d.schedules.key_frame import make_plan
 from i4d.services.editor import EditorService
 from i4d.services.trainer import TrainerScene, TrainerService
 from i4d.store import digests

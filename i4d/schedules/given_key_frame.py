@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from i4d.driver.plan import KeyStep, Plan, RestWindow
 from i4d.errors import ConfigError
+from i4d.schedules.values import KeyStep, Plan, RestWindow
 from i4d.types import Scene, Strength
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from i4d.types import Camera
 
 
-def apartness(cameras: Sequence[Camera]) -> np.ndarray:
+def view_distance(cameras: Sequence[Camera]) -> np.ndarray:
     """Return how differently each two cameras see a scene, (n, n): the distance of their centres over the
     median of all such distances, plus the angle between their optical axes in radians."""
     centres = np.stack([camera.centre for camera in cameras])
@@ -27,7 +27,7 @@ def leaders_of(views: Sequence[int], cameras: Sequence[Camera], count: int) -> t
     The sum of every view's distance to its nearest leader is lessened (k-medians): greedily at first, then by
     swaps until none helps. Ties go to the first view, so that the answer follows from the cameras alone.
     """
-    apart = apartness(cameras)
+    apart = view_distance(cameras)
     chosen: list[int] = []
     count = min(count, len(views))
 
