@@ -35,6 +35,19 @@ class Workers:
             return [work(item) for item in items]
         return list(self._pool.map(work, items))
 
+    def lead(self, work: Callable[[], Result]) -> Result:
+        """Return `work()` of the calling thread, which hands pieces to the others meanwhile: with one compute
+        thread as they have. PyTorch's own would wait for cores that the others hold. Set back afterwards.
+        """
+        threads = torch.get_num_threads()
+        if self._pool is None or threads == 1:
+            return work()
+        torch.set_num_threads(1)
+        try:
+            return work()
+        finally:
+            torch.set_num_threads(threads)
+
     def parts(self, length: int) -> list[slice]:
         """Return `count` slices (fewer if there is less to share) that cover 0..length-1 evenly."""
         count = max(1, min(self.count, length))

@@ -396,7 +396,7 @@ class Fitter:
         losses = (
             self._fused_steps(self._step_fused, bank, count)
             if self._step_fused is not None
-            else [self._one_step(bank) for _ in range(count)]
+            else self.workers.lead(lambda: [self._one_step(bank) for _ in range(count)])
         )
         if not losses:
             return FitReport(self.step, self.total_steps, float("nan"), 0)
