@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from i4d.errors import StorageError
+from i4d.errors import ConfigError, SceneError, StorageError
 from i4d.metrics.cells import missing
 from i4d.metrics.protocol import (
     GROUPS,
@@ -20,15 +20,17 @@ from i4d.metrics.protocol import (
     put,
 )
 
+RUN_IS_BROKEN = (ConfigError, SceneError, StorageError)  # no metric's fault; a lost block is a SceneError
+
 
 def measure(
     run: Evaluation, metrics: Iterable[Metric], tell: Callable[[str], None] = lambda group: None
 ) -> tuple[Tree, list[str]]:
     """Return what the metrics find, as it stands in metrics.json, and a line for each that raised.
 
-    One that raises costs nobody else's figure: its own is null, with the reason. Only StorageError passes,
-    since then nothing can be read any more. Metrics of an edit are left out where nothing was edited. `tell`
-    is called with each group's name before it is measured.
+    One that raises costs nobody else's figure: its own is null, with the reason. Errors of the run itself
+    pass: blocks that are lost or may not be read, a store that is away. Metrics of an edit are left out where
+    nothing was edited. `tell` is called with each group's name before it is measured.
     """
     tree: Tree = {}
     told: list[str] = []
@@ -66,7 +68,7 @@ def _carry_out(metric: Metric, run: Evaluation, tree: Tree, parts: dict[Any, str
             found = missing(lacking) if lacking else compute(run)
             put(tree, metric.key, found if isinstance(found, dict) else {"value": _number(found)})
             return ""
-    except StorageError:
+    except RUN_IS_BROKEN:
         raise
     except Exception as err:  # whatever a metric of anybody's raises
         failed = f"{type(err).__name__}: {err}"

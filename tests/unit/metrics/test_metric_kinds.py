@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from reported_run import build, rig, videos
 
-from i4d.errors import StorageError
+from i4d.errors import BlockError, ConfigError, StorageError
 from i4d.metrics.measure import measure
 from i4d.metrics.protocol import COST, GROUPS, Derived, Metric, Need, Places, Shared, at, merge, put
 from i4d.metrics.registry import METRICS, all_metrics, refused
@@ -69,11 +69,12 @@ def test_metrics_that_share_a_pass_are_measured_once_and_fail_together():
     assert "lost block" in part.read(tree).reason
 
 
-def test_storage_that_is_gone_ends_the_evaluation():
+@pytest.mark.parametrize("error", [StorageError, BlockError, ConfigError])
+def test_a_run_that_cannot_be_read_ends_the_evaluation(error):
     def unreadable(run):
-        raise StorageError("the bucket does not answer")
+        raise error("the bucket does not answer")
 
-    with pytest.raises(StorageError):
+    with pytest.raises(error):
         measure(run(), [replace(TWO, compute=unreadable)])
 
 
