@@ -1,16 +1,13 @@
 """Write docs/benchmarks.md from docs/benchmarks/*.json, one file a theme.
 
-    python scripts/benchmark_page.py            (writes the page)
-    python scripts/benchmark_page.py --check    (exit code 1 where the page is not what the JSON gives)
+    python scripts/benchmark_page.py
 
 A file holds a title, its place on the page and entries with the fields of FIELDS, all of them.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -69,20 +66,5 @@ def page(all_themes: list[dict]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def main() -> int:
-    """Write the page, or with --check compare it."""
-    parser = argparse.ArgumentParser(description="docs/benchmarks.md from docs/benchmarks/*.json")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if it differs")
-    arguments = parser.parse_args()
-    target, text = DOCS / "benchmarks.md", page(themes(DOCS / "benchmarks"))
-    if not arguments.check:
-        target.write_text(text, encoding="utf-8")
-        return 0
-    if target.exists() and target.read_text(encoding="utf-8") == text:
-        return 0
-    print("docs/benchmarks.md is not what docs/benchmarks/*.json gives: make docs", file=sys.stderr)
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    (DOCS / "benchmarks.md").write_text(page(themes(DOCS / "benchmarks")), encoding="utf-8")

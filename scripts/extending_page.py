@@ -1,13 +1,12 @@
 """Put the programs of docs/extending.md into the page: each block behind a mark `<!-- file: PATH -->` becomes
 that file, which the tests run.
 
-    python scripts/extending_page.py [--check]
+    python scripts/extending_page.py
 """
 
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[1]
@@ -20,15 +19,5 @@ def page(text: str) -> str:
     return BLOCK.sub(lambda found: found[1] + (TOP / found["path"]).read_text() + found[4], text)
 
 
-def main(arguments: list[str]) -> int:
-    """Write the page; with --check only say whether it is as it should be."""
-    before = PAGE.read_text()
-    now = page(before)
-    if arguments == ["--check"]:
-        return int(now != before)
-    PAGE.write_text(now)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    PAGE.write_text(page(PAGE.read_text()))

@@ -1,5 +1,6 @@
 """Fixtures that several packages' tests share."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,11 @@ def tiny_editor_folder(tmp_path_factory):
 def tiny_v_editor_folder(tmp_path_factory):
     """The same with v-prediction, zero terminal SNR and trailing timesteps."""
     return build_tiny_editor(tmp_path_factory.mktemp("tiny-v-editor"), "v_prediction", trailing=True)
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Have tests/plugins on the path of this process and of those that it starts, as an installed package."""
+    plugins = str(Path(__file__).parent / "plugins")
+    monkeypatch.syspath_prepend(plugins)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([plugins, os.environ.get("PYTHONPATH", "")]))

@@ -10,13 +10,14 @@ import json
 from pathlib import Path
 
 from i4d.config import EditorConfig
+from i4d.config.kinds import DEFAULTS
 from i4d.editors.protocol import EditorKind
 from i4d.errors import WeightsError
 from i4d.registry import Registry
 
-DEFAULT = "instruct_pix2pix"
+DEFAULT = DEFAULTS["editor"]
 KINDS: Registry[EditorKind] = Registry(
-    "i4d.editors", "editor.kind", {DEFAULT: "i4d.editors.instruct_pix2pix.kind:KIND"}
+    "i4d.editors", "editor.kind", {"instruct_pix2pix": "i4d.editors.instruct_pix2pix.kind:KIND"}
 )
 
 

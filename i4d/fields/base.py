@@ -1,19 +1,16 @@
-"""Common answers of fields and of their kinds, and a plain form of checkpoint; each may answer otherwise."""
+"""Common answers of fields and of their kinds; each may answer otherwise."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from i4d.config import FieldConfig
-from i4d.errors import FitError
 from i4d.fields.protocol import FieldScene, Phase, RenderableField, TrainableField
 from i4d.fields.workers import Workers
 from i4d.types import Bounds, Camera
@@ -24,23 +21,6 @@ def settings_digest(config: FieldConfig, **changed: str) -> str:
     settings = dataclasses.asdict(config) | changed
     del settings["kind"]  # runs of before there were kinds go on
     return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16).hexdigest()
-
-
-def write_plain(format_name: str, tensors: Mapping[str, Tensor], **about: Any) -> bytes:
-    """Return a checkpoint: safetensors bytes whose header says a kind's format and plain values."""
-    kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return safetensors.torch.save(kept, {"i4d": json.dumps({"format": format_name, **about})})
-
-
-def read_plain(data: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return tensors and plain values of a checkpoint that `write_plain` made; FitError if it is none."""
-    try:
-        data = bytes(data)
-        length = int.from_bytes(data[:8], "little")
-        about = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["i4d"])
-        return safetensors.torch.load(data), about
-    except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as err:
-        raise FitError("not a field checkpoint, or a corrupt one", f"{type(err).__name__}: {err}") from err
 
 
 class BaseField:

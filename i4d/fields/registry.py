@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-import json
-import struct
-
 import torch
 
 from i4d.config import FieldConfig
 from i4d.errors import FitError
+from i4d.fields.description import description
 from i4d.fields.protocol import FieldKind, FieldScene, Header, RenderableField
 from i4d.fields.workers import Workers
 from i4d.registry import Registry
@@ -19,7 +17,6 @@ from i4d.registry import Registry
 KINDS: Registry[FieldKind] = Registry(
     "i4d.fields", "field.kind", {"vector_matrix": "i4d.fields.vector_matrix.kind:KIND"}
 )
-LONGEST_HEADER = 1 << 24  # bytes of a checkpoint's description
 
 
 def field_kind(name: str) -> FieldKind:
@@ -27,23 +24,9 @@ def field_kind(name: str) -> FieldKind:
     return KINDS[name]
 
 
-def checkpoint_format(data: bytes) -> str:
-    """Return what the header of a checkpoint's safetensors bytes says of its format; FitError if they are no
-    checkpoint.
-    """
-    try:
-        (length,) = struct.unpack("<Q", bytes(data[:8]))
-        if length > LONGEST_HEADER:
-            raise ValueError(f"a header of {length} bytes")
-        tree = json.loads(json.loads(bytes(data[8 : 8 + length]))["__metadata__"]["i4d"])
-        return str(tree["format"])
-    except (struct.error, ValueError, KeyError, TypeError) as err:
-        raise FitError("not a field checkpoint, or a corrupt one", f"{type(err).__name__}: {err}") from err
-
-
 def kind_of(data: bytes) -> FieldKind:
     """Return the kind whose format a checkpoint is of; FitError where nobody reads it."""
-    wanted = checkpoint_format(data)
+    wanted = description(data)["format"]
     for _, kind in KINDS.available():
         if kind.format == wanted:
             return kind

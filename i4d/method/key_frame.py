@@ -12,8 +12,8 @@ import torch
 from i4d.editors.protocol import Conditions, EditCost, Editor
 from i4d.geometry.cameras import unproject
 from i4d.geometry.warps import warp_average
+from i4d.method.call import Call
 from i4d.method.result import finished
-from i4d.method.window import padded_batch
 from i4d.types import Camera, EditSettings, Strength
 
 
@@ -121,16 +121,6 @@ def repaint_views(
     """Return some views of an instant repainted together, anchored on the first, (view, 3, h, w); padded to
     `batch` images.
     """
-    count = len(current)
-    padded = None if region is None else padded_batch(region, batch)
-    out = editor.repaint(
-        padded_batch(originals, batch),
-        padded_batch(current, batch),
-        strength,
-        settings,
-        [*seeds, *list(seeds[-1:]) * (batch - count)],
-        cost,
-        conditions=conditions.padded(batch),
-        region=padded,
-    )
-    return finished(out[:count], originals, region, earlier, round_index)
+    call = Call(originals, current, seeds, conditions, region)
+    out = call.repainted(editor, strength, settings, batch, cost)
+    return finished(out, originals, region, earlier, round_index)

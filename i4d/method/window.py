@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from i4d.editors.protocol import Conditions, EditCost, Editor, Memory, joined
+from i4d.editors.protocol import Conditions, EditCost, Editor, Memory
 from i4d.editors.unchanged import BLENDED_COPY_ERROR, with_unchanged_given_back
 from i4d.errors import EditError
+from i4d.method.call import Call
 from i4d.method.merge import FlowPair, Warp, adapted, blended, merged, warp_by_flow, warp_from_view
 from i4d.method.result import finished
 from i4d.types import Camera, EditSettings, Strength
@@ -51,18 +52,18 @@ class WindowImages:
     """Pixels of a window: float [0, 1], (frames, 3, h, w).
 
     `pulled` are frames that flow pulls into the window. `averaged` has, by pairs (i, j) of the window's
-    frames (-1: the reference) that are averaged after the repaint, the flow from one original to the other
-    and back, as of FlowSource. `views` are other cameras whose edits are carried over by depth; `depths` and
-    `cameras` are then the window's own, and points match within `match_threshold` (world units). `conditions`
-    and `anchor_conditions` are the originals' where they are known already. `region` (frames, 1, h, w) in [0,
-    1]: where anything may change. `earlier`: the mean of the edits of the rounds before, which this one
-    joins.
+    frames (-1: the `reference`, the frame before the window, then needed) that are averaged after the
+    repaint, the flow from one original to the other and back, as of FlowSource. `views` are other cameras
+    whose edits are carried over by depth; `depths` and `cameras` are then the window's own, and points match
+    within `match_threshold` (world units). `conditions` and `anchor_conditions` are the originals' where they
+    are known already. `region` (frames, 1, h, w) in [0, 1]: where anything may change. `earlier`: the mean of
+    the edits of the rounds before, which this one joins.
     """
 
     originals: torch.Tensor
     current: torch.Tensor
     anchor: Edited
-    reference: Edited
+    reference: Edited | None = None
     pulled: Sequence[FlowSource] = ()
     averaged: Mapping[tuple[int, int], FlowPair] = field(default_factory=dict)
     conditions: Conditions | None = None
@@ -156,69 +157,24 @@ def repaint_window(
     out = []
     for first in range(0, len(began), size):
         rows = slice(first, first + size)
-        call = _Call(images.originals[rows], began[rows], list(seeds.frames[rows]))
-        call.conditions = None if images.conditions is None else images.conditions[rows]
-        call.region = None if images.region is None else images.region[rows]
+        call = Call(
+            images.originals[rows],
+            began[rows],
+            seeds.frames[rows],
+            None if images.conditions is None else images.conditions[rows],
+            None if images.region is None else images.region[rows],
+        )
         if not alone:
-            call = call.behind(images, seeds.anchor)
-        count = len(call.originals)
-        call = call.padded(size + (not alone))
-        edited = editor.repaint(
-            call.originals,
-            call.current,
-            strength,
-            settings,
-            call.seeds,
-            cost,
-            memory=memory,
-            conditions=call.conditions,
-            region=call.region,
-        )
-        out.append(edited[not alone : count])
+            anchor = images.anchor
+            call = call.behind(anchor.original, anchor.edited, seeds.anchor, images.anchor_conditions)
+        edited = call.repainted(editor, strength, settings, size + (not alone), cost, memory)
+        out.append(edited[not alone :])
     return torch.cat(out)
-
-
-@dataclass
-class _Call:
-    """One call of the editor."""
-
-    originals: torch.Tensor
-    current: torch.Tensor
-    seeds: list[int]
-    conditions: Conditions | None = None
-    region: torch.Tensor | None = None
-
-    def behind(self, images: WindowImages, seed: int) -> _Call:
-        """Return the call with the anchor in slot 0."""
-        anchor, known = images.anchor, images.anchor_conditions
-        everywhere = torch.ones_like(anchor.original[:, :1])
-        return _Call(
-            torch.cat([anchor.original, self.originals]),
-            torch.cat([anchor.edited, self.current]),
-            [seed, *self.seeds],
-            None if known is None or self.conditions is None else joined([known, self.conditions]),
-            None if self.region is None else torch.cat([everywhere, self.region]),
-        )
-
-    def padded(self, size: int) -> _Call:
-        """Return the call with its last image repeated, so that all of a plan have one shape."""
-        return _Call(
-            padded_batch(self.originals, size),
-            padded_batch(self.current, size),
-            [*self.seeds, *self.seeds[-1:] * (size - len(self.seeds))],
-            None if self.conditions is None else self.conditions.padded(size),
-            None if self.region is None else padded_batch(self.region, size),
-        )
-
-
-def padded_batch(images: torch.Tensor, size: int) -> torch.Tensor:
-    """Return images repeated at the end up to `size`, so that every window of a plan has one batch shape."""
-    missing = size - len(images)
-    return torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing > 0 else images
 
 
 def _averaged(edited: torch.Tensor, images: WindowImages, settings: EditSettings) -> torch.Tensor:
     """Return edited frames averaged with their neighbours, and what the edit left unchanged as it was."""
+    assert images.reference is not None, "averaged windows come with the frame before them"
     unedited = torch.cat([images.reference.original, images.originals])
     how = settings.flow_mask, settings.blend_sigma, settings.blend_detail
     out = blended(edited, images.reference.edited, unedited, images.averaged, *how).clamp(0, 1)

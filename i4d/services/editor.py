@@ -236,14 +236,15 @@ class EditorService:
         originals = read.images(task.originals)
         current = originals if task.current == task.originals else read.images(task.current)
         anchor = Edited(read.images([task.anchor_original]), read.images([task.anchor_edited]))
-        reference = Edited(read.images([task.reference_original]), read.images([task.reference_edited]))
+        before, blended = read.images([task.reference_edited]), task.settings.blend
+        reference = Edited(read.images([task.reference_original]), before) if blended else None
         camera = task.camera
         return WindowImages(
             originals,
             current,
             anchor,
             reference,
-            flows.pulled(anchor.edited, reference.edited),
+            flows.pulled(anchor.edited, before),
             flows.averaged(),
             self._prepared(task.originals, task.settings),
             self._prepared([task.anchor_original], task.settings),

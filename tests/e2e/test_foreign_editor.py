@@ -1,7 +1,6 @@
 """A kind of editor in a package of its own goes through the command line; nothing in i4d knows it."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,12 +19,6 @@ from i4d.store.run_folder import RunFolder
 LEFT = "-9,-9,0,0,9,99"  # the left half of the demo's room
 PLUGINS = Path(__file__).parents[1] / "plugins"
 WORDS = ["--scene", "demo", "--prompt", "Turn it red", "--set", "editor.kind=tint", "--weights", "auto"]
-
-
-@pytest.fixture
-def installed(monkeypatch):
-    monkeypatch.syspath_prepend(str(PLUGINS))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(PLUGINS), os.environ.get("PYTHONPATH", "")]))
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,12 +23,6 @@ from i4d.report.viewing import RunViews
 from i4d.store.run_folder import RunFolder
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
-
-
-@pytest.fixture
-def installed(monkeypatch):
-    monkeypatch.syspath_prepend(str(PLUGINS))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(PLUGINS), os.environ.get("PYTHONPATH", "")]))
 
 
 @pytest.fixture

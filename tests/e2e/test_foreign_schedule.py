@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -16,12 +15,6 @@ from i4d.schedules.registry import schedule_method, scheduled_plan
 from i4d.store.run_folder import RunFolder
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
-
-
-@pytest.fixture
-def installed(monkeypatch):
-    monkeypatch.syspath_prepend(str(PLUGINS))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(PLUGINS), os.environ.get("PYTHONPATH", "")]))
 
 
 @pytest.fixture

@@ -9,15 +9,14 @@ one only renders.
 from __future__ import annotations
 
 import json
-import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import safetensors
 import safetensors.torch
 import torch
 
 from i4d.errors import FitError
+from i4d.fields.description import UNREADABLE, contents, corrupt
 from i4d.fields.protocol import Phase
 from i4d.fields.vector_matrix.model import StreamingField
 from i4d.fields.vector_matrix.spaces import Space
@@ -54,16 +53,14 @@ def encode(fitter: Fitter, light: bool = False) -> bytes:
 
 def decode(data: bytes) -> tuple[StreamingField, Progress, dict[str, torch.Tensor]]:
     """Return the field, its progress and the optimiser's state (empty if light); FitError if it is none."""
+    tensors, tree = contents(data)
+    if tree["format"] != FORMAT:
+        raise FitError(f"checkpoint is of format '{tree['format']}'", f"this version reads '{FORMAT}'")
     try:
-        tensors = safetensors.torch.load(bytes(data))
-        length = struct.unpack("<Q", bytes(data[:8]))[0]
-        tree = json.loads(json.loads(bytes(data[8 : 8 + length]))["__metadata__"]["i4d"])
-        if tree["format"] != FORMAT:
-            raise FitError(f"checkpoint is of format '{tree['format']}'", f"this version reads '{FORMAT}'")
         field = StreamingField.from_description(tree["field"], _part(tensors, "field/"))
         return field, Progress(**tree["progress"]), _part(tensors, "adam/")
-    except (safetensors.SafetensorError, struct.error, ValueError, KeyError, TypeError) as err:
-        raise FitError("not a field checkpoint, or a corrupt one", f"{type(err).__name__}: {err}") from err
+    except UNREADABLE as err:
+        raise corrupt(err) from err
 
 
 def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from i4d.config import FieldConfig, opt
-from i4d.fields.base import BaseField, BaseKind, read_plain, write_plain
+from i4d.fields.base import BaseField, BaseKind
+from i4d.fields.description import contents, description, write_plain
 from i4d.fields.protocol import FieldImage, FitReport, Header, StepWork
 from i4d.geometry.cameras import camera_rays
 
@@ -25,13 +26,12 @@ class Voxels(BaseField):
         near, far = scene.bounds.near, min(scene.bounds.far, 4 * scene.bounds.near)
         self.depths, rays = torch.linspace(near, far, SAMPLES), map(camera_rays, scene.cameras)
         ends = torch.cat([(o + d * z).reshape(-1, 3) for o, d in rays for z in (near, far)])
-        self.low, self.high = ends.min(0).values, ends.max(0).values
+        self.low, self.scale = ends.min(0).values, 2 / (ends.max(0).values - ends.min(0).values)
         self.grid = torch.zeros(1, 4, SIDE, SIDE, SIDE, device=device)
 
     def colours(self, origins, directions):
-        points = origins[:, None] + self.depths[None, :, None] * directions[:, None]
-        points = (points - self.low) / (self.high - self.low) * 2 - 1
-        seen = F.grid_sample(self.grid, points[None, None], align_corners=True)[0, :, 0]
+        points = origins[:, None] - self.low + self.depths[None, :, None] * directions[:, None]
+        seen = F.grid_sample(self.grid, points[None, None] * self.scale - 1, align_corners=True)[0, :, 0]
         clear = torch.exp(-F.softplus(seen[3, :, :-1]))  # behind the last voxel is a wall
         weights = (1 - F.pad(clear, (0, 1))) * torch.cumprod(F.pad(clear, (1, 0), value=1.0), 1)
         middle = (weights.cumsum(1) < 0.5).sum(1).clamp(max=SAMPLES - 1)
@@ -50,14 +50,14 @@ class Voxels(BaseField):
 
     def image(self, camera, frame):
         rgb, depth = self.colours(*(part.reshape(-1, 3) for part in camera_rays(camera)))
-        size = camera.height, camera.width
-        return FieldImage(rgb.view(*size, 3), depth.view(size), torch.ones(size))
+        depth = depth.view(camera.height, camera.width)
+        return FieldImage(rgb.view(*depth.shape, 3), depth, torch.ones_like(depth))
 
     def save(self, light=False):
         return write_plain(Kind.format, {"grid": self.grid}, step=self.step, total=self.total_steps)
 
     def load(self, data):
-        tensors, about = read_plain(data)
+        tensors, about = contents(data)
         self.grid, self.step, self.total_steps = tensors["grid"], about["step"], about["total"]
 
 
@@ -71,7 +71,7 @@ class Kind(BaseKind):
         return Voxels(config, scene, seed, device)
 
     def peek(self, data):
-        return Header("voxels", read_plain(data)[1]["step"], 0, False, "ndc")
+        return Header("voxels", description(data)["step"], 0, False, "ndc")
 
     def predicted_bytes(self, config, num_frames, fields=1):
         return 16 * SIDE**3 * fields

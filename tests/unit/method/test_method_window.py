@@ -8,7 +8,8 @@ import torch
 from i4d.editors.instruct_pix2pix.kind import KIND
 from i4d.editors.protocol import EditCost
 from i4d.errors import EditError
-from i4d.method.window import Edited, FlowSource, WindowImages, WindowSeeds, edit_window, padded_batch, warped
+from i4d.method.call import padded_batch
+from i4d.method.window import Edited, FlowSource, WindowImages, WindowSeeds, edit_window, warped
 from i4d.types import EditSettings, Strength
 
 STRENGTH = Strength(600, 2)
