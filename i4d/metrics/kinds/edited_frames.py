@@ -13,6 +13,7 @@ from functools import partial
 
 import numpy as np
 
+from i4d.metrics.cells import spread
 from i4d.metrics.image import image_psnr
 from i4d.metrics.mean import Mean
 from i4d.metrics.protocol import AGREEMENT, ANSWER, Evaluation, Metric, Need, Places, Shared, Tree
@@ -72,11 +73,10 @@ def _known_answer(run: Evaluation) -> Tree:
     if reason := run.why_not(Need.KNOWN_ANSWER):
         return {"known_answer_psnr_db": None, "known_answer_reason": reason}
     count = run.num_frames
-    spread = sorted({round(i * (count - 1) / (_ANSWERED - 1)) for i in range(_ANSWERED)})
     near = Mean()
     for view in run.trained:
         taken = set(run.taken(view, count))
-        frames = [frame for frame in spread if frame in taken]
+        frames = [frame for frame in spread(count, _ANSWERED) if frame in taken]
         for frame, answer in zip(frames, run.answers(view, frames), strict=True):
             near.add(image_psnr(run.edited_frame(view, frame), answer), view, frame)
     return {
